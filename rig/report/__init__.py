@@ -1,0 +1,1 @@
+"""What a run leaves behind: verdict, summary, run directory."""

@@ -1,0 +1,1 @@
+"""The split driver: a pure core (messages, wire, endpoint, backend, frontend), and its edges."""

@@ -1,0 +1,194 @@
+"""What the two ends say to each other.
+
+Each message is one frozen dataclass; its octets are in `rig.splitdriver.wire` and, for people, in
+``docs/protocol.md``.  ``device`` is the number that the back end gave to a plugged-in device; it
+counts up at every plug, so that what is late from a former device is told apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from rig.usb.urb import Speed, TransferFlags, TransferType
+
+PROTOCOL_VERSION = 1
+
+Payload = bytes | bytearray | memoryview
+"""Data of an URB.  What is received is a view into the receiver's own buffer: no copy."""
+
+
+class Role(IntEnum):
+    """Who speaks."""
+
+    FRONT = 1
+    BACK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First message of each end.
+
+    Attributes:
+        role: The sender's.
+        version: The protocol version it speaks.
+        name: The sender's name for people, such as a host name.
+    """
+
+    role: Role
+    version: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Last words to a peer before the link is closed: one sentence that says what was wrong."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a `Pong` with the same token."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Answers a `Ping`."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Back to front: a device is plugged into the mapped port."""
+
+    device: int
+    speed: Speed
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Back to front: the device is gone.  Nothing more is completed for it."""
+
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """Front to back: the front end is done with that device and will not mention it again."""
+
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Front to back: queue an URB behind those of its endpoint.
+
+    Attributes:
+        device: The device.
+        urb_id: The front end's number for it, growing.
+        endpoint_address: Bit 7 for IN, also on ep0.
+        transfer_type: Never isochronous.
+        flags: Transfer flags.
+        buffer_bytes: Length of the transfer buffer.
+        interval: Of interrupt endpoints, as in the URB.
+        setup: The SETUP packet of a control transfer; zeroes otherwise.
+        data: OUT data, `buffer_bytes` long; empty for IN.
+    """
+
+    device: int
+    urb_id: int
+    endpoint_address: int
+    transfer_type: TransferType
+    flags: TransferFlags
+    buffer_bytes: int
+    interval: int
+    setup: bytes
+    data: Payload = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlink:
+    """Front to back: the client wants an URB back.
+
+    Attributes:
+        device: The device.
+        urb_id: The URB.
+        local: The front end has given it back already, knowing that it has not run and cannot
+            before the next RESUME: drop it, answer nothing.
+    """
+
+    device: int
+    urb_id: int
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Back to front: an URB has ended, exactly once.
+
+    Attributes:
+        device: The device.
+        urb_id: The URB.
+        status: 0 or a negative errno.
+        actual_bytes: What moved, also beside an error.
+        epoch: The endpoint's stop counter.  Above the last one told: the endpoint has stopped.
+        quiet: The endpoint is stopped and nothing of it is in the controller: whatever else is
+            queued there has not run, and will not before RESUME.
+        data: IN data, `actual_bytes` long; empty for OUT.
+    """
+
+    device: int
+    urb_id: int
+    status: int
+    actual_bytes: int
+    epoch: int = 0
+    quiet: bool = False
+    data: Payload = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Front to back: the client's handler has returned and its unlinks are retired.
+
+    Releases the endpoint only if no further stop came meanwhile, which the epoch tells.
+    """
+
+    device: int
+    endpoint_address: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Front to back: the client's hub driver has reset the port; takes its turn in ep0's queue."""
+
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResetDone:
+    """Back to front: the reset was carried out (status 0) or failed (a negative errno)."""
+
+    device: int
+    status: int
+
+
+Message = (
+    Hello
+    | Refused
+    | Ping
+    | Pong
+    | Connect
+    | Disconnect
+    | Disconnected
+    | Submit
+    | Unlink
+    | Complete
+    | Resume
+    | Reset
+    | ResetDone
+)
