@@ -1,0 +1,189 @@
+"""Serves a `Store` to the kernel as the one file of a FUSE file system.
+
+The only file that knows pyfuse3 and trio.  `direct_io` is set, so every access of the gadget
+reaches the store and no page cache can hide a fault.  The process that runs this must never
+touch the mount itself: it would wait for its own answer.
+
+Only `pyfuse3.FUSEError` leaves a handler.  A store that fails for a reason of its own answers
+EIO, ends the service, and `serve` raises that reason.
+"""
+
+# ruff: noqa: ARG002 - the handlers' signatures are pyfuse3's
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from rig.gadget.store import BLOCK_BYTES, Answer, Store
+
+LUN_NAME = "lun0"
+"""The file system's only file: the LUN's backing file."""
+_NAME = LUN_NAME.encode()
+_LUN_INODE = pyfuse3.ROOT_INODE + 1
+_FOREVER_S = 86400.0
+"""Neither names nor attributes ever change, so the kernel need not ask again."""
+
+
+class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
+    """One directory with one file.
+
+    Args:
+        store: Answers reads, writes and flushes.
+        on_failure: Called when the store failed for a reason of its own.
+    """
+
+    def __init__(self, store: Store, on_failure: Callable[[], None]) -> None:
+        super().__init__()
+        self._store = store
+        self._on_failure = on_failure
+        self.failure: Exception | None = None
+
+    async def getattr(
+        self, inode: int, ctx: pyfuse3.RequestContext | None = None
+    ) -> pyfuse3.EntryAttributes:
+        """Attributes of the directory or of the file."""
+        entry = pyfuse3.EntryAttributes()
+        entry.st_ino = inode
+        entry.entry_timeout = entry.attr_timeout = _FOREVER_S
+        if inode == pyfuse3.ROOT_INODE:
+            entry.st_mode, entry.st_nlink = stat.S_IFDIR | 0o700, 2
+        elif inode == _LUN_INODE:
+            entry.st_mode, entry.st_nlink = stat.S_IFREG | 0o600, 1
+            entry.st_size = self._store.size_bytes
+            entry.st_blksize = BLOCK_BYTES
+        else:
+            raise pyfuse3.FUSEError(errno.ENOENT)
+        return entry
+
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Find the file by its name."""
+        if parent_inode != pyfuse3.ROOT_INODE or name != _NAME:
+            raise pyfuse3.FUSEError(errno.ENOENT)
+        return await self.getattr(_LUN_INODE, ctx)
+
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """Open the directory; its inode serves as the handle."""
+        return inode
+
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """List the one file."""
+        if start_id == 0:
+            pyfuse3.readdir_reply(token, _NAME, await self.getattr(_LUN_INODE), 1)
+
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Open the file, past the page cache."""
+        if inode != _LUN_INODE:
+            raise pyfuse3.FUSEError(errno.EISDIR)
+        return pyfuse3.FileInfo(fh=inode, direct_io=True)
+
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """Read; shorter than asked for at the end of the medium only."""
+        return self._answer(lambda: self._store.read(off, size)).data
+
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """Write all of the buffer or nothing."""
+        self._answer(lambda: self._store.write(off, buf))
+        return len(buf)
+
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """Flush the medium: a SYNCHRONIZE CACHE ends here."""
+        self._answer(self._store.flush)
+
+    async def flush(self, fh: int) -> None:
+        """A descriptor was closed: nothing to do, and no flush of the medium."""
+
+    async def release(self, fh: int) -> None:
+        """The last descriptor was closed: nothing was held for it."""
+
+    async def releasedir(self, fh: int) -> None:
+        """See `release`."""
+
+    def _answer(self, access: Callable[[], Answer]) -> Answer:
+        try:
+            answer = access()
+        except Exception as error:  # only FUSEError may leave a handler
+            self.failure = error
+            self._on_failure()
+            raise pyfuse3.FUSEError(errno.EIO) from None
+        if answer.error:
+            raise pyfuse3.FUSEError(answer.error)
+        return answer
+
+
+def serve(
+    store: Store,
+    mount_point: Path,
+    *,
+    input_fd: int | None,
+    on_mounted: Callable[[], None],
+    on_input: Callable[[bytes], None],
+) -> None:
+    """Mount, serve until told to stop, unmount.
+
+    Ends at the end of input, at SIGINT or SIGTERM, or when somebody unmounts.
+
+    Args:
+        store: What to serve.
+        mount_point: An existing, empty directory.
+        input_fd: Where commands come from; None for none.
+        on_mounted: Called when the mount is there; it answers as soon as this returns.
+        on_input: Takes what was read from `input_fd`, in the same thread as the store's accesses.
+
+    Raises:
+        RuntimeError: The kernel refuses the mount.
+        Exception: What made the store fail.
+    """
+    trio.run(_serve, store, mount_point, input_fd, on_mounted, on_input)
+
+
+async def _serve(
+    store: Store,
+    mount_point: Path,
+    input_fd: int | None,
+    on_mounted: Callable[[], None],
+    on_input: Callable[[bytes], None],
+) -> None:
+    async with trio.open_nursery() as nursery:
+        stop = nursery.cancel_scope.cancel
+        file_system = _LunFileSystem(store, stop)
+        options = set(pyfuse3.default_options) | {"fsname=rig-store"}
+        pyfuse3.init(file_system, str(mount_point), options)
+        try:
+            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                nursery.start_soon(_until_signal, signals, stop)
+                if input_fd is not None:
+                    nursery.start_soon(_until_end_of_input, input_fd, on_input, stop)
+                on_mounted()
+                # One task: accesses are answered in the order in which they came.
+                await pyfuse3.main(min_tasks=1, max_tasks=1)
+                stop()
+        finally:
+            pyfuse3.close(unmount=True)
+    if file_system.failure is not None:
+        raise file_system.failure
+
+
+async def _until_signal(signals: object, stop: Callable[[], None]) -> None:
+    async for _ in signals:  # type: ignore[attr-defined]  # trio is untyped here
+        stop()
+
+
+async def _until_end_of_input(
+    fd: int, on_input: Callable[[bytes], None], stop: Callable[[], None]
+) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(fd)
+        data = os.read(fd, 1 << 16)
+        if not data:
+            stop()
+            return
+        on_input(data)

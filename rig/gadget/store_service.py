@@ -1,0 +1,137 @@
+"""The process that serves the LUN's medium: ``python3 -m rig.gadget.store_service``.
+
+`rig.gadget.service` starts it and talks to it as the lab talks to a daemon (`rig.daemon`).
+It is a process of its own because who serves a FUSE mount must never touch it, and setting the
+LUN's backing file does.
+
+Events: ``mounted``; ``fault`` for every injected error.  Commands: ``phase {name}``, ``status``,
+``faults``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from rig.daemon import Command, CommandLines, Events, start_logging
+from rig.errors import RemoteProtocolError, RigError, UserError
+from rig.faults.load import load_plan
+from rig.faults.plan import NO_FAULTS, Layer, Plan
+from rig.faults.triggers import Injector
+from rig.gadget.fusefs import serve
+from rig.gadget.store import FaultReport, Store
+
+log = logging.getLogger("rig.gadget.store")
+
+
+class StoreCommands:
+    """Answers the commands of a store.
+
+    Args:
+        store: Asked and told.
+        events: Where replies go.
+    """
+
+    def __init__(self, store: Store, events: Events) -> None:
+        self._store = store
+        self._events = events
+        self._lines = CommandLines()
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of standard input; answer the commands that are complete."""
+        try:
+            for command in self._lines.feed(data):
+                self._events.answer(command, self._do)
+        except RemoteProtocolError as error:
+            self._events.emit("error", error=str(error))
+
+    def _do(self, command: Command) -> object:
+        match command.do:
+            case "phase":
+                name = command.args.get("name")
+                self._store.injector.set_phase(None if name is None else str(name))
+                return None
+            case "status":
+                return store_status(self._store)
+            case "faults":
+                injector = self._store.injector
+                return {"planned": injector.planned, "fired": injector.fired}
+            case _:
+                raise RemoteProtocolError(f"There is no command '{command.do}'.")
+
+
+def store_status(store: Store) -> dict[str, object]:
+    """Counts of a store, as JSON carries them."""
+    return {
+        "accesses": {op.name.lower(): count for op, count in store.accesses.items()},
+        "sequence": store.sequence,
+        "phase": store.injector.phase,
+        "journal_damage": [damage.reason for damage in store.journal_damage],
+    }
+
+
+def fault_fields(report: FaultReport) -> dict[str, object]:
+    """The fields of a ``fault`` event."""
+    return {
+        "layer": Layer.MEDIUM,
+        "rule": report.fired.rule_name,
+        "match": report.fired.match,
+        "errno": report.fired.fault.errno,
+        "op": report.access.op,
+        "lba": report.access.lba,
+        "blocks": report.access.blocks,
+        "sequence": report.sequence,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rig store", description="Serve a medium by FUSE.")
+    parser.add_argument("--medium", type=Path, required=True)
+    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("--mount", type=Path, required=True)
+    parser.add_argument("--size-bytes", type=int, required=True)
+    parser.add_argument("--plan", type=Path)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--supervised", action="store_true")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the store until its input ends.
+
+    Returns:
+        0 after an orderly end, 2 if what was asked cannot be, 3 after a failure.
+    """
+    options = _parser().parse_args(argv)
+    start_logging()
+    events = Events(sys.stdout.buffer if options.supervised else None)
+    try:
+        plan: Plan = load_plan(options.plan, options.seed) if options.plan else NO_FAULTS
+        store = Store(
+            options.medium,
+            options.journal,
+            options.size_bytes,
+            Injector(plan, Layer.MEDIUM),
+            on_fault=lambda report: events.emit("fault", **fault_fields(report)),
+        )
+        for damage in store.journal_damage:
+            log.warning("the journal is damaged at byte %d: %s", damage.position, damage.reason)
+        serve(
+            store,
+            options.mount,
+            input_fd=sys.stdin.fileno() if options.supervised else None,
+            on_mounted=lambda: events.emit("mounted", mount=str(options.mount)),
+            on_input=StoreCommands(store, events).feed,
+        )
+        store.close()
+    except (RigError, OSError, RuntimeError) as error:
+        events.emit("error", error=str(error))
+        log.error("%s", error)
+        return 2 if isinstance(error, UserError) else 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
