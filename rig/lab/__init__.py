@@ -1,0 +1,1 @@
+"""Machines, and what the rig does with them: labgrid environments, drivers and strategy."""

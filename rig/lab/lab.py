@@ -1,0 +1,154 @@
+"""A lab for a while: opened, used, and gone without a trace but its logs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from labgrid import Environment
+
+from rig.errors import LaunchFailure
+from rig.guest_images.image import GuestImage
+from rig.lab.environment import GuestOptions, Places, Role, write
+from rig.lab.machine import Machine
+from rig.lab.strategy import LabState, RigStrategy, Setup
+from rig.progress import Progress, Silent
+
+_log = logging.getLogger(__name__)
+
+
+class Lab:
+    """Two machines and the way to their states; see `Lab.open`.
+
+    Args:
+        environment: labgrid's environment, with the targets ``back``, ``front`` and ``lab``.
+        directory: Where the logs are.
+    """
+
+    def __init__(self, environment: Environment, directory: Path) -> None:
+        self.environment = environment
+        self.directory = directory
+        strategy: RigStrategy = environment.get_target("lab").get_strategy()
+        self.strategy = strategy
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        image: GuestImage,
+        directory: Path,
+        *,
+        accelerator: str = "tcg",
+        memory_mib: int = 512,
+        processors: int = 1,
+        extra_args: tuple[str, ...] = (),
+        progress: Progress | None = None,
+    ) -> Iterator[Lab]:
+        """Make a lab, in the state ``off``; at the end stop everything that it started.
+
+        The end comes too with an exception, Ctrl-C, and SIGTERM (when opened on the main thread),
+        and the machines end even if the station is killed.
+
+        Args:
+            image: What both machines boot.
+            directory: Made if need be.  Logs stay in ``back/`` and ``front/``.
+            accelerator: ``kvm`` or ``tcg``.
+            memory_mib: Memory of each machine.
+            processors: Virtual processors of each machine.
+            extra_args: More arguments for QEMU.
+            progress: Is told of the steps.
+
+        Raises:
+            LaunchFailure: What a lab needs on the station is missing.
+        """
+        if shutil.which("ssh") is None:
+            raise LaunchFailure(
+                "The program ssh is missing.", hint="Install Debian's package openssh-client."
+            )
+        options = GuestOptions(accelerator, memory_mib, processors, extra_args)
+        with ExitStack() as stack:
+            stack.enter_context(_exit_on_sigterm())
+            private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rig-lab-")))
+            places = Places(directory.absolute(), private)
+            for role in Role:
+                stack.callback(places.scratch(role).unlink, missing_ok=True)
+            write(image, places, options)
+            environment = Environment(str(places.yaml))
+            stack.callback(_clean_up, environment)
+            lab = cls(environment, places.directory)
+            lab.strategy.progress = progress or Silent()
+            stack.callback(lab.strategy.shut_down)
+            yield lab
+
+    @property
+    def state(self) -> LabState:
+        """Where the lab is."""
+        return self.strategy.state
+
+    @property
+    def setup(self) -> Setup | None:
+        """What runs on the machines; needed for ``bound`` and ``attached``."""
+        return self.strategy.setup
+
+    @setup.setter
+    def setup(self, setup: Setup | None) -> None:
+        self.strategy.setup = setup
+
+    @property
+    def back(self) -> Machine:
+        """The back machine; there is one from ``booted`` on."""
+        return self.strategy.machine(Role.BACK)
+
+    @property
+    def front(self) -> Machine:
+        """The front machine; there is one from ``booted`` on."""
+        return self.strategy.machine(Role.FRONT)
+
+    @property
+    def disk(self) -> str:
+        """The device's node on the front machine while ``attached``, else ""."""
+        return self.strategy.disk
+
+    @property
+    def boot_retries(self) -> int:
+        """How many boots had to be tried again because a machine stayed silent."""
+        return self.strategy.boot_retries
+
+    def transition(self, state: LabState | str) -> None:
+        """Bring the lab to a state; see `RigStrategy.transition`."""
+        self.strategy.transition(state)
+
+
+def _clean_up(environment: Environment) -> None:
+    """Deactivate what is still active; errors are logged, for all must be tried."""
+    for role in reversed(Role):
+        try:
+            environment.get_target(role.value).cleanup()
+        except Exception as error:
+            _log.warning("While machine %r was cleaned up: %s", role.value, error)
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit, so that what was opened is closed."""
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread may set handlers; whoever owns it decides.
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,204 @@
+"""One machine as the rest of the rig uses it: commands, files, daemons.
+
+Nothing here knows QEMU: a machine is a labgrid `SSHDriver`, a log directory, and somebody who
+says when it is lost.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labgrid.driver import SSHDriver
+
+from rig.errors import CommandFailure, MachineError
+from rig.lab.children import spawn
+from rig.lab.console import Console
+from rig.lab.daemons import Daemon
+from rig.lab.health import Health
+from rig.lab.ssh import destination
+
+SSH_LOST = 255
+"""ssh's own exit status when the connection failed or broke (ssh(1), EXIT STATUS)."""
+
+LOSS_GRACE_S = 3.0
+"""A connection may break a moment before the console's thread has read why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedCommand:
+    """How a command on a machine ended.
+
+    Attributes:
+        command: The shell command.
+        stdout: Its standard output.
+        stderr: Its standard error.
+        status: Its exit status.
+    """
+
+    command: str
+    stdout: str
+    stderr: str
+    status: int
+
+
+class Machine:
+    """A machine that is up and can be reached.
+
+    Args:
+        name: ``back`` or ``front``.
+        ssh: An active labgrid driver.
+        log_directory: Where the logs of this machine go; it exists.
+        health: Says when the machine is lost.
+        console: Its serial console, if it has one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ssh: SSHDriver,
+        log_directory: Path,
+        health: Health,
+        console: Console | None = None,
+    ) -> None:
+        self.name = name
+        self.log_directory = log_directory
+        self.health = health
+        self.console = console
+        self.daemons: list[Daemon] = []
+        self._ssh = ssh
+
+    def run(self, command: str, timeout_s: float = 30.0) -> CompletedCommand:
+        """Run a shell command; any exit status is an answer.
+
+        Raises:
+            CommandFailure: It did not end in ``timeout_s``.  It may still run on the machine.
+            LostVMError: The machine crashed or ended.
+            MachineError: The connection failed.
+        """
+        stdout, stderr, status = self._execute(
+            [*self._argv(), command], command, timeout_s, lost_status=SSH_LOST
+        )
+        return CompletedCommand(command, stdout, stderr, status)
+
+    def check(self, command: str, timeout_s: float = 30.0) -> CompletedCommand:
+        """Run a shell command that must succeed.
+
+        Raises:
+            CommandFailure: Its exit status is not 0; with its last output.
+            MachineError: As `run`.
+        """
+        done = self.run(command, timeout_s)
+        if done.status != 0:
+            raise CommandFailure(
+                f"On machine {self.name!r}, {_short(command)!r} ended with status {done.status}.",
+                hint=_last_output(done.stderr, done.stdout),
+            )
+        return done
+
+    def put(self, local: Path, remote: str, timeout_s: float = 60.0) -> None:
+        """Copy a file or a directory of the station to the machine.
+
+        Raises:
+            CommandFailure: It could not be copied, or not in time.
+            MachineError: As `run`.
+        """
+        self._copy(str(local), self._remote(remote), timeout_s)
+
+    def get(self, remote: str, local: Path, timeout_s: float = 60.0) -> None:
+        """Copy a file or a directory of the machine to the station.
+
+        Raises:
+            CommandFailure: It could not be copied, or not in time.
+            MachineError: As `run`.
+        """
+        self._copy(self._remote(remote), str(local), timeout_s)
+
+    def start_daemon(self, argv: Sequence[str], name: str) -> Daemon:
+        """Start a supervised daemon (see `rig.daemon`) on the machine.
+
+        Args:
+            argv: Its command line, as the machine sees it.
+            name: For its log files, ``NAME.log`` and ``NAME.events.jsonl``, and for messages.
+
+        Raises:
+            MachineError: The machine is lost.
+        """
+        self.health.check()
+        # The shell becomes the daemon, so the pid that it tells is the daemon's.
+        command = f'printf \'{{"event":"started","pid":%d}}\\n\' $$; exec {shlex.join(argv)}'
+        child = spawn(
+            [*self._argv(), command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        daemon = Daemon(self.name, name, child, self.health, self.log_directory)
+        self.daemons.append(daemon)
+        return daemon
+
+    def _argv(self) -> list[str]:
+        return ["ssh", "-x", *destination(self._ssh)]
+
+    def _remote(self, path: str) -> str:
+        service = self._ssh.networkservice
+        return f"{self._ssh.username or service.username}@{service.address}:{path}"
+
+    def _copy(self, source: str, target: str, timeout_s: float) -> None:
+        argv = ["scp", "-q", "-r", *self._ssh.ssh_prefix]
+        argv += ["-P", str(self._ssh.networkservice.port), source, target]
+        what = f"copy of {source} to {target}"
+        _, stderr, status = self._execute(argv, what, timeout_s, lost_status=SSH_LOST)
+        if status != 0:
+            raise CommandFailure(
+                f"The {what} failed with status {status}.", hint=_last_output(stderr, "")
+            )
+
+    def _execute(
+        self, argv: list[str], what: str, timeout_s: float, lost_status: int
+    ) -> tuple[str, str, int]:
+        self.health.check()
+        child = spawn(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        unwatch = self.health.watch(child.kill)
+        try:
+            out, err = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            out, err = child.communicate()
+            self.health.check()
+            raise CommandFailure(
+                f"On machine {self.name!r}, {_short(what)!r} did not end in {timeout_s:g} s.",
+                hint=_last_output(err.decode("utf-8", "replace"), out.decode("utf-8", "replace")),
+            ) from None
+        finally:
+            unwatch()
+            if child.poll() is None:
+                # Ctrl-C: communicate() was left in the middle.
+                child.kill()
+                child.communicate()
+        stdout, stderr = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+        if child.returncode in (lost_status, -9):
+            self._explain_loss(stderr)
+        return stdout, stderr, child.returncode
+
+    def _explain_loss(self, stderr: str) -> None:
+        """Say why the connection broke: the machine's own end, if it comes to light."""
+        self.health.wait_for_loss(LOSS_GRACE_S)
+        self.health.check()
+        raise MachineError(
+            f"The SSH connection to machine {self.name!r} failed.", hint=_last_output(stderr, "")
+        )
+
+
+def _short(command: str, limit: int = 200) -> str:
+    return command if len(command) <= limit else command[: limit - 1] + "…"
+
+
+def _last_output(stderr: str, stdout: str, lines: int = 15) -> str:
+    said = (stderr.strip() or stdout.strip()).splitlines()[-lines:]
+    return "\n".join(["It said:", *said]) if said else "It said nothing."

@@ -1,0 +1,239 @@
+"""The labgrid driver that runs a QEMU guest with deadlines and leaves nothing behind.
+
+It differs from labgrid's `QEMUDriver` (26.0) in what happens when things go wrong: labgrid waits
+without limit for QEMU to connect its serial port and for its end, and lets QEMU's messages pass.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import shlex
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attr
+from labgrid import step, target_factory
+from labgrid.driver import QEMUDriver
+from labgrid.util.qmp import QMPError, QMPMonitor
+from pexpect import TIMEOUT
+
+from rig.errors import LaunchFailure, LostVMError
+from rig.lab.children import end, killed_after, spawn
+from rig.lab.console import Console, pump
+from rig.lab.health import Health
+
+START_DEADLINE_S = 20.0
+"""From QEMU's exec to its monitor's first answer."""
+
+MONITOR_DEADLINE_S = 10.0
+STOP_DEADLINE_S = 5.0
+
+# hmp "info usernet": Protocol[State] FD Source-Address Port Dest-Address Port RecvQ SendQ
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)\s")
+
+
+@target_factory.reg_driver
+@attr.s(eq=False)
+class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
+    """A QEMU guest whose every wait ends and whose last words are kept.
+
+    Args:
+        log_directory: Gets ``console.log`` and ``qemu.log`` (QEMU's standard error).
+        start_deadline_s: How long QEMU may take until its monitor answers.
+    """
+
+    log_directory: str = attr.ib(default=".", validator=attr.validators.instance_of(str))
+    start_deadline_s: float = attr.ib(
+        default=START_DEADLINE_S, validator=attr.validators.instance_of(float)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.status: int = 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self.health = Health(self.target.name)
+        self.console: Console | None = None
+        self._pump: threading.Thread | None = None
+        self._monitor_lock = threading.RLock()
+        self._expected_end = False
+
+    @property
+    def pid(self) -> int | None:
+        """QEMU's process, while there is one."""
+        return self._child.pid if self._child else None
+
+    @property
+    def powered_console(self) -> Console:
+        """The console of the machine that was powered on.
+
+        Raises:
+            LostVMError: It never was.
+        """
+        if self.console is None:
+            raise LostVMError(f"Machine {self.target.name!r} was never powered on.")
+        return self.console
+
+    @property
+    def qemu_log(self) -> Path:
+        """The file with QEMU's standard error."""
+        return Path(self.log_directory) / "qemu.log"
+
+    @step()  # type: ignore[untyped-decorator]
+    def on(self) -> None:
+        """Start QEMU, connect its serial port and its monitor, and let the guest run.
+
+        Raises:
+            LaunchFailure: QEMU ended, or did not answer in time; with its command line and output.
+        """
+        if self.status:
+            return
+        self.health = Health(self.target.name)
+        self._expected_end = False
+        Path(self.log_directory).mkdir(parents=True, exist_ok=True)
+        with self.qemu_log.open("ab") as log:
+            child = spawn(self._cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        self._child = child
+        try:
+            with killed_after(child, self.start_deadline_s):
+                self._clientsocket = self._accept_serial(child)
+                self.qmp = QMPMonitor(child.stdout, child.stdin)
+        except (QMPError, OSError, ValueError) as error:
+            child.kill()
+            raise self._launch_failure(self._reap()) from error
+        self.status = 1
+        self.console = self._open_console(child)
+        self.monitor_command("cont")
+
+    @step()  # type: ignore[untyped-decorator]
+    def off(self) -> None:
+        """End QEMU: ask its monitor, then insist.  Safe when it ended by itself."""
+        if not self.status:
+            return
+        self._expected_end = True
+        try:
+            self.monitor_command("quit")
+        except LostVMError:
+            # It ended before it answered, or never will: `end` sees to both.
+            self.logger.debug("QEMU did not answer 'quit'")
+        self.status = 0
+        self._reap()
+        if self._pump:
+            # The serial socket ended with QEMU, so the thread ends.
+            self._pump.join(STOP_DEADLINE_S)
+            self._pump = None
+
+    def kill(self) -> None:
+        """End QEMU as a power cut does; the machine is then lost for all who use it."""
+        if self._child:
+            self._child.kill()
+
+    def monitor_command(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
+        """Execute a QMP command; return its result, whose type depends on the command.
+
+        Raises:
+            LostVMError: QEMU ended or did not answer within `MONITOR_DEADLINE_S`.
+        """
+        name, child = self.target.name, self._child
+        if child is None:
+            raise LostVMError(f"Machine {name!r} is off; {command!r} needs it.")
+        with self._monitor_lock:
+            try:
+                with killed_after(child, MONITOR_DEADLINE_S):
+                    return super().monitor_command(command, arguments or {})
+            except (QMPError, OSError, ValueError) as error:
+                raise LostVMError(
+                    f"QEMU of machine {name!r} did not carry out {command!r}: {error}.",
+                    hint=f"Its messages are in {self.qemu_log}.",
+                ) from error
+
+    def forwarded_port(self, guest_port: int) -> int:
+        """Return the station's port that QEMU chose for a forward to ``guest_port``.
+
+        Raises:
+            LaunchFailure: There is no such forward.
+        """
+        answer = self.monitor_command("human-monitor-command", {"command-line": "info usernet"})
+        for port, destination in _FORWARD.findall(answer):
+            if int(destination) == guest_port:
+                return int(port)
+        raise LaunchFailure(
+            f"QEMU of machine {self.target.name!r} forwards no port to the guest's {guest_port}.",
+            hint="Its network device needs hostfwd=tcp:127.0.0.1:0-:22.",
+        )
+
+    def _accept_serial(self, child: subprocess.Popen[bytes]) -> socket.socket:
+        """Wait for QEMU to connect its serial port, or to end."""
+        ended = os.pidfd_open(child.pid)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                selector.register(ended, selectors.EVENT_READ)
+                ready = [key.fileobj for key, _ in selector.select(self.start_deadline_s)]
+        finally:
+            os.close(ended)
+        if self._socket not in ready:
+            raise QMPError("QEMU did not connect its serial port")
+        client: socket.socket = self._socket.accept()[0]
+        return client
+
+    def _open_console(self, child: subprocess.Popen[bytes]) -> Console:
+        name = self.target.name
+        console = Console(name, Path(self.log_directory) / "console.log", self.health)
+        self._pump = threading.Thread(
+            target=pump,
+            args=(self._clientsocket, console, lambda: self._why_ended(child)),
+            name=f"console-{name}",
+            daemon=True,
+        )
+        self._pump.start()
+        return console
+
+    def _launch_failure(self, status: int | None) -> LaunchFailure:
+        said = self._last_output()
+        return LaunchFailure(
+            f"QEMU for machine {self.target.name!r} did not start (exit status {status}): "
+            f"{said[-1] if said else 'it said nothing'}",
+            hint="\n".join([f"Its command was: {shlex.join(self._cmd)}", *said]),
+        )
+
+    def _reap(self) -> int | None:
+        """Wait for QEMU's end, by force if need be, and close what led to it."""
+        child, self._child = self._child, None
+        assert child is not None
+        status = end(child, STOP_DEADLINE_S)
+        for stream in (child.stdin, child.stdout):
+            assert stream
+            # A command that QEMU never read may still be in the buffer.
+            with suppress(BrokenPipeError):
+                stream.close()
+        return status
+
+    def _last_output(self, lines: int = 10) -> list[str]:
+        text = self.qemu_log.read_text("utf-8", "replace") if self.qemu_log.exists() else ""
+        return text.splitlines()[-lines:]
+
+    def _why_ended(self, child: subprocess.Popen[bytes]) -> str:
+        """Say why the console ended; called on the console's thread."""
+        name = self.target.name
+        if self._expected_end:
+            return f"Machine {name!r} was powered off."
+        status = end(child, STOP_DEADLINE_S)
+        said = self._last_output(1)
+        return (
+            f"QEMU of machine {name!r} ended by itself (exit status {status})"
+            f"{': ' + said[0] if said else ''}."
+        )
+
+    def _read(self, size: int = 1, timeout: float = 10, max_size: int | None = None) -> bytes:  # noqa: ARG002
+        """Serve labgrid's console protocol from what the console's thread has read."""
+        assert self.console is not None
+        data = self.console.read_raw(max_size or 4096, timeout)
+        if not data:
+            raise TIMEOUT(f"The console was silent for {timeout:.2f} s")
+        return data

@@ -1,0 +1,135 @@
+"""SSH to machines: the labgrid driver with deadlines, keys, and command lines for others to run."""
+
+from __future__ import annotations
+
+import base64
+import os
+import selectors
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import attr
+from labgrid import target_factory
+from labgrid.driver import ExecutionError, SSHDriver
+
+from rig.errors import LaunchFailure
+from rig.lab.children import end, spawn
+
+STOP_DEADLINE_S = 5.0
+
+# What an emulated processor is quickest at; sntrup761, OpenSSH 9's default, costs it over a second.
+QUICK_OPTIONS = (
+    "KexAlgorithms=curve25519-sha256",
+    "Ciphers=aes128-gcm@openssh.com,aes128-ctr,chacha20-poly1305@openssh.com",
+    "HostKeyAlgorithms=ssh-ed25519,ecdsa-sha2-nistp256",
+    "PreferredAuthentications=publickey",
+    "GSSAPIAuthentication=no",
+    "Compression=no",
+)
+
+
+def make_key(directory: Path) -> Path:
+    """Make a key pair without a pass phrase; return the private key's path (mode 0600).
+
+    Raises:
+        LaunchFailure: ``ssh-keygen`` is missing or failed.
+    """
+    path = directory / "id_ed25519"
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rig-lab", "-f", str(path)]
+    try:
+        subprocess.run(argv, check=True, capture_output=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LaunchFailure(
+            f"No SSH key could be made: {error}.",
+            hint="Install Debian's package openssh-client.",
+        ) from error
+    return path
+
+
+def encoded_public_key(key: Path) -> str:
+    """Return the public key that belongs to ``key`` as one word: base64 of its file."""
+    return base64.b64encode(key.with_suffix(".pub").read_bytes()).decode("ascii")
+
+
+def destination(driver: SSHDriver) -> list[str]:
+    """Return the ssh options and arguments that lead to an active driver's machine."""
+    service = driver.networkservice
+    user = driver.username or service.username
+    return [*driver.ssh_prefix, "-p", str(service.port), "-l", user, service.address]
+
+
+@target_factory.reg_driver
+@attr.s(eq=False)
+class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
+    """labgrid's `SSHDriver`, with a master connection that dies with the station.
+
+    labgrid's master goes into the background, and its end is waited for without limit; here it
+    is a child.  It is its own keep-alive.
+    """
+
+    def _start_own_master_once(self, timeout: int) -> str:
+        """Connect; return the control socket's path.
+
+        Raises:
+            ExecutionError: No connection; labgrid tries again until its deadline.
+        """
+        self.tmpdir = tempfile.mkdtemp(prefix="rig-ssh-")
+        control = str(Path(self.tmpdir, "control"))
+        options = [
+            *QUICK_OPTIONS,
+            f"ConnectTimeout={timeout}",
+            "ServerAliveInterval=15",
+            "StrictHostKeyChecking=no",
+            f"UserKnownHostsFile={self.tmpdir}/known_hosts",
+            # Runs after the control socket is there: the sign to go on.
+            "PermitLocalCommand=yes",
+            "LocalCommand=echo connected",
+        ]
+        service = self.networkservice
+        argv = [self._ssh, "-F", "none", *self.ssh_prefix, "-x", "-M", "-N", "-S", control]
+        argv += [part for option in options for part in ("-o", option)]
+        argv += ["-p", str(service.port), "-l", self._get_username(), service.address]
+        self.process = spawn(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said = self._first_words(timeout + STOP_DEADLINE_S)
+        if "connected" not in said:
+            self._cleanup_own_master()
+            raise ExecutionError(f"no SSH connection to {service.address}:{service.port}: {said}")
+        return control
+
+    def _first_words(self, deadline_s: float) -> str:
+        """Read the master's output until it is connected, has ended, or time is up."""
+        until = time.monotonic() + deadline_s
+        said = b""
+        assert self.process.stdout
+        output = self.process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(output, selectors.EVENT_READ)
+            while b"connected\n" not in said:
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    break
+                data = os.read(output, 4096)
+                if not data:
+                    break
+                said += data
+        return said.decode("utf-8", "replace").strip()
+
+    def _cleanup_own_master(self) -> None:
+        self.process.terminate()
+        end(self.process, STOP_DEADLINE_S)
+        assert self.process.stdout
+        self.process.stdout.close()
+        shutil.rmtree(self.tmpdir, ignore_errors=True)
+
+    def _start_keepalive(self) -> None:
+        """Do nothing: the master is a child, and stays until it is ended."""
+
+    def _check_keepalive(self) -> bool:
+        return bool(self.process.poll() is None)
+
+    def _stop_keepalive(self) -> None:
+        """Do nothing: see `_start_keepalive`."""
