@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from rig.usb.urb import Speed, TransferFlags, TransferType
+from rig.usb.urb import Speed, TransferFlags
 
 PROTOCOL_VERSION = 1
 
@@ -91,10 +91,8 @@ class Submit:
         device: The device.
         urb_id: The front end's number for it, growing.
         endpoint_address: Bit 7 for IN, also on ep0.
-        transfer_type: Never isochronous.
         flags: Transfer flags.
         buffer_bytes: Length of the transfer buffer.
-        interval: Of interrupt endpoints, as in the URB.
         setup: The SETUP packet of a control transfer; zeroes otherwise.
         data: OUT data, `buffer_bytes` long; empty for IN.
     """
@@ -102,10 +100,8 @@ class Submit:
     device: int
     urb_id: int
     endpoint_address: int
-    transfer_type: TransferType
     flags: TransferFlags
     buffer_bytes: int
-    interval: int
     setup: bytes
     data: Payload = b""
 

@@ -10,8 +10,8 @@ possibly data up to the frame's end::
 
 ``length`` counts the octets behind the header.  ``docs/protocol.md`` has every body.
 
-The reader hands out its own buffer to receive into, and messages hold views of it: data is not
-copied between the socket and usbfs, unless a frame straddles the end of a buffer.
+Messages that were read hold views of the receive buffer: between the socket and usbfs data is not
+copied, unless a frame straddles the end of a buffer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import struct
 from collections.abc import Callable
 from enum import IntEnum
 
+from rig.buffers import ReceiveBuffer
 from rig.errors import LocalProtocolError, RemoteProtocolError
 from rig.splitdriver.messages import (
     Complete,
@@ -39,14 +40,14 @@ from rig.splitdriver.messages import (
     Submit,
     Unlink,
 )
-from rig.usb.urb import DIRECTION_IN, MAX_TRANSFER_BYTES, Speed, TransferFlags, TransferType
+from rig.usb.urb import DIRECTION_IN, MAX_TRANSFER_BYTES, Speed, TransferFlags
 
 HEADER = struct.Struct(">IBxH")
 _HELLO = struct.Struct(">4sBH")
 _MAGIC = b"RIG\0"
 _TOKEN = struct.Struct(">Q")
 _CONNECT = struct.Struct(">B")
-_SUBMIT = struct.Struct(">IBBHII8s")
+_SUBMIT = struct.Struct(">IBxHI8s")
 _UNLINK = struct.Struct(">IB")
 _COMPLETE = struct.Struct(">IiIIB")
 _RESUME = struct.Struct(">BI")
@@ -98,10 +99,8 @@ def _parts(message: Message) -> tuple[FrameType, int, bytes, Payload]:  # noqa: 
             body = _SUBMIT.pack(
                 m.urb_id,
                 m.endpoint_address,
-                m.transfer_type,
                 m.flags,
                 m.buffer_bytes,
-                m.interval,
                 m.setup,
             )
             return FrameType.SUBMIT, m.device, body, m.data
@@ -160,27 +159,14 @@ def decode(frame_type: int, device: int, body: memoryview) -> Message:
 
 
 def _read_submit(device: int, body: memoryview) -> Submit:
-    urb_id, address, kind, flags, buffer_bytes, interval, setup = _SUBMIT.unpack_from(body)
+    urb_id, address, flags, buffer_bytes, setup = _SUBMIT.unpack_from(body)
     if buffer_bytes > MAX_TRANSFER_BYTES:
         raise ValueError(f"a buffer of {buffer_bytes} octets is over {MAX_TRANSFER_BYTES}")
     data = body[_SUBMIT.size :]
     expected = 0 if address & DIRECTION_IN else buffer_bytes
     if len(data) != expected:
         raise ValueError(f"{len(data)} octets of data, {expected} expected")
-    transfer_type = TransferType(kind)
-    if transfer_type is TransferType.ISOCHRONOUS:
-        raise ValueError("isochronous transfers are not carried")
-    return Submit(
-        device,
-        urb_id,
-        address,
-        transfer_type,
-        TransferFlags(flags),
-        buffer_bytes,
-        interval,
-        setup,
-        data,
-    )
+    return Submit(device, urb_id, address, TransferFlags(flags), buffer_bytes, setup, data)
 
 
 def _read_complete(device: int, body: memoryview) -> Complete:
@@ -253,24 +239,14 @@ _READERS: dict[int, Callable[[int, memoryview], Message]] = {
 
 
 class FrameReader:
-    """Collects octets and returns messages.
+    """Collects octets and returns messages, whose data are views of the receive buffer."""
 
-    Receive into `space()`, tell the count to `received()`.  A buffer is never reused: views of it
-    live on in the messages, and it goes when the last of them goes.
-
-    Args:
-        chunk_bytes: Size of a buffer; a larger frame gets one of its own size.
-    """
-
-    def __init__(self, chunk_bytes: int = 1 << 18) -> None:
-        self._chunk_bytes = chunk_bytes
-        self._view = memoryview(bytearray(chunk_bytes))
-        self._start = 0  # of the first octet that is in no message yet
-        self._end = 0  # behind the last octet received
+    def __init__(self) -> None:
+        self._buffer = ReceiveBuffer()
 
     def space(self) -> memoryview:
         """Return where the next octets go; never empty."""
-        return self._view[self._end :]
+        return self._buffer.space()
 
     def received(self, count: int) -> list[Message]:
         """Take `count` octets that were put into `space()`; return the messages now complete.
@@ -278,30 +254,16 @@ class FrameReader:
         Raises:
             RemoteProtocolError: The octets are no frames.  The link is of no more use.
         """
-        self._end += count
+        buffer = self._buffer
+        buffer.received(count)
         messages: list[Message] = []
-        needed = HEADER.size
-        while (have := self._end - self._start) >= HEADER.size:
-            length, frame_type, device = HEADER.unpack_from(self._view, self._start)
+        while (header := buffer.peek(HEADER.size)) is not None:
+            length, frame_type, device = HEADER.unpack(header)
             if length > MAX_FRAME_BYTES:
                 raise RemoteProtocolError(f"A frame of {length} octets is over {MAX_FRAME_BYTES}.")
-            needed = HEADER.size + length
-            if have < needed:
+            frame = buffer.peek(HEADER.size + length)
+            if frame is None:
                 break
-            body = self._view[self._start + HEADER.size : self._start + needed]
-            messages.append(decode(frame_type, device, body))
-            self._start += needed
-            needed = HEADER.size
-        self._make_room(needed)
+            messages.append(decode(frame_type, device, frame[HEADER.size :]))
+            buffer.take(len(frame))
         return messages
-
-    def _make_room(self, needed: int) -> None:
-        """See that the frame begun, or a next header, fits behind `_start`."""
-        if self._start + max(needed, HEADER.size) <= len(self._view) and self._end < len(
-            self._view
-        ):
-            return
-        rest = self._view[self._start : self._end]
-        fresh = memoryview(bytearray(max(self._chunk_bytes, needed)))
-        fresh[: len(rest)] = rest
-        self._view, self._start, self._end = fresh, 0, len(rest)

@@ -1,0 +1,163 @@
+"""The link between the two ends: a TCP connection that carries frames."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections import deque
+from collections.abc import Iterable
+
+from rig.errors import RemoteProtocolError, UserError
+from rig.splitdriver.messages import Message
+from rig.splitdriver.wire import FrameReader, encode
+
+DEFAULT_PORT = 7205
+_IOV_MAX = 512
+
+
+class Outbox:
+    """Octets on their way into a non-blocking stream socket, in order and not copied."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._parts: deque[memoryview] = deque()
+
+    def __bool__(self) -> bool:
+        """Whether something still waits for the socket."""
+        return bool(self._parts)
+
+    def put(self, *parts: bytes | bytearray | memoryview) -> None:
+        """Add octets; `flush` sends them."""
+        self._parts.extend(memoryview(part) for part in parts if len(part))
+
+    def flush(self) -> None:
+        """Send as much as the socket takes now.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        while self._parts:
+            batch = [part for part, _ in zip(self._parts, range(_IOV_MAX), strict=False)]
+            try:
+                sent = self._socket.sendmsg(batch)
+            except BlockingIOError:
+                return
+            self._sent(sent)
+
+    def _sent(self, count: int) -> None:
+        while count:
+            first = self._parts[0]
+            if count < len(first):
+                self._parts[0] = first[count:]
+                return
+            count -= len(first)
+            self._parts.popleft()
+
+
+class Link:
+    """One connection.
+
+    Args:
+        sock: Connected; becomes non-blocking and belongs to the link.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._outbox = Outbox(sock)
+        self._reader = FrameReader()
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether something is still to be sent when the socket becomes writable."""
+        return bool(self._outbox)
+
+    def fileno(self) -> int:
+        """The descriptor, for poll."""
+        return self._socket.fileno()
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Send messages, or as much of them as goes now; `flush` sends the rest.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        for message in messages:
+            self._outbox.put(*encode(message))
+        self._outbox.flush()
+
+    def flush(self) -> None:
+        """Send what waits for room."""
+        self._outbox.flush()
+
+    def receive(self) -> list[Message]:
+        """Return the messages that have come.
+
+        Raises:
+            RemoteProtocolError: The peer closed the link, or what came are no frames.
+            OSError: The connection is broken.
+        """
+        try:
+            count = self._socket.recv_into(self._reader.space())
+        except BlockingIOError:
+            return []
+        if count == 0:
+            raise RemoteProtocolError("The other end closed the link.")
+        return self._reader.received(count)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Read ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``.
+
+    Raises:
+        UserError: It is none of them.
+    """
+    host, port = text, str(DEFAULT_PORT)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") or port
+    elif text.count(":") == 1:
+        host, port = text.split(":")
+    if not host or not port.isdecimal() or not 0 <= int(port) <= 0xFFFF:
+        raise UserError(f"'{text}' is no address.", hint="Write HOST:PORT, such as 10.77.0.1:7205.")
+    return host, int(port)
+
+
+def require_private(host: str, *, insecure: bool) -> None:
+    """See that an unencrypted link is not opened to a network by accident.
+
+    Raises:
+        UserError: The host is not this machine and the user did not ask for it.
+    """
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and not insecure:
+        raise UserError(
+            f"The link to {host} would be neither encrypted nor authenticated.",
+            hint="On a private network, allow that with --insecure.",
+        )
+
+
+def listen(address: tuple[str, int]) -> socket.socket:
+    """Return a non-blocking listening socket.
+
+    Raises:
+        UserError: The address is not this machine's, or in use.
+    """
+    try:
+        listener = socket.create_server(address, backlog=1)
+    except OSError as error:
+        raise UserError(
+            f"Cannot listen on {address[0]}:{address[1]}: {error.strerror}.",
+            hint="Choose an address of this machine and a free port with --listen.",
+        ) from error
+    listener.setblocking(False)
+    return listener
