@@ -1,0 +1,149 @@
+"""The guest image as the rest of the rig sees it: ask for one, get paths that boot.
+
+The contract with who boots it (DESIGN section 8 has the reasons):
+
+* ``-M microvm,pcie=on,rtc=on`` with the kernel, the initrd and the arguments of `GuestImage`;
+* each layer is a read-only ``virtio-blk-pci`` drive with its serial number, in any order;
+* a writable drive with the serial number ``rig-scratch``, if there is one, is formatted and mounted
+  at ``/var/lib/rig``;
+* further kernel arguments: ``rig.host=back|front``, ``rig.ssh_key=`` (the base64 form of root's
+  authorized_keys), ``rig.link=ADDRESS/BITS`` for the card whose MAC begins with 52:54:00:72:69;
+  any other card gets 10.0.2.15, as QEMU's user networking wants it;
+* the line ``rig-guest: booted HOST KERNEL`` on the console says that sshd listens;
+* a guest that panics, or that is told ``poweroff -f``, ends QEMU if that has ``-no-reboot``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.guest_images import base, kernel, source
+from rig.guest_images.cache import Cache, Entry, key_of
+from rig.guest_images.spec import BOOT_ARGS, DEFAULT_KERNEL, FILES, KERNELS, kernel_package
+from rig.progress import Progress, Silent
+
+BOOTED = "rig-guest: booted"
+"""The console line that begins so says that a guest takes commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One read-only drive of a guest.
+
+    Attributes:
+        serial: The serial number by which the initramfs finds it.
+        path: The raw erofs image.
+    """
+
+    serial: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class GuestImage:
+    """All that a guest boots from.
+
+    Attributes:
+        kernel: For QEMU's ``-kernel``.
+        initrd: For ``-initrd``.
+        layers: Drives, base first.
+        boot_args: Kernel arguments that every guest needs.
+        kernel_version: What ``uname -r`` says in the guest.
+    """
+
+    kernel: Path
+    initrd: Path
+    layers: tuple[Layer, ...]
+    boot_args: str
+    kernel_version: str
+
+
+def _names(kernel_name: str) -> dict[str, str]:
+    """Return the entries that an image of this checkout needs: key by name."""
+    of_kernel = key_of(kernel.inputs(kernel_name))
+    init = (FILES / "init").read_text()
+    return {
+        "base": key_of(base.inputs()),
+        f"kernel-{kernel_name}": of_kernel,
+        f"initrd-{kernel_name}": key_of({"kernel": of_kernel, "init": init}),
+        "source": key_of(source.inputs()),
+    }
+
+
+def ensure(
+    kernel_name: str = DEFAULT_KERNEL,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+    mirror: str | None = None,
+) -> GuestImage:
+    """Return an image of this checkout, building the parts that are not cached.
+
+    Args:
+        kernel_name: ``6.12`` or ``6.1``.
+        progress: Told what is built.
+        cache: The cache's directory; None takes the usual one.
+        mirror: A Debian mirror's URL or a sources.list; None takes what the machine uses.
+
+    Raises:
+        UserError: No such kernel is known.
+        MachineError: No network, no space, or a program is missing or failed.
+    """
+    kernel_package(kernel_name)
+    progress = progress or Silent()
+    store = Cache(cache)
+    keys = _names(kernel_name)
+    logs = store.logs
+    started = time.strftime("%Y%m%d-%H%M%S")
+
+    def log(name: str) -> Path:
+        return logs / f"{started}-{name}.log"
+
+    parts: dict[str, Entry] = {}
+    for name, title in (
+        ("base", "Build the guests' Debian (once, about a minute)"),
+        (f"kernel-{kernel_name}", f"Build the guests' kernel {kernel_name} (once)"),
+    ):
+        parts[name] = store.get(
+            name,
+            keys[name],
+            lambda new, name=name: (  # type: ignore[misc]
+                base.build(new, mirror=mirror, log=log(name))
+                if name == "base"
+                else kernel.build(new, kernel_name, mirror=mirror, log=log(name))
+            ),
+            progress,
+            title,
+        )
+    of_kernel = parts[f"kernel-{kernel_name}"].path
+    initrd = store.get(
+        f"initrd-{kernel_name}",
+        keys[f"initrd-{kernel_name}"],
+        lambda new: kernel.write_initrd(new, of_kernel),
+        progress,
+        f"Pack the initramfs for kernel {kernel_name}",
+    )
+    rig = store.get(
+        "source",
+        keys["source"],
+        lambda new: source.build(new, log=log("source")),
+        progress,
+        "Pack this checkout's rig for the guests",
+    )
+    return GuestImage(
+        kernel=of_kernel / kernel.KERNEL,
+        initrd=initrd.path / kernel.INITRD,
+        layers=(
+            Layer("rig-base", parts["base"].path / base.LAYER),
+            Layer("rig-kernel", of_kernel / kernel.LAYER),
+            Layer("rig-source", rig.path / source.LAYER),
+        ),
+        boot_args=" ".join(BOOT_ARGS),
+        kernel_version=(of_kernel / kernel.VERSION).read_text().strip(),
+    )
+
+
+def used_entries() -> set[tuple[str, str]]:
+    """Return name and key of every entry that this checkout can use, with any kernel."""
+    return {pair for name in KERNELS for pair in _names(name).items()}
