@@ -97,7 +97,7 @@ def write_attribute(path: Path, value: str) -> None:
     Raises:
         OSError: There is no such attribute, or the kernel refuses the value.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode() + b"\n")
     finally:

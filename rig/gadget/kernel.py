@@ -1,0 +1,130 @@
+"""What the gadget needs of this machine's kernel: modules, configfs, mounts."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rig.errors import MachineError, UserError
+from rig.gadget.configfs import GADGETS
+
+log = logging.getLogger("rig.gadget.kernel")
+
+COMMAND_DEADLINE_S = 20.0
+"""Loading a module or unmounting takes milliseconds; more under emulation."""
+CONFIGFS = Path("/sys/kernel/config")
+MOUNTS = Path("/proc/self/mountinfo")
+
+Result = TypeVar("Result")
+
+
+def bounded(what: str, deadline_s: float, do: Callable[[], Result]) -> Result:
+    """Run something that may wait in the kernel for as long as a FUSE server is silent.
+
+    Args:
+        what: What errors call it.
+        deadline_s: After this the thread that runs it is left behind: it ends when the server
+            does.
+        do: What to run.
+
+    Raises:
+        MachineError: It did not return in time.
+        Exception: What `do` raised.
+    """
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(do())
+        except BaseException as error:  # carried over to the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name=what, daemon=True)
+    thread.start()
+    thread.join(deadline_s)
+    if thread.is_alive():
+        raise MachineError(f"{what} did not end within {deadline_s:g} s.")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def run_command(argv: Sequence[str]) -> None:
+    """Run a program of the system.
+
+    Raises:
+        MachineError: It is missing, fails or does not end in time; its last words are told.
+    """
+    line = " ".join(argv)
+    log.debug("run %s", line)
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=COMMAND_DEADLINE_S, check=False
+        )
+    except FileNotFoundError as error:
+        raise MachineError(f"Program '{argv[0]}' is missing on this machine.") from error
+    except subprocess.TimeoutExpired as error:
+        raise MachineError(f"'{line}' did not end within {COMMAND_DEADLINE_S:g} s.") from error
+    if done.returncode:
+        raise MachineError(
+            f"'{line}' ended with {done.returncode}: {done.stderr.strip().rstrip('.')}."
+        )
+
+
+def ensure_gadget_support(udc: str) -> None:
+    """Load what is missing: configfs, libcomposite, and dummy_hcd for one of its UDCs.
+
+    Raises:
+        UserError: This kernel has no USB gadget support.
+        MachineError: configfs cannot be mounted.
+    """
+    try:
+        if not GADGETS.is_dir():
+            run_command(["modprobe", "libcomposite"])
+        if not (CONFIGFS.is_dir() and is_mounted(CONFIGFS)):
+            run_command(["mount", "-t", "configfs", "none", str(CONFIGFS)])
+        if udc.startswith("dummy_udc") and not Path("/sys/module/dummy_hcd").is_dir():
+            run_command(["modprobe", "dummy_hcd"])
+    except MachineError as error:
+        raise UserError(
+            f"This machine's kernel cannot play a USB gadget. {error.message}",
+            hint="Boot a stock Debian kernel (not the cloud one), as root.",
+        ) from error
+
+
+def mount_points(mountinfo: str) -> set[str]:
+    """The mount points of a ``mountinfo`` file's text (proc_pid_mountinfo(5), field 5)."""
+
+    def plain(match: re.Match[str]) -> str:
+        return chr(int(match[1], 8))
+
+    fields = (line.split(" ") for line in mountinfo.splitlines())
+    return {re.sub(r"\\([0-7]{3})", plain, line[4]) for line in fields if len(line) > 4}
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether something is mounted there; never touches the mount itself."""
+    return str(path.absolute()) in mount_points(MOUNTS.read_text())
+
+
+def unmount(path: Path) -> None:
+    """Unmount whatever is mounted there, even a dead FUSE server's file system.
+
+    Raises:
+        MachineError: It cannot be unmounted, not even detached.
+    """
+    # Twice at most: a killed service's mount may lie below a newer one's.
+    for _ in range(2):
+        if not is_mounted(path):
+            return
+        try:
+            run_command(["umount", str(path)])
+        except MachineError as error:
+            log.warning("%s detaching it", error)
+            run_command(["umount", "--lazy", str(path)])
