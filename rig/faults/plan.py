@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from rig.errors import UserError
+from rig.usb.urb import Direction
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NO_LIMIT = -1
@@ -25,13 +26,6 @@ class Layer(StrEnum):
 
     ENDPOINT = "endpoint"
     MEDIUM = "medium"
-
-
-class Direction(StrEnum):
-    """Direction of a transfer, seen from the host (USB 2.0 §5.3.1)."""
-
-    OUT = "out"
-    IN = "in"
 
 
 class When(StrEnum):

@@ -15,7 +15,6 @@ import msgspec
 from rig.errors import UserError
 from rig.faults.plan import (
     FAULT_TYPES,
-    Direction,
     EndpointStatus,
     Fault,
     MediumError,
@@ -23,6 +22,7 @@ from rig.faults.plan import (
     Plan,
     When,
 )
+from rig.usb.urb import Direction
 
 PLAN_KEYS = ("name", "seed", "fault")
 _HEADER = re.compile(r"^\s*\[\[\s*fault\s*\]\]")

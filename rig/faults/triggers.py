@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 from rig.errors import ApiViolationError
 from rig.faults.plan import (
     NO_LIMIT,
-    Direction,
     EndpointFault,
     Fault,
     Layer,
@@ -24,6 +23,7 @@ from rig.faults.plan import (
     Plan,
     When,
 )
+from rig.usb.urb import Direction
 
 Effect = TypeVar("Effect", "EndpointEffect", "MediumEffect")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from collections import deque
 from collections.abc import Iterable
 
 from rig.errors import RemoteProtocolError, UserError
-from rig.splitdriver.messages import Message
+from rig.splitdriver.messages import Message, Refused
 from rig.splitdriver.wire import FrameReader, encode
 
 DEFAULT_PORT = 7205
@@ -110,6 +111,14 @@ class Link:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+
+def refuse(connection: socket.socket, reason: str) -> None:
+    """Tell somebody who has connected why he is not wanted, and close."""
+    link = Link(connection)
+    with contextlib.suppress(OSError):
+        link.send([Refused(reason)])
+    link.close()
 
 
 def parse_address(text: str) -> tuple[str, int]:

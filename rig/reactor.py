@@ -1,0 +1,131 @@
+"""One thread that waits for everything: descriptors, a deadline, and the wish to stop.
+
+A thin cover of ``epoll``: the daemons on the data path call the kernel as seldom as they can, so
+there is nothing between a descriptor and its handler.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from rig.daemon import Command, CommandLines, Events, wake_on_signals
+from rig.errors import RemoteProtocolError
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+EDGE = select.EPOLLET
+HANGUP = select.EPOLLHUP | select.EPOLLERR
+
+Handler = Callable[[int], None]
+"""Called with the epoll events that came."""
+
+
+class HasFileno(Protocol):
+    """Anything with a descriptor."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
+class Reactor:
+    """Waits, and calls handlers."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._stopping = False
+
+    def watch(self, what: int | HasFileno, events: int, handler: Handler) -> None:
+        """Call `handler` when a descriptor has one of `events`, or hangs up."""
+        number = what if isinstance(what, int) else what.fileno()
+        if number in self._handlers:
+            self._epoll.modify(number, events)
+        else:
+            self._epoll.register(number, events)
+        self._handlers[number] = handler
+
+    def unwatch(self, what: int | HasFileno) -> None:
+        """Stop watching a descriptor; not watching it is no error."""
+        number = what if isinstance(what, int) else what.fileno()
+        if self._handlers.pop(number, None) is not None:
+            self._epoll.unregister(number)
+
+    def at(self, name: str, when: float, call: Callable[[], None]) -> None:
+        """Call something once at a time of `time.monotonic`; replaces a timer of that name."""
+        self._timers[name] = (when, call)
+
+    def cancel(self, name: str) -> None:
+        """Forget a timer; not having it is no error."""
+        self._timers.pop(name, None)
+
+    def stop(self) -> None:
+        """End `run` after the current handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Wait and call until `stop`."""
+        while not self._stopping:
+            for number, events in self._epoll.poll(self._timeout_s()):
+                # A handler that ran before in this round may have closed this one's descriptor.
+                if (handler := self._handlers.get(number)) is not None:
+                    handler(events)
+            self._run_timers()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._epoll.close()
+        self._handlers.clear()
+
+    def _timeout_s(self) -> float:
+        if not self._timers:
+            return -1.0
+        return max(0.0, min(when for when, _ in self._timers.values()) - time.monotonic())
+
+    def _run_timers(self) -> None:
+        if not self._timers:
+            return
+        now = time.monotonic()
+        for name in [name for name, (when, _) in self._timers.items() if when <= now]:
+            _, call = self._timers.pop(name)
+            call()
+
+
+def supervise(
+    reactor: Reactor, events: Events, obey: Callable[[Command], object], *, supervised: bool
+) -> None:
+    """Stop the reactor on a signal and, if supervised, on the end of standard input.
+
+    Args:
+        reactor: Is stopped.
+        events: Where replies go.
+        obey: Carries out a command and returns the reply's result.
+        supervised: Whether standard input carries commands (`rig.daemon`).
+    """
+    signals = wake_on_signals()
+    reactor.watch(signals, READABLE, lambda _: reactor.stop())
+    if not supervised:
+        return
+    stdin = sys.stdin.fileno()
+    lines = CommandLines()
+
+    def on_input(_: int) -> None:
+        data = os.read(stdin, 1 << 16)
+        if not data:
+            reactor.stop()
+            return
+        try:
+            commands = lines.feed(data)
+        except RemoteProtocolError as error:
+            events.emit("bad-command", error=str(error))
+            reactor.stop()
+            return
+        for command in commands:
+            events.answer(command, obey)
+
+    reactor.watch(stdin, READABLE, on_input)

@@ -1,0 +1,122 @@
+"""The other end, as a service sees it: a link with a session, watched by the reactor."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from rig.errors import ProtocolError
+from rig.reactor import READABLE, WRITABLE, Reactor
+from rig.splitdriver.link import Link
+from rig.splitdriver.messages import Message, Refused, Role
+from rig.splitdriver.session import Session
+
+
+class Peer:
+    """One connection, from its greeting to its loss.
+
+    Args:
+        connection: Connected socket; belongs to the peer from now on.
+        role: Ours.
+        reactor: Waits.
+        greeted: Called with the other end's name when it has greeted us.
+        received: Called with the messages that are for the core; may raise `ProtocolError`, which
+            ends the link and is told to the other end.
+        lost: Called exactly once, with the reason, when the link has ended in whatever way.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        role: Role,
+        reactor: Reactor,
+        *,
+        greeted: Callable[[str], None],
+        received: Callable[[Sequence[Message]], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._greeted = greeted
+        self._received = received
+        self._lost = lost
+        self._open = True
+        self._waiting_for_room = False
+        self._link = Link(connection)
+        self._session = Session(role, socket.gethostname(), time.monotonic())
+        reactor.watch(self._link, READABLE, self._on_link)
+        self._tick()
+        self.send([self._session.opening()])
+
+    @property
+    def name(self) -> str | None:
+        """The other end's name, once it has greeted us."""
+        return self._session.peer_name
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send messages; a link that breaks meanwhile is told to `lost`."""
+        if not self._open:
+            return
+        try:
+            self._link.send(messages)
+        except OSError as error:
+            self.close(f"The link broke: {error.strerror}.")
+            return
+        self._watch()
+
+    def close(self, reason: str) -> None:
+        """End the link and tell the other end why; a second time is no error."""
+        if not self._open:
+            return
+        self._open = False
+        with contextlib.suppress(OSError):
+            self._link.send([Refused(reason)])
+        self._reactor.unwatch(self._link)
+        self._reactor.cancel(self._timer)
+        self._link.close()
+        self._lost(reason)
+
+    @property
+    def _timer(self) -> str:
+        return f"heartbeat-{id(self)}"
+
+    def _on_link(self, events: int) -> None:
+        try:
+            if events & WRITABLE:
+                self._link.flush()
+                self._watch()
+            meant = [m for m in map(self._take, self._link.receive()) if m is not None]
+            if meant:
+                self._received(meant)
+        except ProtocolError as error:
+            self.close(str(error))
+        except OSError as error:
+            self.close(f"The link broke: {error.strerror}.")
+
+    def _take(self, message: Message) -> Message | None:
+        known = self._session.established
+        answer, meaning = self._session.receive(message, time.monotonic())
+        if answer is not None:
+            self.send([answer])
+        if self._session.peer_name is not None and not known:
+            self._greeted(self._session.peer_name)
+        return meaning
+
+    def _tick(self) -> None:
+        try:
+            ping = self._session.tick(time.monotonic())
+        except ProtocolError as error:
+            self.close(str(error))
+            return
+        self._reactor.at(self._timer, self._session.next_tick, self._tick)
+        if ping is not None:
+            self.send([ping])
+
+    def _watch(self) -> None:
+        """Wait for room in the socket only while something waits for it."""
+        waits = self._link.waits_for_room
+        if waits != self._waiting_for_room:
+            self._waiting_for_room = waits
+            room = WRITABLE if waits else 0
+            self._reactor.watch(self._link, READABLE | room, self._on_link)

@@ -1,0 +1,43 @@
+"""What an induced endpoint error does to a transfer on its way to the controller.  Pure.
+
+The error is made between the back end's queue and usbfs, so it works on any host controller: the
+controller moves none of the data, half of them or all, and the completion is then told with the
+error's status and with what really moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rig.faults.plan import When
+from rig.faults.triggers import EndpointEffect
+
+
+@dataclass(frozen=True, slots=True)
+class Altered:
+    """How a transfer runs instead.
+
+    Attributes:
+        run_bytes: So much of its buffer goes to the controller; None: the controller never hears
+            of it.
+        status: What is told at the end, a negative errno, if the transfer itself does not fail.
+    """
+
+    run_bytes: int | None
+    status: int
+
+
+def alter(effect: EndpointEffect, buffer_bytes: int, max_packet_bytes: int) -> Altered:
+    """Return what becomes of a transfer of `buffer_bytes`.
+
+    Half means half of the packets: a part of a packet cannot be on the bus.
+    """
+    match effect.when:
+        case When.BEFORE:
+            return Altered(None, effect.status)
+        case When.MIDDLE:
+            packets = buffer_bytes // max(max_packet_bytes, 1)
+            half_bytes = packets // 2 * max_packet_bytes
+            return Altered(half_bytes or None, effect.status)
+        case When.AFTER:
+            return Altered(buffer_bytes, effect.status)
