@@ -155,6 +155,7 @@ class BackService:
             received=self._on_messages,
             lost=self._on_lost,
         )
+        self._front.start()
 
     def _on_greeting(self, name: str) -> None:
         self._events.emit("front", name=name)

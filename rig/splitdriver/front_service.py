@@ -91,6 +91,7 @@ class FrontService:
             received=self._on_messages,
             lost=self._on_lost,
         )
+        self._peer.start()
 
     def _on_messages(self, messages: Sequence[Message]) -> None:
         for message in messages:

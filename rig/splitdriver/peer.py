@@ -45,7 +45,10 @@ class Peer:
         self._waiting_for_room = False
         self._link = Link(connection)
         self._session = Session(role, socket.gethostname(), time.monotonic())
-        reactor.watch(self._link, READABLE, self._on_link)
+
+    def start(self) -> None:
+        """Greet the other end and listen to it; `lost` may be called before this returns."""
+        self._reactor.watch(self._link, READABLE, self._on_link)
         self._tick()
         self.send([self._session.opening()])
 

@@ -1,0 +1,69 @@
+"""``rig``: finds the command, and turns errors into a sentence and an exit status.
+
+The daemons that run on the machines are started without the station's libraries: under emulation
+the import of a command-line framework costs more than the rest of their start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import NoReturn
+
+from rig.cli.exits import Exit
+from rig.errors import RigError, UserError
+
+MACHINE_COMMANDS = {
+    "back": "rig.splitdriver.back_service",
+    "front": "rig.splitdriver.front_service",
+    "gadget": "rig.gadget.service",
+    "store": "rig.gadget.store_service",
+    "workload": "rig.integrity.service",
+    "scan": "rig.lab.scan_service",
+}
+"""Commands for a machine: each module has ``main(argv) -> int`` and imports little."""
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name, and end the process."""
+    argv = sys.argv[1:]
+    try:
+        sys.exit(run(argv))
+    except UserError as error:
+        complain(error)
+        sys.exit(Exit.USAGE)
+    except RigError as error:
+        complain(error)
+        sys.exit(Exit.INFRASTRUCTURE)
+    except KeyboardInterrupt:
+        complain("Interrupted; everything that was started has been stopped.")
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in ``rig image list | head -1``.
+        sys.stderr.close()
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def run(argv: list[str]) -> int:
+    """Run one command.
+
+    Returns:
+        Its exit status.
+    """
+    if argv and argv[0] in MACHINE_COMMANDS:
+        module = importlib.import_module(MACHINE_COMMANDS[argv[0]])
+        return int(module.main(argv[1:]))
+    try:
+        from rig.cli.app import app  # noqa: PLC0415 - see the module's docstring
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"This machine lacks {error.name}, which only the station's commands need.",
+            hint="On a machine: rig " + "|".join(MACHINE_COMMANDS) + ". On a station: make run.",
+        ) from error
+    return int(app(argv, standalone_mode=False) or 0)
+
+
+def complain(what: object) -> None:
+    """Say a sentence on standard error."""
+    print(f"rig: {what}", file=sys.stderr)
