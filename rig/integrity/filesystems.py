@@ -1,0 +1,133 @@
+"""The file systems that the workload knows: one row each.  Data, and the look-up.
+
+Everything that differs between them is here, so that no other module asks for a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rig.errors import UserError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """How to make, mount and check one kind of file system.
+
+    Attributes:
+        name: As in `/proc/filesystems` and on the command line.
+        smallest_bytes: The smallest partition that its mkfs takes, or that is of use.
+        mkfs: The command; the partition's node is appended.
+        mount_options: For ``mount -o``.
+        fsck: A check that writes nothing; the node is appended.
+        clean_statuses: Its exit statuses that mean: nothing wrong.
+        broken_statuses: Those that mean: the file system is damaged.  All others mean that the
+            check itself could not be done.
+        in_place: Whether overwritten blocks stay at their LBAs.
+        preallocates: Whether fallocate gives a file its final LBAs before it is written.
+    """
+
+    name: str
+    smallest_bytes: int
+    mkfs: tuple[str, ...]
+    mount_options: str
+    fsck: tuple[str, ...]
+    clean_statuses: frozenset[int]
+    broken_statuses: frozenset[int]
+    in_place: bool
+    preallocates: bool
+
+
+_ROWS = (
+    # Everything is initialised by mkfs: a kernel thread that writes inode tables later would mix
+    # its URBs with the workload's.  No discard: the medium's own content is part of the test.
+    FileSystem(
+        name="ext4",
+        smallest_bytes=16 * MIB,
+        mkfs=(
+            *("mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "256", "-J", "size=4"),
+            *("-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"),
+        ),
+        mount_options="noatime",
+        fsck=("e2fsck", "-f", "-n"),
+        clean_statuses=frozenset({0}),
+        broken_statuses=frozenset({1, 2, 4}),  # e2fsck(8)
+        in_place=True,
+        preallocates=True,
+    ),
+    # mkfs chooses the FAT's width by the partition's size.
+    FileSystem(
+        name="vfat",
+        smallest_bytes=16 * MIB,
+        mkfs=("mkfs.vfat",),
+        mount_options="noatime",
+        fsck=("fsck.vfat", "-n"),
+        clean_statuses=frozenset({0}),
+        broken_statuses=frozenset({1}),  # fsck.fat(8)
+        in_place=True,
+        preallocates=False,
+    ),
+    # mkfs.xfs refuses less since xfsprogs 5.19.
+    FileSystem(
+        name="xfs",
+        smallest_bytes=300 * MIB,
+        mkfs=("mkfs.xfs", "-q", "-f", "-K"),
+        mount_options="noatime",
+        fsck=("xfs_repair", "-n"),
+        clean_statuses=frozenset({0}),
+        broken_statuses=frozenset({1}),  # xfs_repair(8)
+        in_place=True,
+        preallocates=True,
+    ),
+    # Mixed and single: one chunk type, so that a small disk suffices.
+    FileSystem(
+        name="btrfs",
+        smallest_bytes=128 * MIB,
+        mkfs=("mkfs.btrfs", "-q", "-f", "-K", "--mixed", "-d", "single", "-m", "single"),
+        mount_options="noatime",
+        fsck=("btrfs", "check", "--readonly"),
+        clean_statuses=frozenset({0}),
+        broken_statuses=frozenset({1}),
+        in_place=False,
+        preallocates=False,
+    ),
+    FileSystem(
+        name="f2fs",
+        smallest_bytes=64 * MIB,
+        mkfs=("mkfs.f2fs", "-q", "-f", "-t", "0"),
+        mount_options="noatime",
+        fsck=("fsck.f2fs", "--dry-run"),
+        clean_statuses=frozenset({0}),
+        broken_statuses=frozenset({1, 255}),  # fsck.f2fs(8): -1 on failure
+        in_place=False,
+        preallocates=False,
+    ),
+    FileSystem(
+        name="exfat",
+        smallest_bytes=16 * MIB,
+        mkfs=("mkfs.exfat", "-q"),
+        mount_options="noatime",
+        fsck=("fsck.exfat", "-n"),
+        clean_statuses=frozenset({0}),
+        broken_statuses=frozenset({1, 4}),  # exfatprogs' fsck.exfat(8)
+        in_place=True,
+        preallocates=False,
+    ),
+)
+
+FILE_SYSTEMS = {row.name: row for row in _ROWS}
+
+
+def file_system(name: str) -> FileSystem:
+    """Look a file system up.
+
+    Raises:
+        UserError: The name is not in the table.
+    """
+    if name not in FILE_SYSTEMS:
+        raise UserError(
+            f"The file system {name!r} is not known.", hint=f"Known are {', '.join(FILE_SYSTEMS)}."
+        )
+    return FILE_SYSTEMS[name]

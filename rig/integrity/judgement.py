@@ -1,0 +1,176 @@
+"""What the oracle says: a class for every sector, and findings that a person can act on.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+
+
+class SectorClass(StrEnum):
+    """What a sector turned out to be."""
+
+    OK = "ok"
+    """It holds the last write that an fsync confirmed, and no other would be legal."""
+    INDETERMINATE = "indeterminate"
+    """Old and new are both legal, and it holds one of them."""
+    LOST = "lost"
+    """An acknowledged write is not there: what was legal before it still is."""
+    STALE = "stale"
+    """It holds a write older still; or an older write arrived after a newer one."""
+    TORN = "torn"
+    """It holds parts of two writes."""
+    MISDIRECTED = "misdirected"
+    """It holds what belongs to another sector."""
+    FOREIGN = "foreign"
+    """It holds bytes that no recorded write of this run made."""
+    CORRUPT = "corrupt"
+    """It holds a stamp with wrong bits."""
+    ZEROED = "zeroed"
+    """It holds zeros instead of acknowledged data."""
+    UNREADABLE = "unreadable"
+    """Reading it ended in an error."""
+
+
+HARMLESS = frozenset({SectorClass.OK, SectorClass.INDETERMINATE})
+
+
+class View(StrEnum):
+    """Where one looked."""
+
+    HOST = "host"
+    """What the front machine reads from its files."""
+    MEDIUM = "medium"
+    """What the gadget's medium holds."""
+    ARRIVAL = "arrival"
+    """What each write brought to the medium, in order."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Consecutive sectors with one thing wrong.
+
+    Attributes:
+        view: Where it was seen.
+        sector_class: What is wrong; never a harmless class.
+        lba: Of the first sector; None when the file's place on the disk is not known.
+        belongs_lba: Where the first sector's content belongs, if it belongs elsewhere.
+        file: Path of the file that the sector is part of; empty outside of files.
+        offset: In that file, in bytes.
+        expected: What should be there, in words.
+        seen: What is there, in words.
+        count: How many sectors.
+        arrival: In the view of arrivals, the number of the write that brought it.
+        sentence: All of it, for people.
+    """
+
+    view: View
+    sector_class: SectorClass
+    lba: int | None
+    belongs_lba: int | None
+    file: str
+    offset: int | None
+    expected: str
+    seen: str
+    count: int
+    arrival: int | None = None
+    sentence: str = ""
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """The outcome of one view, or of several together.
+
+    Attributes:
+        counts: Sectors of each class; classes that did not occur are 0.
+        findings: What is wrong, in the order in which it was seen.
+    """
+
+    counts: dict[SectorClass, int]
+    findings: list[Finding]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any sector is in a class that is not harmless."""
+        return any(n for c, n in self.counts.items() if c not in HARMLESS)
+
+
+def combine(judgements: Iterable[Judgement]) -> Judgement:
+    """Add up several judgements; a sector seen in three views counts three times."""
+    total, findings = dict.fromkeys(SectorClass, 0), []
+    for judgement in judgements:
+        for sector_class, count in judgement.counts.items():
+            total[sector_class] += count
+        findings += judgement.findings
+    return Judgement(total, findings)
+
+
+class Collector:
+    """Gathers classes and findings of one view, and joins findings that are neighbours."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(SectorClass, 0)
+        self._findings: list[Finding] = []
+
+    def tally(self, sector_class: SectorClass, count: int) -> None:
+        """Count sectors of a harmless class."""
+        self._counts[sector_class] += count
+
+    def add(self, finding: Finding) -> None:
+        """Count and keep one finding."""
+        self._counts[finding.sector_class] += finding.count
+        if self._findings and _continues(self._findings[-1], finding):
+            last = self._findings[-1]
+            self._findings[-1] = msgspec.structs.replace(last, count=last.count + finding.count)
+        else:
+            self._findings.append(finding)
+
+    def judgement(self) -> Judgement:
+        """The result; each finding now has its sentence."""
+        told = [msgspec.structs.replace(f, sentence=_sentence(f)) for f in self._findings]
+        return Judgement(dict(self._counts), told)
+
+
+def _continues(one: Finding, other: Finding) -> bool:
+    def step(before: int | None, after: int | None, by: int) -> bool:
+        return after == (None if before is None else before + by)
+
+    same = ("view", "sector_class", "file", "expected", "seen", "arrival")
+    return (
+        all(getattr(one, name) == getattr(other, name) for name in same)
+        and step(one.lba, other.lba, one.count)
+        and step(one.belongs_lba, other.belongs_lba, one.count)
+        and step(one.offset, other.offset, one.count * 512)
+        and not (one.lba is None and one.offset is None)
+    )
+
+
+_WORDS = {
+    SectorClass.LOST: "an acknowledged write is lost: {seen} is there, {expected} should be",
+    SectorClass.STALE: "old data: {seen} is there, {expected} should be",
+    SectorClass.TORN: "torn: {seen}; {expected} should be there",
+    SectorClass.MISDIRECTED: "misdirected: {seen}, which belongs to {belongs}, is there; "
+    "{expected} should be",
+    SectorClass.FOREIGN: "foreign: {seen} is there, {expected} should be",
+    SectorClass.CORRUPT: "corrupt: {seen}; {expected} should be there",
+    SectorClass.ZEROED: "zeroed: zeros are there, {expected} should be",
+    SectorClass.UNREADABLE: "unreadable: {expected} should be there",
+}
+
+
+def _sentence(finding: Finding) -> str:
+    place = _lbas(finding.lba, finding.count)
+    if finding.file:
+        place += f" ({finding.file}, offset {finding.offset})"
+    by = "" if finding.arrival is None else f", by write {finding.arrival} of the journal"
+    words = _WORDS[finding.sector_class].format(
+        seen=finding.seen,
+        expected=finding.expected,
+        belongs=_lbas(finding.belongs_lba, finding.count),
+    )
+    return f"{finding.view.capitalize()} view, {place}{by}: {words}."
+
+
+def _lbas(lba: int | None, count: int) -> str:
+    if lba is None:
+        return "an unknown LBA"
+    return f"LBA {lba}" if count == 1 else f"LBAs {lba} to {lba + count - 1}"
