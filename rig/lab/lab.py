@@ -91,7 +91,7 @@ class Lab:
     @property
     def state(self) -> LabState:
         """Where the lab is."""
-        return self.strategy.state
+        return self.strategy.status
 
     @property
     def setup(self) -> Setup | None:

@@ -7,6 +7,7 @@ says when it is lost.
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from rig.lab.children import spawn
 from rig.lab.console import Console
 from rig.lab.daemons import Daemon
 from rig.lab.health import Health
-from rig.lab.ssh import destination
+from rig.lab.ssh import scp_argv, scp_place, ssh_argv
 
 SSH_LOST = 255
 """ssh's own exit status when the connection failed or broke (ssh(1), EXIT STATUS)."""
@@ -79,9 +80,7 @@ class Machine:
             LostVMError: The machine crashed or ended.
             MachineError: The connection failed.
         """
-        stdout, stderr, status = self._execute(
-            [*self._argv(), command], command, timeout_s, lost_status=SSH_LOST
-        )
+        stdout, stderr, status = self._execute([*ssh_argv(self._ssh), command], command, timeout_s)
         return CompletedCommand(command, stdout, stderr, status)
 
     def check(self, command: str, timeout_s: float = 30.0) -> CompletedCommand:
@@ -106,7 +105,7 @@ class Machine:
             CommandFailure: It could not be copied, or not in time.
             MachineError: As `run`.
         """
-        self._copy(str(local), self._remote(remote), timeout_s)
+        self._copy(str(local), scp_place(self._ssh, remote), timeout_s)
 
     def get(self, remote: str, local: Path, timeout_s: float = 60.0) -> None:
         """Copy a file or a directory of the machine to the station.
@@ -115,7 +114,7 @@ class Machine:
             CommandFailure: It could not be copied, or not in time.
             MachineError: As `run`.
         """
-        self._copy(self._remote(remote), str(local), timeout_s)
+        self._copy(scp_place(self._ssh, remote), str(local), timeout_s)
 
     def start_daemon(self, argv: Sequence[str], name: str) -> Daemon:
         """Start a supervised daemon (see `rig.daemon`) on the machine.
@@ -131,7 +130,7 @@ class Machine:
         # The shell becomes the daemon, so the pid that it tells is the daemon's.
         command = f'printf \'{{"event":"started","pid":%d}}\\n\' $$; exec {shlex.join(argv)}'
         child = spawn(
-            [*self._argv(), command],
+            [*ssh_argv(self._ssh), command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -140,26 +139,16 @@ class Machine:
         self.daemons.append(daemon)
         return daemon
 
-    def _argv(self) -> list[str]:
-        return ["ssh", "-x", *destination(self._ssh)]
-
-    def _remote(self, path: str) -> str:
-        service = self._ssh.networkservice
-        return f"{self._ssh.username or service.username}@{service.address}:{path}"
-
     def _copy(self, source: str, target: str, timeout_s: float) -> None:
-        argv = ["scp", "-q", "-r", *self._ssh.ssh_prefix]
-        argv += ["-P", str(self._ssh.networkservice.port), source, target]
+        argv = [*scp_argv(self._ssh), source, target]
         what = f"copy of {source} to {target}"
-        _, stderr, status = self._execute(argv, what, timeout_s, lost_status=SSH_LOST)
+        _, stderr, status = self._execute(argv, what, timeout_s)
         if status != 0:
             raise CommandFailure(
                 f"The {what} failed with status {status}.", hint=_last_output(stderr, "")
             )
 
-    def _execute(
-        self, argv: list[str], what: str, timeout_s: float, lost_status: int
-    ) -> tuple[str, str, int]:
+    def _execute(self, argv: list[str], what: str, timeout_s: float) -> tuple[str, str, int]:
         self.health.check()
         child = spawn(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -182,7 +171,7 @@ class Machine:
                 child.kill()
                 child.communicate()
         stdout, stderr = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
-        if child.returncode in (lost_status, -9):
+        if child.returncode in (SSH_LOST, -signal.SIGKILL):
             self._explain_loss(stderr)
         return stdout, stderr, child.returncode
 

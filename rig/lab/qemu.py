@@ -62,6 +62,7 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
         self._pump: threading.Thread | None = None
         self._monitor_lock = threading.RLock()
         self._expected_end = False
+        self._log_start = 0
 
     @property
     def pid(self) -> int | None:
@@ -97,6 +98,7 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
         self._expected_end = False
         Path(self.log_directory).mkdir(parents=True, exist_ok=True)
         with self.qemu_log.open("ab") as log:
+            self._log_start = log.tell()
             child = spawn(self._cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         self._child = child
         try:
@@ -215,8 +217,9 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
         return status
 
     def _last_output(self, lines: int = 10) -> list[str]:
-        text = self.qemu_log.read_text("utf-8", "replace") if self.qemu_log.exists() else ""
-        return text.splitlines()[-lines:]
+        with self.qemu_log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode("utf-8", "replace").splitlines()[-lines:]
 
     def _why_ended(self, child: subprocess.Popen[bytes]) -> str:
         """Say why the console ended; called on the console's thread."""

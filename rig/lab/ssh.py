@@ -54,11 +54,24 @@ def encoded_public_key(key: Path) -> str:
     return base64.b64encode(key.with_suffix(".pub").read_bytes()).decode("ascii")
 
 
-def destination(driver: SSHDriver) -> list[str]:
-    """Return the ssh options and arguments that lead to an active driver's machine."""
+def ssh_argv(driver: SSHDriver) -> list[str]:
+    """Return the command line that runs what is appended to it on an active driver's machine."""
     service = driver.networkservice
     user = driver.username or service.username
-    return [*driver.ssh_prefix, "-p", str(service.port), "-l", user, service.address]
+    program = driver._get_tool("ssh")
+    return [program, "-x", *driver.ssh_prefix, "-p", str(service.port), "-l", user, service.address]
+
+
+def scp_argv(driver: SSHDriver) -> list[str]:
+    """Return the command line that copies between the two places appended to it."""
+    program = driver._get_tool("scp")
+    return [program, "-q", "-r", *driver.ssh_prefix, "-P", str(driver.networkservice.port)]
+
+
+def scp_place(driver: SSHDriver, path: str) -> str:
+    """Return how `scp_argv` names a path on the machine."""
+    service = driver.networkservice
+    return f"{driver.username or service.username}@{service.address}:{path}"
 
 
 @target_factory.reg_driver

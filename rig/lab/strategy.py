@@ -39,10 +39,10 @@ from rig.lab.qemu import RigQEMUDriver
 from rig.lab.ssh import RigSSHDriver
 from rig.progress import Progress, Silent
 
-FIRST_LINE_DEADLINE_S = 45.0
+FIRST_LINE_DEADLINE_S = 20.0
 """Until a guest's console shows its first line; some boots never do (see `_boot`)."""
 
-BOOT_DEADLINE_S = 150.0
+BOOT_DEADLINE_S = 75.0
 """From the first line to the guest's word that it can be reached; 2 busy cores without KVM."""
 
 STOP_DEADLINE_S = 20.0
@@ -92,7 +92,8 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.state = LabState.OFF
+        # Not `state`: that is labgrid's, and says whether the driver is bound.
+        self.status = LabState.OFF
         self.setup: Setup | None = None
         self.progress: Progress = Silent()
         self.boot_retries = 0
@@ -130,7 +131,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             self._walk(wanted)
         except Exception as error:
             self.broken = error
-            self.state = LabState.BROKEN
+            self.status = LabState.BROKEN
             raise
 
     def check(self) -> None:
@@ -155,8 +156,8 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             except Exception as error:
                 # The next one must be undone all the same.
                 _log.warning("While the lab was shut down: %s", error)
-        if self.state is not LabState.BROKEN:
-            self.state = LabState.OFF
+        if self.status is not LabState.BROKEN:
+            self.status = LabState.OFF
 
     def machine(self, role: Role) -> Machine:
         """Return a machine that is up.
@@ -176,14 +177,14 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         return driver
 
     def _walk(self, wanted: LabState) -> None:
-        while self.state is not wanted:
-            here = _ORDER.index(self.state)
+        while self.status is not wanted:
+            here = _ORDER.index(self.status)
             if here < _ORDER.index(wanted):
                 self._up[_ORDER[here + 1]]()
-                self.state = _ORDER[here + 1]
+                self.status = _ORDER[here + 1]
             else:
-                self._down[self.state]()
-                self.state = _ORDER[here - 1]
+                self._down[self.status]()
+                self.status = _ORDER[here - 1]
         for machine in self.machines.values():
             machine.health.check()
 
