@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.guest_images import base, kernel, source
+from rig.guest_images import base, kernel, source, tsc
 from rig.guest_images.cache import Cache, Entry, key_of
 from rig.guest_images.spec import BOOT_ARGS, DEFAULT_KERNEL, FILES, KERNELS, kernel_package
 from rig.progress import Progress, Silent
@@ -139,7 +139,7 @@ def ensure(
             Layer("rig-kernel", of_kernel / kernel.LAYER),
             Layer("rig-source", rig.path / source.LAYER),
         ),
-        boot_args=" ".join(BOOT_ARGS),
+        boot_args=" ".join((*BOOT_ARGS, *tsc.boot_args())),
         kernel_version=(of_kernel / kernel.VERSION).read_text().strip(),
     )
 

@@ -32,8 +32,11 @@ Not the ``cloud`` flavour: it has no USB.
 
 DEFAULT_KERNEL = "6.12"
 
-BOOT_MODULES = ("virtio_blk", "erofs", "overlay")
-"""Modules that the initramfs loads, with all they depend on; ``virtio_pci`` is built in."""
+BOOT_MODULES = ("virtio_pci", "crc32c_generic", "virtio_blk", "erofs", "overlay")
+"""Modules that the initramfs loads, with all they depend on, if they are not built in.
+
+``libcrc32c`` asks for crc32c by name, not by symbol, so depmod cannot know that it needs it.
+"""
 
 DROPPED_MODULES = (
     "drivers/accel",
@@ -89,6 +92,8 @@ BOOT_ARGS = (
     # A crash must end QEMU (run with -no-reboot), or a test would wait for a dead guest.
     "panic=-1",
     "oops=panic",
+    # The triple fault is the reset that QEMU sees; the default is a jump into the firmware.
+    "reboot=t",
     # Boot messages cost time on the serial line; the boot script raises the level to "info".
     "loglevel=5",
     "random.trust_cpu=on",
