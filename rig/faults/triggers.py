@@ -8,7 +8,7 @@ first one in the plan does, and the others keep their turn.
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -25,6 +25,8 @@ from rig.faults.plan import (
 )
 from rig.usb.urb import Direction
 
+_64_BITS = 2**64 - 1
+_GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's step: 2**64 divided by the golden ratio, odd
 Effect = TypeVar("Effect", "EndpointEffect", "MediumEffect")
 
 
@@ -94,7 +96,7 @@ class _Trigger:
         self.rule = rule
         self.matches = 0
         self.fired = 0
-        self._key = f"{seed}/{rule.name}/".encode()
+        self._key = _mix(seed ^ zlib.crc32(rule.name.encode()) << 32)
 
     def wants(self) -> bool:
         """Count one match and tell whether the rule wants to fire at it."""
@@ -111,8 +113,15 @@ class _Trigger:
     def _draw(self) -> float:
         # A hash instead of a generator's stream: a match's luck does not depend on how often, or
         # in which process, the generator was asked before.
-        digest = hashlib.blake2b(self._key + str(self.matches).encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / 2**64
+        return _mix(self._key + self.matches * _GAMMA) / 2**64
+
+
+def _mix(value: int) -> int:
+    """Scatter 64 bits: SplitMix64's output function (Steele, Lea, Flood, OOPSLA 2014)."""
+    value &= _64_BITS
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _64_BITS
+    return value ^ value >> 31
 
 
 class Injector:

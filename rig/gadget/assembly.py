@@ -26,6 +26,8 @@ START_DEADLINE_S = 30.0
 """The store starts Python, FUSE and trio: half a second, 15 times as much under emulation."""
 STEP_DEADLINE_S = 15.0
 """For one thing that the kernel or the store has to do."""
+SILENCE_DEADLINE_S = 5.0
+"""A store that is silent for longer hangs: it is killed, so that the kernel need not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Gadget:
         """Take the tree down; a store that hangs would hold the kernel up, so it must go first."""
         if self._store is not None:
             try:
-                self._store.ask("status", STEP_DEADLINE_S)
+                self._store.ask("status", SILENCE_DEADLINE_S)
             except MachineError:
                 self._store.kill()
         if not self._configfs.exists(self._options.name):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import logging
+import os
 import re
 import subprocess
 import threading
@@ -19,6 +22,7 @@ COMMAND_DEADLINE_S = 20.0
 """Loading a module or unmounting takes milliseconds; more under emulation."""
 CONFIGFS = Path("/sys/kernel/config")
 MOUNTS = Path("/proc/self/mountinfo")
+_MNT_DETACH = 2  # include/linux/fs.h
 
 Result = TypeVar("Result")
 
@@ -123,8 +127,16 @@ def unmount(path: Path) -> None:
     for _ in range(2):
         if not is_mounted(path):
             return
-        try:
-            run_command(["umount", str(path)])
-        except MachineError as error:
-            log.warning("%s detaching it", error)
-            run_command(["umount", "--lazy", str(path)])
+        if _umount2(path, 0) == errno.EBUSY:
+            log.warning("'%s' is busy: detaching it", path)
+            _umount2(path, _MNT_DETACH)
+    if is_mounted(path):
+        raise MachineError(f"'{path}' cannot be unmounted.", hint="Are we root?")
+
+
+def _umount2(path: Path, flags: int) -> int:
+    """umount2(2), for the program umount is a package of its own; returns 0 or an errno."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(path.absolute()), flags) == 0:
+        return 0
+    return ctypes.get_errno()

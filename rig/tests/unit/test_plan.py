@@ -1,0 +1,258 @@
+"""A fault plan is read exactly, and a bad one is told in one sentence that names the place."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rig.errors import UserError
+from rig.faults.load import load_plan, shipped_plans
+from rig.faults.plan import (
+    NO_LIMIT,
+    EndpointFault,
+    EndpointStatus,
+    Layer,
+    MediumError,
+    MediumFault,
+    MediumOp,
+    Plan,
+    When,
+)
+from rig.faults.reader import parse_plan
+from rig.usb.urb import Direction
+
+MEDIUM = 'name = "x"\n[[fault]]\nlayer = "medium"\nop = "write"\nerror = "EIO"\n'
+ENDPOINT = (
+    'name = "x"\n[[fault]]\nlayer = "endpoint"\ndirection = "out"\n'
+    'status = "EPROTO"\nwhen = "before"\n'
+)
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(UserError) as caught:
+        parse_plan(text, "demo.toml")
+    return str(caught.value)
+
+
+def test_all_keys_of_an_endpoint_rule_are_read() -> None:
+    plan = parse_plan(
+        ENDPOINT + 'name = "n"\nphase = "write"\nmin_bytes = 4096\nevery = 40\ntimes = -1', "x"
+    )
+    assert plan.faults == (
+        EndpointFault(
+            name="n",
+            phase="write",
+            every=40,
+            times=NO_LIMIT,
+            direction=Direction.OUT,
+            status=EndpointStatus.EPROTO,
+            when=When.BEFORE,
+            min_bytes=4096,
+        ),
+    )
+
+
+def test_all_keys_of_a_medium_rule_are_read() -> None:
+    plan = parse_plan(MEDIUM + "lba = [0, 4095]\nnth = 3", "x")
+    assert plan.faults == (
+        MediumFault(
+            name="medium-1", nth=3, op=MediumOp.WRITE, error=MediumError.EIO, lba=(0, 4095)
+        ),
+    )
+
+
+def test_rules_without_a_name_are_numbered_within_their_layer() -> None:
+    rule = MEDIUM.split("\n", 1)[1] + "nth = 1\n"
+    other = ENDPOINT.split("\n", 1)[1] + "nth = 1\n"
+    plan = parse_plan('name = "x"\n' + rule + other + rule, "x")
+    assert [fault.name for fault in plan.faults] == ["medium-1", "endpoint-1", "medium-2"]
+
+
+def test_a_plan_without_faults_is_a_plan() -> None:
+    assert parse_plan('name = "calm"', "x") == Plan(name="calm")
+
+
+def test_a_layer_sees_its_own_rules_only() -> None:
+    plan = parse_plan(MEDIUM + "nth = 1\n" + ENDPOINT.split("\n", 1)[1] + "nth = 1", "x")
+    assert [fault.name for fault in plan.of_layer(Layer.ENDPOINT)] == ["endpoint-1"]
+
+
+@pytest.mark.parametrize("status", list(EndpointStatus))
+def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
+    assert errno.errorcode[-status.code] == status.value
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('name = "x', "demo.toml: not valid TOML: Unterminated string (at end of document)."),
+        ("name =\n", "demo.toml: not valid TOML: Invalid value (at line 1, column 7)."),
+        ('nam = "x"', "demo.toml: unknown key 'nam'; known keys: name, seed, fault."),
+        ("seed = 1", "demo.toml: 'name' must be given, a text that is not empty."),
+        (
+            'name = "x"\nseed = -1',
+            "demo.toml: 'seed' is -1, but must be a whole number, at least 0.",
+        ),
+        ('name = "x"\nfault = 3', "demo.toml: 'fault' must be written as [[fault]] tables."),
+        (
+            'name = "x"\n[[fault]]',
+            "demo.toml, line 2: fault 1: no 'layer'; known layers: endpoint, medium.",
+        ),
+        (
+            'name = "x"\n[[fault]]\nlayer = "link"',
+            "demo.toml, line 3: fault 1: unknown layer 'link'; known layers: endpoint, medium.",
+        ),
+        (
+            MEDIUM + "lbas = [1, 2]",
+            "demo.toml, line 6: fault 1 (medium): unknown key 'lbas'; known keys: "
+            "layer, name, phase, nth, every, probability, times, op, error, lba.",
+        ),
+        (
+            MEDIUM + "nth = 0",
+            "demo.toml, line 6: fault 1 (medium): 'nth' is 0; "
+            "it must be a whole number, at least 1.",
+        ),
+        (
+            MEDIUM + "every = true",
+            "demo.toml, line 6: fault 1 (medium): 'every' is True; "
+            "it must be a whole number, at least 1.",
+        ),
+        (
+            MEDIUM + "probability = 1.5",
+            "demo.toml, line 6: fault 1 (medium): 'probability' is 1.5; "
+            "it must be a number greater than 0 and at most 1.",
+        ),
+        (
+            MEDIUM + "nth = 1\ntimes = -2",
+            "demo.toml, line 7: fault 1 (medium): 'times' is -2; "
+            "it must be a whole number, at least 1, or -1 for no limit.",
+        ),
+        (
+            MEDIUM + "nth = 1\ntimes = 0",
+            "demo.toml, line 2: fault 1 (medium): 'times' is 0, so it would never fire; "
+            "-1 means no limit.",
+        ),
+        (
+            MEDIUM,
+            "demo.toml, line 2: fault 1 (medium): none of 'nth', 'every' and 'probability' "
+            "is given, so it would never fire.",
+        ),
+        (
+            MEDIUM + "nth = 1\nprobability = 0.5",
+            "demo.toml, line 2: fault 1 (medium): 'nth' and 'probability' exclude each other.",
+        ),
+        (
+            MEDIUM + "nth = 1\nlba = [5, 3]",
+            "demo.toml, line 2: fault 1 (medium): 'lba' ends at 3, before it begins at 5.",
+        ),
+        (
+            MEDIUM + "nth = 1\nlba = [5]",
+            "demo.toml, line 7: fault 1 (medium): 'lba' is [5]; "
+            "it must be two whole numbers, [first, last], at least 0.",
+        ),
+        (
+            MEDIUM.replace("write", "wrote") + "nth = 1",
+            "demo.toml, line 4: fault 1 (medium): 'op' is 'wrote'; "
+            "it must be one of 'read', 'write'.",
+        ),
+        (
+            MEDIUM.replace('error = "EIO"\n', "nth = 1"),
+            "demo.toml, line 2: fault 1 (medium): 'error' is missing; it must be 'EIO'.",
+        ),
+        (
+            ENDPOINT.replace("before", "during") + "nth = 1",
+            "demo.toml, line 6: fault 1 (endpoint): 'when' is 'during'; "
+            "it must be one of 'before', 'middle', 'after'.",
+        ),
+        (
+            ENDPOINT.replace("EPROTO", "EOVERFLOW") + "nth = 1",
+            "demo.toml, line 2: fault 1 (endpoint): status 'EOVERFLOW' is seen on 'in' "
+            "transfers only, but the direction is 'out'.",
+        ),
+        (
+            ENDPOINT + 'nth = 1\nphase = ""',
+            "demo.toml, line 8: fault 1 (endpoint): 'phase' is ''; "
+            "it must be a text that is not empty.",
+        ),
+        (
+            MEDIUM + "nth = 1\n" + ENDPOINT.split("\n", 1)[1] + 'nth = 1\nname = "medium-1"',
+            "demo.toml, line 13: fault 2 (endpoint): 'medium-1' is already fault 1's name.",
+        ),
+    ],
+)
+def test_a_bad_plan_is_told_in_one_sentence_that_names_the_place(text: str, sentence: str) -> None:
+    assert complaint(text) == sentence
+
+
+def test_no_line_is_told_for_tables_that_are_written_inline() -> None:
+    said = complaint('name = "x"\nfault = [{layer = "medium"}]')
+    assert said.startswith("demo.toml: fault 1 (medium): 'op' is missing")
+
+
+_values = st.one_of(
+    st.integers(),
+    st.booleans(),
+    st.text('ab\n"\\é', max_size=4),
+    st.lists(st.integers(), max_size=3),
+)
+_keys = st.sampled_from(
+    sorted({"layer", "x", *EndpointFault.__struct_fields__, *MediumFault.__struct_fields__})
+)
+
+
+@given(rule=st.dictionaries(_keys, st.one_of(_values, st.just("medium"), st.just("endpoint"))))
+def test_any_rule_is_read_or_refused_by_a_user_error(rule: dict[str, object]) -> None:
+    lines = [f"{key} = {_toml(value)}" for key, value in rule.items()]
+    text = "\n".join(['name = "x"', "[[fault]]", *lines])
+    try:
+        said = f"x.toml read {parse_plan(text, 'x.toml').name}."
+    except UserError as error:
+        said = str(error)
+    assert re.fullmatch(r"x\.toml.*\.", said, re.DOTALL)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(letter):08x}" for letter in value) + '"'
+    return str(value)
+
+
+def test_a_seed_given_later_overrides_the_plans_own() -> None:
+    assert Plan(name="x", seed=1).with_seed(2).seed == 2
+    assert Plan(name="x", seed=1).with_seed(None).seed == 1
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UserError, match="Seed -2 is negative"):
+        Plan(name="x").with_seed(-2)
+
+
+def test_a_missing_file_is_named_and_the_shipped_plans_are_offered(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no plan file '.*none.toml'\. .*: demo"):
+        load_plan(tmp_path / "none.toml")
+
+
+def test_a_directory_is_no_plan(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        load_plan(tmp_path)
+
+
+@pytest.mark.parametrize("name", list(shipped_plans()))
+def test_every_shipped_plan_is_valid_and_called_like_its_file(name: str) -> None:
+    assert load_plan(name).name == name
+
+
+def test_the_demo_covers_every_moment_in_both_directions_and_the_medium() -> None:
+    plan = load_plan("demo")
+    endpoint = [fault for fault in plan.faults if isinstance(fault, EndpointFault)]
+    assert {(f.direction, f.when) for f in endpoint if f.min_bytes >= 4096} == {
+        (direction, when) for direction in Direction for when in When
+    }
+    assert {fault.op for fault in plan.faults if isinstance(fault, MediumFault)} == {MediumOp.WRITE}
