@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from rig.errors import MachineError
-from rig.guest_images import debian, initramfs, tools
+from rig.guest_images import bzimage, debian, initramfs, tools
 from rig.guest_images.spec import (
     APTNESS,
     BOOT_MODULES,
@@ -18,7 +18,7 @@ from rig.guest_images.spec import (
 )
 
 LAYER = "layer.erofs"
-KERNEL = "vmlinuz"
+KERNEL = "vmlinux"
 VERSION = "version"
 INITRD = "initrd"
 BUSYBOX = "busybox"
@@ -51,7 +51,7 @@ def inputs(kernel: str) -> dict[str, object]:
         "fetch": _FETCH,
         "dropped": DROPPED_MODULES,
         "boot": BOOT_MODULES,
-        "format": 1,
+        "format": 2,
     }
 
 
@@ -86,7 +86,8 @@ def build(new: Path, kernel: str, *, mirror: str | None, log: Path) -> None:
     shutil.copyfile(work / "busybox" / "bin" / "busybox", new / BUSYBOX)
     tree = work / "tree"
     version = _arrange_modules(work / "kernel", tree, log)
-    shutil.copyfile(work / "kernel" / "boot" / f"vmlinuz-{version}", new / KERNEL)
+    packed = (work / "kernel" / "boot" / f"vmlinuz-{version}").read_bytes()
+    (new / KERNEL).write_bytes(bzimage.unpack(packed, lambda data: _unzstd(data, work, log)))
     (new / VERSION).write_text(version)
     _keep_boot_modules(tree / "usr" / "lib" / "modules" / version, new)
     pack(tree, new / LAYER, log)
@@ -114,6 +115,13 @@ def write_initrd(new: Path, kernel: Path) -> None:
     busybox = (kernel / BUSYBOX).read_bytes()
     archive = initramfs.pack(initramfs.members(init, busybox, modules))
     (new / INITRD).write_bytes(archive)
+
+
+def _unzstd(data: bytes, work: Path, log: Path) -> bytes:
+    (work / "kernel.zst").write_bytes(data)
+    command = ["zstd", "-d", "-q", "-f", str(work / "kernel.zst"), "-o", str(work / "kernel.elf")]
+    tools.run(command, log=log, timeout_s=STEP_S)
+    return (work / "kernel.elf").read_bytes()
 
 
 def _arrange_modules(unpacked: Path, tree: Path, log: Path) -> str:

@@ -33,7 +33,6 @@ _PACKAGES = {
     "mkfs.erofs": "erofs-utils",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
-    "xz": "xz-utils",
 }
 
 
