@@ -1,0 +1,153 @@
+"""The gadget put together: what is made is taken back, in every case."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rig.daemon import Command, Events
+from rig.errors import MachineError, RemoteProtocolError, UserError
+from rig.gadget import assembly
+from rig.gadget.assembly import Gadget, Options
+from rig.gadget.service import parse_size
+from rig.gadget.tree import GadgetSpec, MaxSpeed, build_steps
+from rig.gadget.udc import Udcs
+from rig.tests.harness.configfs import FakeConfigfs
+
+FAKE = Path(__file__).parents[1] / "harness" / "fake_store.py"
+
+
+@dataclass(frozen=True)
+class FakeOptions(Options):
+    """Starts the fake store."""
+
+    mode: str = "good"
+
+    def store_argv(self) -> list[str]:
+        return [sys.executable, str(FAKE), str(self.mount), self.mode]
+
+
+class Bench:
+    """A machine with one UDC, and a gadget that is not built yet."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "d"
+        self.configfs = FakeConfigfs(directory / "usb_gadget")
+        (directory / "udc" / "dummy_udc.0").mkdir(parents=True)
+        (directory / "udc" / "dummy_udc.0" / "state").write_text("not attached\n")
+        self.udcs = Udcs(self.configfs, directory / "udc")
+        self.out = io.BytesIO()
+
+    def gadget(self, mode: str = "good", udc: str = "dummy_udc.0") -> Gadget:
+        options = FakeOptions(
+            "rig0", self.directory, 1 << 20, udc, MaxSpeed.HIGH, None, None, mode=mode
+        )
+        return Gadget(options, Events(self.out), self.configfs, self.udcs)
+
+    def nothing_is_left(self) -> bool:
+        return not self.configfs.exists("rig0") and list((self.directory / "mnt").iterdir()) == []
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_an_entered_gadget_is_bound_and_a_left_one_is_gone(bench: Bench) -> None:
+    with bench.gadget():
+        assert bench.configfs.bound_udc("rig0") == "dummy_udc.0"
+        file = bench.configfs.root / "rig0/functions/mass_storage.0/lun.0/file"
+        assert file.read_text().strip() == str(bench.directory / "mnt" / "lun0")
+    assert bench.nothing_is_left()
+
+
+def test_an_exception_inside_takes_everything_back(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match="inside"), bench.gadget():
+        raise RuntimeError("inside")
+    assert bench.nothing_is_left()
+
+
+def test_leftovers_of_a_killed_gadget_go_before_a_new_one_begins(bench: Bench) -> None:
+    bench.configfs.apply(build_steps(GadgetSpec("rig0", "/elsewhere/lun0")))
+    bench.udcs.bind("rig0", "dummy_udc.0")
+    with bench.gadget() as gadget:
+        assert gadget.ready_fields()["udc"] == "dummy_udc.0"
+    assert bench.nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    "refused", ["functions/mass_storage.0", "lun.0/file", "c.1/mass_storage.0"]
+)
+def test_a_gadget_that_cannot_be_built_is_taken_back(bench: Bench, refused: str) -> None:
+    bench.configfs.refuse = refused
+    with pytest.raises(MachineError, match="Invalid argument"):
+        bench.gadget().__enter__()
+    bench.configfs.refuse = ""
+    with bench.gadget():
+        pass
+    assert bench.nothing_is_left()
+
+
+def test_a_udc_that_does_not_exist_starts_nothing(bench: Bench) -> None:
+    with pytest.raises(UserError, match="UDC 'none' does not exist"):
+        bench.gadget(udc="none").__enter__()
+    assert bench.nothing_is_left()
+
+
+def test_a_store_that_does_not_mount_is_told_with_its_sentence(bench: Bench) -> None:
+    with pytest.raises(MachineError, match="The medium is in use"):
+        bench.gadget("dead").__enter__()
+    assert bench.nothing_is_left()
+
+
+def test_a_store_that_hangs_is_killed_at_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "SILENCE_DEADLINE_S", 0.05)
+    with bench.gadget("mute"):
+        pass
+    assert not bench.configfs.exists("rig0")
+
+
+def test_a_second_gadget_in_the_same_directory_is_refused(bench: Bench) -> None:
+    with bench.gadget():
+        with pytest.raises(UserError, match="in use by another gadget"):
+            bench.gadget().__enter__()
+        assert bench.configfs.bound_udc("rig0") == "dummy_udc.0"
+
+
+def test_commands_reach_the_store_and_its_faults_come_out_as_events(bench: Bench) -> None:
+    with bench.gadget() as gadget:
+        assert gadget.do(Command(1, "faults", {})) == {"did": "faults"}
+        assert gadget.do(Command(2, "phase", {"name": "write"})) == {"did": "phase"}
+        assert gadget.do(Command(3, "status", {})) == {
+            "udc": "dummy_udc.0",
+            "state": "not attached",
+            "speed": "",
+            "store": {"did": "status"},
+        }
+    (fault,) = [json.loads(line) for line in bench.out.getvalue().splitlines()]
+    assert (fault["event"], fault["layer"], fault["rule"]) == ("fault", "medium", "r")
+
+
+def test_an_unknown_command_is_refused(bench: Bench) -> None:
+    with bench.gadget() as gadget, pytest.raises(RemoteProtocolError, match="no command 'dance'"):
+        gadget.do(Command(1, "dance", {}))
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("256M", 256 << 20), ("1G", 1 << 30), ("2048K", 2 << 20)]
+)
+def test_a_size_is_read_with_its_unit(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "M", "1T", "-1M", "512", "1048577", "1.5G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is no size for a medium"):
+        parse_size(text)
