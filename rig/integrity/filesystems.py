@@ -107,7 +107,7 @@ _ROWS = (
     FileSystem(
         name="exfat",
         smallest_bytes=16 * MIB,
-        mkfs=("mkfs.exfat", "-q"),
+        mkfs=("mkfs.exfat",),
         mount_options="noatime",
         fsck=("fsck.exfat", "-n"),
         clean_statuses=frozenset({0}),

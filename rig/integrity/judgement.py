@@ -14,7 +14,8 @@ class SectorClass(StrEnum):
     OK = "ok"
     """It holds the last write that an fsync confirmed, and no other would be legal."""
     INDETERMINATE = "indeterminate"
-    """Old and new are both legal, and it holds one of them."""
+    """Its last write was not confirmed: old and new are both legal, and it holds one of them (or a
+    checksum that no longer fits makes it unreadable)."""
     LOST = "lost"
     """An acknowledged write is not there: what was legal before it still is."""
     STALE = "stale"

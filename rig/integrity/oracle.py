@@ -7,7 +7,8 @@ right on the medium and wrong for the host, the way back.
 
 Rules that keep it from crying wolf:
 
-* what a failed or unconfirmed write left is legal, old or new, until a confirmed write covers it;
+* what a failed or unconfirmed write left is legal, old, new or unreadable, until a confirmed write
+  covers it;
 * a sector that no confirmed write covers may hold anything but a torn or corrupt stamp of ours, or
   one that belongs elsewhere;
 * where a file system does not overwrite in place, old copies of our stamps lie around
@@ -171,6 +172,10 @@ class Oracle:
                 self._weigh_misplaced(out, piece, state)
                 return
             sector_class = _class_of(stamp, state)
+        elif kind is SectorKind.UNREADABLE and state.open:
+            # What a failed write left may be unreadable, too: a file system's checksum, or the
+            # medium's own, no longer fits.
+            sector_class = SectorClass.INDETERMINATE
         elif kind in _ALWAYS_WRONG:
             sector_class = _ALWAYS_WRONG[kind]
         elif state.sure is None:
@@ -328,7 +333,8 @@ _ALWAYS_WRONG = {
     SectorKind.CORRUPT: SectorClass.CORRUPT,
     SectorKind.UNREADABLE: SectorClass.UNREADABLE,
 }
-"""Damage that not even an unconfirmed write excuses: a sector is written whole or not at all."""
+"""Damage as such.  Not even an unconfirmed write excuses a tear or wrong bits: a sector is written
+whole or not at all."""
 
 
 def _class_of(stamp: Stamp, state: SectorState) -> SectorClass:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,7 @@ _FATAL = {
     errno.ENODEV: "the device is gone",
     errno.ENXIO: "the device is gone",
     errno.ESHUTDOWN: "the file system was shut down",
-    errno.ENOSPC: "the file system is full",
+    errno.ENOSPC: "no space is left",
 }
 """After these no retry can succeed: the workload ends, and says why."""
 
@@ -100,7 +101,7 @@ class Outcome(msgspec.Struct, frozen=True):
     Attributes:
         files: The ids of its files.
         written_bytes: Handed to write calls that returned, retries included.
-        errors: Failed write and fsync calls: (call, file_id, errno).
+        errors: Failed write and fsync calls: (call, file_id, errno, how many).
         retries: Batches that were written again.
         given_up_blocks: Blocks of which no attempt was confirmed.
         stopped: Why it ended early, in words; empty if it did not.
@@ -108,7 +109,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     files: list[int]
     written_bytes: int
-    errors: list[tuple[str, int, int]]
+    errors: list[tuple[str, int, int, int]]
     retries: int
     given_up_blocks: int
     stopped: str
@@ -153,7 +154,7 @@ class Workload:
         self._generation = 0
         self._sequence = 0
         self._written_bytes = 0
-        self._errors: list[tuple[str, int, int]] = []
+        self._errors: Counter[tuple[str, int, int]] = Counter()
         self._retries = 0
         self._given_up = 0
         self._done_blocks = 0
@@ -178,7 +179,7 @@ class Workload:
         return Outcome(
             list(self.paths),
             self._written_bytes,
-            self._errors,
+            [(*error, count) for error, count in self._errors.items()],
             self._retries,
             self._given_up,
             stopped,
@@ -265,10 +266,11 @@ class Workload:
         code = self._flush(file_id)
         self._tell([*ends, FlushFailed(file_id, code) if code else Flushed(file_id)])
         unconfirmed = blocks if code else failed
-        for _, _, number in self._errors[-len(blocks) - 1 :]:
-            if unconfirmed and number in _FATAL:
-                self._given_up += len(unconfirmed)
-                raise _Stopped(f"Writing ended early: {_FATAL[number]}.")
+        # No error before this batch was fatal, or it would have been the last.
+        fatal = [number for _, _, number in self._errors if number in _FATAL]
+        if unconfirmed and fatal:
+            self._given_up += len(unconfirmed)
+            raise _Stopped(f"Writing ended early: {_FATAL[fatal[0]]}.")
         return unconfirmed
 
     def _write(self, file_id: int, block: int, generation: int, sequence: int) -> int:
@@ -294,7 +296,7 @@ class Workload:
 
     def _failed(self, call: str, file_id: int, error: OSError) -> int:
         number = error.errno or errno.EIO
-        self._errors.append((call, file_id, number))
+        self._errors[call, file_id, number] += 1
         return number
 
     def _stamped(self, file_id: int, block: int, generation: int, sequence: int) -> bytes:
