@@ -17,6 +17,7 @@ COMMAND_LIMIT_S = 300.0
 """No mkfs, mount or fsck takes longer, under emulation and with the kernel's retries."""
 _NODE_LIMIT_S = 20.0
 _POLL_S = 0.05
+_BLOCK_CLASS = Path("/sys/class/block")
 _SPARE_BYTES = 2 * MIB
 """GPT's tables at both ends of the disk, and the alignment."""
 
@@ -91,7 +92,7 @@ def refuse_unless_ours(disk: Path) -> None:
     Raises:
         UserError: It is no whole block device, neither a loop device nor on USB, or in use.
     """
-    node = Path("/sys/class/block") / disk.resolve().name
+    node = _BLOCK_CLASS / disk.resolve().name
     if not disk.is_block_device() or not node.exists():
         raise UserError(f"{disk} is not a block device.", hint="Name the gadget's disk.")
     if (node / "partition").exists():
@@ -131,7 +132,7 @@ def make_partitions(disk: Path, file_systems: list[FileSystem], bytes_each: int)
     """
     disk = disk.resolve()
     sizes = [_aligned(max(bytes_each, row.smallest_bytes)) for row in file_systems]
-    there = int((Path("/sys/class/block") / disk.name / "size").read_text()) * 512
+    there = int((_BLOCK_CLASS / disk.name / "size").read_text()) * 512
     needed = sum(sizes) + _SPARE_BYTES
     if needed > there:
         raise UserError(
@@ -164,7 +165,7 @@ def _aligned(size_bytes: int) -> int:
 
 def _wait_for_node(node: Path) -> int:
     """Wait until a partition's node and its entry in sysfs are there; return its first LBA."""
-    start = Path("/sys/class/block") / node.name / "start"
+    start = _BLOCK_CLASS / node.name / "start"
     deadline = time.monotonic() + _NODE_LIMIT_S
     while not (node.is_block_device() and start.exists()):
         if time.monotonic() > deadline:

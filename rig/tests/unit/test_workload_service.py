@@ -1,0 +1,168 @@
+"""The workload's daemon: every line gets its one answer, and the end of input undoes all."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from rig.daemon import Events
+from rig.integrity import disk, service
+from rig.integrity.disk import CheckResult, Partition
+from rig.integrity.filesystems import FileSystem
+from rig.integrity.readback import read_back
+from rig.integrity.service import Service, serve
+
+
+class Machine:
+    """The daemon on a machine whose disk is only said to be there."""
+
+    def __init__(self, mounts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.mounted: list[str] = []
+        self.out = io.BytesIO()
+        events = Events(self.out)
+        self.service = Service(events, mounts)
+        self._events = events
+        monkeypatch.setattr(disk, "refuse_unless_ours", lambda _: None)
+        monkeypatch.setattr(disk, "make_partitions", self._make_partitions)
+        monkeypatch.setattr(disk, "make_file_system", lambda _: None)
+        monkeypatch.setattr(disk, "mount", self._mount)
+        monkeypatch.setattr(disk, "unmount", self._unmount)
+        monkeypatch.setattr(disk, "check", lambda _: CheckResult(True, 0, "clean"))
+        monkeypatch.setattr(service, "drop_caches", lambda: None)
+        monkeypatch.setattr(os, "O_DIRECT", 0)
+
+    def _make_partitions(
+        self, node: Path, rows: list[FileSystem], size_bytes: int
+    ) -> list[Partition]:
+        count = size_bytes // 512
+        return [
+            Partition(row, Path(f"{node}{i + 1}"), 2048 + i * count, count)
+            for i, row in enumerate(rows)
+        ]
+
+    def _mount(self, partition: Partition, target: Path) -> None:
+        target.mkdir(parents=True, exist_ok=True)
+        self.mounted.append(target.name)
+
+    def _unmount(self, target: Path) -> None:
+        self.mounted.remove(target.name)
+
+    def say(self, *commands: dict[str, Any]) -> list[Any]:
+        """Send commands, end the input, return the replies."""
+        lines = b"".join(
+            msgspec.json.encode({"id": i, **command}) + b"\n" for i, command in enumerate(commands)
+        )
+        self.send(lines)
+        return [line for line in self.lines() if line["event"] == "reply"]
+
+    def send(self, data: bytes) -> int:
+        read_end, write_end = os.pipe()
+        try:
+            os.write(write_end, data)
+            os.close(write_end)
+            return serve(self.service, self._events, read_end)
+        finally:
+            os.close(read_end)
+
+    def lines(self) -> list[Any]:
+        return [msgspec.json.decode(line) for line in self.out.getvalue().splitlines()]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+PREPARE = {"do": "prepare", "disk": "/dev/sda", "file_systems": ["btrfs", "f2fs"]}
+WRITE = {
+    "do": "write",
+    "fs": "btrfs",
+    "run_id": 9,
+    "seed": 1,
+    "files": 2,
+    "bytes_total": 65536,
+    "block_bytes": 4096,
+}
+
+
+def test_the_whole_way_from_prepare_to_status(machine: Machine) -> None:
+    replies = machine.say(
+        PREPARE,
+        WRITE,
+        {**WRITE, "fs": "f2fs"},
+        {"do": "read_back", "fs": "f2fs"},
+        {"do": "check", "fs": "btrfs"},
+        {"do": "status"},
+    )
+    assert [reply["ok"] for reply in replies] == [True] * 6
+    assert [reply["result"]["files"] for reply in replies[1:3]] == [[1, 2], [3, 4]]
+    assert [row["file_id"] for row in replies[3]["result"]] == [3, 4]
+    assert replies[4]["result"] == {"clean": True, "status": 0, "output": "clean"}
+    assert [(row["fs"], row["files"]) for row in replies[5]["result"]] == [
+        ("btrfs", [1, 2]),
+        ("f2fs", [3, 4]),
+    ]
+
+
+def test_what_is_read_back_is_what_lies_there(machine: Machine, tmp_path: Path) -> None:
+    (reply,) = machine.say(PREPARE, WRITE, {"do": "read_back", "fs": "btrfs"})[2:]
+    runs = read_back(tmp_path / "btrfs/stamped-1")
+    assert reply["result"][0]["runs"] == msgspec.to_builtins(runs)
+
+
+def test_ledger_events_come_in_pairs_of_starts_and_ends(machine: Machine) -> None:
+    machine.say(PREPARE, WRITE)
+    batches = [line["entries"] for line in machine.lines() if line["event"] == "ledger"]
+    assert {entry[0] for entry in batches[0]} == {"started"}
+    assert [entry[0] for entry in batches[1]] == ["returned"] * 8 + ["flushed"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ({"do": "dance"}, "'dance' is not known"),
+        ({"do": "map", "fs": "btrfs"}, "'btrfs' is not mounted"),
+        ({"do": "map"}, "missing required field `fs`"),
+        ({"do": "map", "fs": "btrfs", "speed": 1}, "unknown field `speed`"),
+        ({"do": "prepare", "disk": "/dev/sda", "file_systems": []}, "is empty"),
+        ({**PREPARE, "file_systems": ["ext4", "ext4"]}, "names one twice"),
+        ({**PREPARE, "file_systems": ["zfs"]}, "Known are ext4, vfat"),
+        ({"do": "write", "seed": 1, "run_id": "x"}, "Expected `int`"),
+    ],
+)
+def test_a_wrong_command_is_answered_with_a_sentence(
+    machine: Machine, command: dict[str, Any], words: str
+) -> None:
+    (reply,) = machine.say(command)
+    assert not reply["ok"]
+    assert words in reply["error"]
+
+
+def test_a_file_system_is_written_once(machine: Machine) -> None:
+    reply = machine.say(PREPARE, WRITE, WRITE)[2]
+    assert reply["error"] == "btrfs was written already. First: prepare."
+
+
+def test_undo_unmounts_the_last_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.say(PREPARE)
+    assert machine.mounted == ["btrfs", "f2fs"]
+    order: list[str] = []
+    monkeypatch.setattr(disk, "unmount", lambda target: order.append(target.name))
+    machine.service.undo()
+    assert order == ["f2fs", "btrfs"]
+
+
+def test_a_file_system_that_was_unmounted_is_forgotten(machine: Machine) -> None:
+    machine.say(PREPARE, {"do": "unmount", "fs": "btrfs"})
+    assert machine.mounted == ["f2fs"]
+    assert machine.say({"do": "map", "fs": "btrfs"})[-1]["ok"] is False
+
+
+def test_bytes_that_are_no_command_end_the_daemon_with_a_sentence(machine: Machine) -> None:
+    assert machine.send(b"not json\n") == 1
+    assert "not a JSON object" in machine.lines()[-1]["error"]
