@@ -10,11 +10,13 @@ Every QEMU and every ssh of a lab is started here.  Three things are arranged fo
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from rig.errors import LaunchFailure
@@ -61,6 +63,13 @@ def spawn(
         ) from error
 
 
+def kill(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child and whatever it started: one that lives on would hold the pipes open."""
+    if child.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+
 def end(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
     """Wait for a child's own end; kill it when it takes too long.
 
@@ -70,7 +79,7 @@ def end(child: subprocess.Popen[bytes], deadline_s: float) -> int | None:
     try:
         return child.wait(deadline_s)
     except subprocess.TimeoutExpired:
-        child.kill()
+        kill(child)
         child.wait()
         return None
 
@@ -82,7 +91,7 @@ def killed_after(child: subprocess.Popen[bytes], deadline_s: float) -> Iterator[
     For blocking reads from a child's pipe inside libraries that know no deadline: they then see
     the end of the stream.
     """
-    timer = threading.Timer(deadline_s, child.kill)
+    timer = threading.Timer(deadline_s, kill, [child])
     timer.daemon = True
     timer.start()
     try:

@@ -17,14 +17,12 @@ from typing import IO, Any
 import msgspec
 
 from rig.errors import CommandFailure, MachineError
-from rig.lab.children import end
+from rig.lab.children import end, kill
 from rig.lab.health import Health
+from rig.lab.ssh import LOSS_GRACE_S, SSH_LOST
 
 KEPT_LOG_LINES = 15
 """So many lines of its log go into the message when a daemon ends unexpectedly."""
-
-LOSS_GRACE_S = 3.0
-"""A connection may break a moment before the console's thread has read why."""
 
 DRAIN_DEADLINE_S = 5.0
 
@@ -157,7 +155,7 @@ class Daemon:
             except BrokenPipeError:
                 self._note("the daemon had closed its standard input")
         if self._health.lost:
-            self._child.kill()
+            kill(self._child)
         status = end(self._child, deadline_s)
         for reader in (self._event_reader, self._log_reader):
             reader.join(DRAIN_DEADLINE_S)
@@ -185,12 +183,12 @@ class Daemon:
                 if self._ended or self._health.lost or rest_s <= 0:
                     break
                 self._changed.wait(rest_s)
-        if self._ended and not self._stopping:
+        status = end(self._child, DRAIN_DEADLINE_S) if self._ended else None
+        if status in SSH_LOST:
             self._health.wait_for_loss(LOSS_GRACE_S)
         self._health.check()
         where = f"Daemon {self.name!r} on {self.machine!r}"
         if self._ended:
-            status = end(self._child, DRAIN_DEADLINE_S)
             self._log_reader.join(DRAIN_DEADLINE_S)
             raise MachineError(
                 f"{where} ended with status {status} before its {what}.", hint=self._last_log()

@@ -30,12 +30,13 @@ class Lab:
 
     Args:
         environment: labgrid's environment, with the targets ``back``, ``front`` and ``lab``.
-        directory: Where the logs are.
+        places: Where its files are.
     """
 
-    def __init__(self, environment: Environment, directory: Path) -> None:
+    def __init__(self, environment: Environment, places: Places) -> None:
         self.environment = environment
-        self.directory = directory
+        self.directory = places.directory
+        self.private = places.private
         strategy: RigStrategy = environment.get_target("lab").get_strategy()
         self.strategy = strategy
 
@@ -83,7 +84,7 @@ class Lab:
             write(image, places, options)
             environment = Environment(str(places.yaml))
             stack.callback(_clean_up, environment)
-            lab = cls(environment, places.directory)
+            lab = cls(environment, places)
             lab.strategy.progress = progress or Silent()
             stack.callback(lab.strategy.shut_down)
             yield lab
@@ -121,6 +122,10 @@ class Lab:
     def boot_retries(self) -> int:
         """How many boots had to be tried again because a machine stayed silent."""
         return self.strategy.boot_retries
+
+    def processes(self) -> list[int]:
+        """Return the process IDs of all that runs for the machines: QEMUs and SSH masters."""
+        return self.strategy.processes()
 
     def transition(self, state: LabState | str) -> None:
         """Bring the lab to a state; see `RigStrategy.transition`."""

@@ -7,7 +7,6 @@ says when it is lost.
 from __future__ import annotations
 
 import shlex
-import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +15,11 @@ from pathlib import Path
 from labgrid.driver import SSHDriver
 
 from rig.errors import CommandFailure, MachineError
-from rig.lab.children import spawn
+from rig.lab.children import kill, spawn
 from rig.lab.console import Console
 from rig.lab.daemons import Daemon
 from rig.lab.health import Health
-from rig.lab.ssh import scp_argv, scp_place, ssh_argv
-
-SSH_LOST = 255
-"""ssh's own exit status when the connection failed or broke (ssh(1), EXIT STATUS)."""
-
-LOSS_GRACE_S = 3.0
-"""A connection may break a moment before the console's thread has read why."""
+from rig.lab.ssh import LOSS_GRACE_S, SSH_LOST, scp_argv, scp_place, ssh_argv
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +146,11 @@ class Machine:
         child = spawn(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        unwatch = self.health.watch(child.kill)
+        unwatch = self.health.watch(lambda: kill(child))
         try:
             out, err = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            child.kill()
+            kill(child)
             out, err = child.communicate()
             self.health.check()
             raise CommandFailure(
@@ -168,10 +161,10 @@ class Machine:
             unwatch()
             if child.poll() is None:
                 # Ctrl-C: communicate() was left in the middle.
-                child.kill()
+                kill(child)
                 child.communicate()
         stdout, stderr = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
-        if child.returncode in (SSH_LOST, -signal.SIGKILL):
+        if child.returncode in SSH_LOST:
             self._explain_loss(stderr)
         return stdout, stderr, child.returncode
 

@@ -10,6 +10,7 @@ the machine nothing; the kernel makes the node in devtmpfs before it sends the e
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -37,19 +38,25 @@ def find_disk(sys_block: str = "/sys/block", dev: str = "/dev") -> str:
 def main(deadline_s: float) -> int:
     """Wait for the disk; print its node; return the exit status."""
     until = time.monotonic() + deadline_s
-    events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_KOBJECT_UEVENT)
-    events.bind((0, KERNEL_EVENTS))
-    while True:
-        # Look after subscribing and after every event: nothing can slip between.
-        disk = find_disk()
-        if disk:
-            print(disk)
-            return 0
-        rest_s = until - time.monotonic()
-        if rest_s <= 0 or not select.select([events], [], [], rest_s)[0]:
-            print("block devices:", " ".join(sorted(os.listdir("/sys/block"))))  # noqa: PTH208
-            return 1
-        events.recv(65536)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_KOBJECT_UEVENT) as events:
+        events.bind((0, KERNEL_EVENTS))
+        while True:
+            # Look after subscribing and after every event: nothing can slip between.
+            disk = find_disk()
+            if disk:
+                print(disk)
+                return 0
+            rest_s = until - time.monotonic()
+            if rest_s <= 0 or not select.select([events], [], [], rest_s)[0]:
+                break
+            try:
+                events.recv(65536)
+            except OSError as error:
+                # More events than the socket holds: look again, as after any event.
+                if error.errno != errno.ENOBUFS:
+                    raise
+    print("block devices:", " ".join(sorted(os.listdir("/sys/block"))))  # noqa: PTH208
+    return 1
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from labgrid.util.qmp import QMPError, QMPMonitor
 from pexpect import TIMEOUT
 
 from rig.errors import LaunchFailure, LostVMError
-from rig.lab.children import end, killed_after, spawn
+from rig.lab.children import end, kill, killed_after, spawn
 from rig.lab.console import Console, pump
 from rig.lab.health import Health
 
@@ -106,7 +106,7 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
                 self._clientsocket = self._accept_serial(child)
                 self.qmp = QMPMonitor(child.stdout, child.stdin)
         except (QMPError, OSError, ValueError) as error:
-            child.kill()
+            kill(child)
             raise self._launch_failure(self._reap()) from error
         self.status = 1
         self.console = self._open_console(child)
@@ -133,7 +133,7 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
     def kill(self) -> None:
         """End QEMU as a power cut does; the machine is then lost for all who use it."""
         if self._child:
-            self._child.kill()
+            kill(self._child)
 
     def monitor_command(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Execute a QMP command; return its result, whose type depends on the command.

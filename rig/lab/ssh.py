@@ -6,6 +6,7 @@ import base64
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,12 @@ from rig.errors import LaunchFailure
 from rig.lab.children import end, spawn
 
 STOP_DEADLINE_S = 5.0
+
+SSH_LOST = (255, -signal.SIGKILL)
+"""How ssh ends when the connection failed or broke (ssh(1), EXIT STATUS), or when we cut it."""
+
+LOSS_GRACE_S = 3.0
+"""A connection may break a moment before the console's thread has read why."""
 
 # What an emulated processor is quickest at; sntrup761, OpenSSH 9's default, costs it over a second.
 QUICK_OPTIONS = (
@@ -83,6 +90,15 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
     is a child.  It is its own keep-alive.
     """
 
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The master's process, while there is one."""
+        return self.process.pid if self.process else None
+
     def _start_own_master_once(self, timeout: int) -> str:
         """Connect; return the control socket's path.
 
@@ -108,18 +124,18 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
         self.process = spawn(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        said = self._first_words(timeout + STOP_DEADLINE_S)
+        said = self._first_words(self.process, timeout + STOP_DEADLINE_S)
         if "connected" not in said:
             self._cleanup_own_master()
             raise ExecutionError(f"no SSH connection to {service.address}:{service.port}: {said}")
         return control
 
-    def _first_words(self, deadline_s: float) -> str:
+    def _first_words(self, master: subprocess.Popen[bytes], deadline_s: float) -> str:
         """Read the master's output until it is connected, has ended, or time is up."""
         until = time.monotonic() + deadline_s
         said = b""
-        assert self.process.stdout
-        output = self.process.stdout.fileno()
+        assert master.stdout
+        output = master.stdout.fileno()
         with selectors.DefaultSelector() as selector:
             selector.register(output, selectors.EVENT_READ)
             while b"connected\n" not in said:
@@ -132,17 +148,19 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
         return said.decode("utf-8", "replace").strip()
 
     def _cleanup_own_master(self) -> None:
-        self.process.terminate()
-        end(self.process, STOP_DEADLINE_S)
-        assert self.process.stdout
-        self.process.stdout.close()
+        master, self.process = self.process, None
+        if master:
+            master.terminate()
+            end(master, STOP_DEADLINE_S)
+            assert master.stdout
+            master.stdout.close()
         shutil.rmtree(self.tmpdir, ignore_errors=True)
 
     def _start_keepalive(self) -> None:
         """Do nothing: the master is a child, and stays until it is ended."""
 
     def _check_keepalive(self) -> bool:
-        return bool(self.process.poll() is None)
+        return self.process is not None and self.process.poll() is None
 
     def _stop_keepalive(self) -> None:
         """Do nothing: see `_start_keepalive`."""

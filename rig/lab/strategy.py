@@ -171,6 +171,14 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             raise ApiViolationError(f"The {role.value} machine is off.")
         return self.machines[role]
 
+    def processes(self) -> list[int]:
+        """Return the process IDs of all QEMUs and SSH masters that run for the lab."""
+        pids: list[int] = []
+        for role in Role:
+            ssh = self._target(role).get_driver("RigSSHDriver", activate=False)
+            pids += [pid for pid in (self.driver(role).pid, ssh.pid) if pid is not None]
+        return pids
+
     def driver(self, role: Role) -> RigQEMUDriver:
         """Return the QEMU driver of a machine."""
         driver: RigQEMUDriver = self._target(role).get_driver("RigQEMUDriver", activate=False)

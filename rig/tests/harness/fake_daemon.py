@@ -1,4 +1,7 @@
-"""A supervised daemon that does nothing but speak the lines of `rig.daemon`."""
+"""A supervised daemon that does nothing but speak the lines of `rig.daemon`.
+
+It emits ``ready`` twice, and before that the events named in its arguments.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ def main() -> None:
     events, lines = Events(sys.stdout.buffer), CommandLines()
     print("starting", file=sys.stderr, flush=True)
     print("no event at all", flush=True)
+    for name in sys.argv[1:]:
+        events.emit(name)
     events.emit("ready", port=1)
     events.emit("ready", port=2)
     while data := os.read(0, 4096):

@@ -1,7 +1,7 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -ES
 """Behaves like QEMU as far as the lab can see: monitor, serial port, exit.
 
-Its option ``-fake MODE`` says what goes wrong.
+Its option ``-fake MODE`` says what goes wrong; ``silent-once:FILE`` does so until FILE is there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import socket
 import sys
 import time
+from pathlib import Path
 
 
 def main() -> int:
@@ -19,6 +20,10 @@ def main() -> int:
         print("QEMU emulator version 7.2.22 (fake)")
         return 0
     mode = sys.argv[sys.argv.index("-fake") + 1] if "-fake" in sys.argv else "boots"
+    mode, _, marker = mode.partition(":")
+    if mode == "silent-once":
+        mode = "boots" if Path(marker).exists() else "silent"
+        Path(marker).touch()
     path = re.search(r"id=serialsocket,path=([^,\s]+)", " ".join(sys.argv))
     assert path
     if mode == "bad-option":
@@ -37,7 +42,8 @@ def main() -> int:
         name = command["execute"]
         if name == "quit" and mode == "stubborn":
             time.sleep(60)
-        tell({"event": "NOISE"})
+        if name != "qmp_capabilities":
+            tell({"event": "NOISE"})
         if name == "human-monitor-command":
             tell({"return": FORWARDS})
         else:
@@ -58,6 +64,7 @@ def tell(message: dict[str, object]) -> None:
 BOOT = b"rig-guest: kernel runs\r\nrig-guest: booted back 6.12\r\n"
 CONSOLE = {
     "boots": BOOT,
+    "silent": b"",
     "stubborn": BOOT,
     "ends": BOOT,
     "panics": BOOT + b"[    9.1] Kernel panic - not syncing: sysrq triggered crash\r\n"
