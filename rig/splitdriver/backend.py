@@ -93,6 +93,7 @@ class BackEnd:
         self._device: int | None = None
         self._last_device = 0
         self._speed = Speed.UNKNOWN
+        self._linked = False
         self._awaits_farewell = False
         self._endpoints: dict[int, Endpoint] = {}
         self._where: dict[int, tuple[Endpoint, int]] = {}  # of every URB: its queue, its octets
@@ -122,14 +123,14 @@ class BackEnd:
         self._speed = speed
         self._last_device = self._last_device % 0xFFFF + 1
         self._device = self._last_device
-        if not self._awaits_farewell:
+        if self._linked and not self._awaits_farewell:
             self._actions.append(Send(Connect(self._device, speed)))
 
     def unplugged(self) -> None:
         """The device is gone, and with it every URB."""
         if self._device is None:
             return
-        if not self._awaits_farewell:
+        if self._linked and not self._awaits_farewell:
             self._actions.append(Send(Disconnect(self._device)))
             self._awaits_farewell = True
         self._forget_device()
@@ -175,7 +176,8 @@ class BackEnd:
     # What the link tells.
 
     def linked(self) -> None:
-        """A front end has come: it knows nothing yet."""
+        """A front end has come and has greeted: it knows nothing yet."""
+        self._linked = True
         self._awaits_farewell = False
         if self._device is not None:
             self._actions.append(Send(Connect(self._device, self._speed)))
@@ -186,6 +188,7 @@ class BackEnd:
         Returns:
             The URBs that the controller has; they must be discarded and reaped.
         """
+        self._linked = False
         running = [n for e in self._endpoints.values() for n in e.running() if n != RESET_NUMBER]
         self._actions.clear()
         self._forget_urbs()
@@ -212,6 +215,8 @@ class BackEnd:
                     self._advance(endpoint)
             case Reset():
                 endpoint = self._endpoint(CONTROL_ENDPOINT)
+                if len(endpoint) >= MAX_QUEUED_URBS:
+                    raise RemoteProtocolError(f"More than {MAX_QUEUED_URBS} resets are queued.")
                 endpoint.add(message)
                 self._advance(endpoint)
             case _:

@@ -219,6 +219,8 @@ class FrontEnd:
         self._configured = False
         self._urbs.clear()
         self._early_unlinks.clear()
+        # The next device may stand in another half of vhci_hcd, which counts by itself.
+        self._last_submit = 0
         self._endpoints.clear()
         self._actions.append(Unplug())
 

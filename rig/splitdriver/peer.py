@@ -90,7 +90,8 @@ class Peer:
                 self._link.flush()
                 self._watch()
             meant = [m for m in map(self._take, self._link.receive()) if m is not None]
-            if meant:
+            # An answer that could not be sent has ended the link already.
+            if meant and self._open:
                 self._received(meant)
         except ProtocolError as error:
             self.close(str(error))

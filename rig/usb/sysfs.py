@@ -88,7 +88,9 @@ def _by_controller(name: str, devices: Path) -> PortLocation | None:
     match = _CONTROLLER_NAME.fullmatch(name)
     if match is None:
         return None
-    roots = {path.resolve().parent.name: path.name for path in sorted(devices.glob("usb*"))[::-1]}
+    # A USB 3 controller has two root hubs; the first, with the lower number, is for high speed.
+    hubs = sorted(devices.glob("usb[0-9]*"), key=lambda path: int(path.name[3:]), reverse=True)
+    roots = {path.resolve().parent.name: path.name for path in hubs}
     root = roots.get(match["controller"])
     if root is None:
         raise UserError(

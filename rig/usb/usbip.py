@@ -24,6 +24,9 @@ from rig.errors import RemoteProtocolError
 from rig.usb.urb import DIRECTION_IN
 
 HEADER_BYTES = 48
+ISO_DESCRIPTOR_BYTES = 16
+"""``struct usbip_iso_packet_descriptor``; isochronous transfers are not carried, but the kernel
+sends them whole, and what follows must be found."""
 
 _BASIC = struct.Struct(">5I")
 _SUBMIT = struct.Struct(">5IIiiii8s")
@@ -58,7 +61,7 @@ class CmdSubmit:
         endpoint_address: With bit 7 for IN, also on ep0.
         flags: Transfer flags as on the wire.
         buffer_bytes: Length of the transfer buffer.
-        number_of_packets: Above 0 for isochronous transfers.
+        number_of_packets: Above 0 for isochronous transfers, which have so many descriptors.
         interval: Polling interval of interrupt and isochronous endpoints.
         setup: The SETUP packet; zeroes where the endpoint is not ep0.
     """
@@ -74,8 +77,9 @@ class CmdSubmit:
 
     @property
     def payload_bytes(self) -> int:
-        """Octets of OUT data that follow the header."""
-        return 0 if self.endpoint_address & DIRECTION_IN else self.buffer_bytes
+        """Octets that follow the header: OUT data, then the isochronous packets' descriptors."""
+        data_bytes = 0 if self.endpoint_address & DIRECTION_IN else self.buffer_bytes
+        return data_bytes + max(self.number_of_packets, 0) * ISO_DESCRIPTOR_BYTES
 
     def pack(self) -> bytes:
         """Return the 48 octets."""
