@@ -1,8 +1,7 @@
-"""What long work and errors look like on a terminal, and in a log that no terminal shows."""
+"""What long work looks like on a terminal, and in a log that no terminal shows."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +10,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
-
-from rig.errors import RigError, UserError
-
-EXIT_OK = 0
-EXIT_INTEGRITY = 1
-EXIT_USAGE = 2
-EXIT_INFRASTRUCTURE = 3
-EXIT_INDETERMINATE = 4
-EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
 
 REFRESH_HZ = 8
 
@@ -106,32 +95,3 @@ class _TimedSpinner:
         sign = frame if isinstance(frame, Text) else Text("…")
         taken = Text(f"  {now - self._start:.0f} s", style="dim")
         return Text(self._indent) + sign + Text(f" {self._name}") + taken
-
-
-def show_error(error: RigError, console: Console | None = None) -> None:
-    """Show an error as its sentence and, below, its mend."""
-    console = console or stderr_console()
-    console.print(Text("error: ", style="bold red") + Text(error.message))
-    if error.hint:
-        console.print(Text("       ") + Text(error.hint, style="dim"))
-
-
-@contextmanager
-def errors_shown() -> Iterator[None]:
-    """Enclose a command: our errors become sentences and exit codes, never tracebacks.
-
-    Raises:
-        SystemExit: 2 for what the user asked wrongly, 3 for what a machine did not do, 130 after
-            Ctrl-C.
-    """
-    try:
-        yield
-    except UserError as error:
-        show_error(error)
-        sys.exit(EXIT_USAGE)
-    except RigError as error:
-        show_error(error)
-        sys.exit(EXIT_INFRASTRUCTURE)
-    except KeyboardInterrupt:
-        stderr_console().print("interrupted; what was started has been undone")
-        sys.exit(EXIT_INTERRUPTED)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rig.cli.console import ConsoleProgress, errors_shown
+from rig.cli.console import ConsoleProgress
 from rig.guest_images import image
 from rig.guest_images.cache import Cache, Entry
 from rig.guest_images.spec import DEFAULT_KERNEL
@@ -41,8 +41,7 @@ def build(
     mirror: MirrorOption = None,
 ) -> None:
     """Build what is not cached of an image of this checkout."""
-    with errors_shown():
-        built = image.ensure(kernel, ConsoleProgress(), cache, mirror)
+    built = image.ensure(kernel, ConsoleProgress(), cache, mirror)
     sizes = [layer.path.stat().st_size for layer in built.layers]
     print(f"Guest image with kernel {built.kernel_version}: {sum(sizes) / 1e6:.0f} MB of layers.")
 
@@ -50,16 +49,15 @@ def build(
 @app.command("list")
 def list_(cache: CacheOption = None) -> None:
     """List the cached parts: size, age, and whether this checkout uses them."""
-    with errors_shown():
-        store = Cache(cache)
-        used = image.used_entries()
-        table = Table("part", "key", "size", "age", "used by this checkout", box=None)
-        total = 0
-        for entry in store.entries():
-            total += entry.size_bytes
-            in_use = "yes" if (entry.name, entry.key) in used else "no"
-            size = f"{entry.size_bytes / 1e6:.1f} MB"
-            table.add_row(entry.name, entry.key, size, age(time.time() - entry.made_at_s), in_use)
+    store = Cache(cache)
+    used = image.used_entries()
+    table = Table("part", "key", "size", "age", "used by this checkout", box=None)
+    total = 0
+    for entry in store.entries():
+        total += entry.size_bytes
+        in_use = "yes" if (entry.name, entry.key) in used else "no"
+        size = f"{entry.size_bytes / 1e6:.1f} MB"
+        table.add_row(entry.name, entry.key, size, age(time.time() - entry.made_at_s), in_use)
     console = Console()
     console.print(table)
     console.print(f"{total / 1e6:.0f} MB in {store.directory}", soft_wrap=True, highlight=False)
@@ -68,14 +66,13 @@ def list_(cache: CacheOption = None) -> None:
 @app.command()
 def prune(cache: CacheOption = None) -> None:
     """Remove the parts that this checkout does not use."""
-    with errors_shown():
-        store = Cache(cache)
-        used = image.used_entries()
-        removed: list[tuple[Entry, int]] = []
-        for entry in store.entries():
-            if (entry.name, entry.key) not in used:
-                removed.append((entry, entry.size_bytes))
-                store.remove(entry)
+    store = Cache(cache)
+    used = image.used_entries()
+    removed: list[tuple[Entry, int]] = []
+    for entry in store.entries():
+        if (entry.name, entry.key) not in used:
+            removed.append((entry, entry.size_bytes))
+            store.remove(entry)
     freed = sum(size for _, size in removed)
     print(f"Removed {len(removed)} parts, {freed / 1e6:.0f} MB.")
 

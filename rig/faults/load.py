@@ -27,6 +27,20 @@ def load_plan(path: str | Path, seed: int | None = None) -> Plan:
     Raises:
         UserError: There is no such file, it cannot be read, or the plan is bad.
     """
+    file, text = _read(path)
+    return parse_plan(text, file.name).with_seed(seed)
+
+
+def read_plan_text(path: str | Path) -> str:
+    """Return a plan's text as it stands in its file.
+
+    Raises:
+        UserError: As `load_plan`, but for a bad plan.
+    """
+    return _read(path)[1]
+
+
+def _read(path: str | Path) -> tuple[Path, str]:
     file = Path(path)
     if not file.exists():
         file = shipped_plans().get(str(path), file)
@@ -40,4 +54,4 @@ def load_plan(path: str | Path, seed: int | None = None) -> Plan:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Plan file '{path}' cannot be read: {error}.") from error
-    return parse_plan(text, file.name).with_seed(seed)
+    return file, text

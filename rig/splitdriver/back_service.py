@@ -18,7 +18,7 @@ from rig.splitdriver.backend import BackEnd, Discard, Perform, ResetPort, Send, 
 from rig.splitdriver.link import DEFAULT_PORT, listen, parse_address, refuse, require_private
 from rig.splitdriver.messages import Message, Role, Submit
 from rig.splitdriver.peer import Peer
-from rig.splitdriver.port import Port
+from rig.splitdriver.port import Completion, Port
 from rig.usb import uevent
 from rig.usb.urb import status_name
 
@@ -96,7 +96,7 @@ class BackService:
 
     def _look(self) -> None:
         if self._port.device is not None and not self._port.present:
-            self._take_completions()
+            self._take(self._port.completions())
             self._forget_device()
             self._core.unplugged()
         speed = self._port.look()
@@ -116,11 +116,11 @@ class BackService:
         if events & HANGUP and self._port.device is not None:
             # The device is going; the uevent that follows says when it has gone.
             self._reactor.unwatch(self._port.device)
-        self._take_completions()
+        self._take(self._port.completions())
         self._act()
 
-    def _take_completions(self) -> None:
-        for done in self._port.completions():
+    def _take(self, completions: list[Completion]) -> None:
+        for done in completions:
             self._core.completed(done.urb_id, done.status, done.actual_bytes, done.data)
 
     def _on_fault(self, fired: Fired[EndpointEffect], urb: Submit) -> None:
@@ -194,7 +194,7 @@ class BackService:
                         status = self._port.reset()
                         self._events.emit("reset", status=status_name(status))
                         self._core.reset_done(status)
-            self._take_completions()
+            self._take(self._port.refused())
         if messages and self._front is not None:
             self._front.send(messages)
 

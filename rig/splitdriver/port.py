@@ -157,10 +157,18 @@ class Port:
         # usbfs has no pre_reset: interfaces that are claimed would be unbound by force.
         return self._attempt(lambda: self._around_release(lambda device: device.reset()))
 
+    def refused(self) -> list[Completion]:
+        """Return what has ended without the controller: refused, performed, or failed on purpose.
+
+        No system call: most of the time there is nothing, and the data path asks after each step.
+        """
+        done, self._at_once = self._at_once, []
+        return done
+
     def completions(self) -> list[Completion]:
         """Return what has ended, in the order in which it ended."""
-        done, self._at_once = self._at_once, []
-        while self._device is not None:
+        done = self.refused()
+        while self._device is not None and self._in_flight:
             try:
                 reaped = self._device.reap()
             except OSError:  # ENODEV: gone, and nothing is left to reap

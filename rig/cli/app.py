@@ -1,0 +1,64 @@
+"""The station's commands: which there are.  Each lives in its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from rig import __version__
+from rig.cli import run
+from rig.cli.doctor import doctor
+from rig.cli.image import app as image_app
+from rig.cli.main import MACHINE_COMMANDS
+from rig.cli.main import run as run_machine_command
+
+app = typer.Typer(
+    name="rig",
+    help="A USB split driver, and the rig that proves it keeps data where it belongs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.command("run")(run.run)
+app.command("doctor")(doctor)
+app.add_typer(image_app, name="image")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
+    ),
+) -> None:
+    """Take the options before the command."""
+
+
+_HELP = {
+    "back": "Map a USB port of this machine and serve it to a front end.",
+    "front": "Show the port that a back end serves as a USB port of this machine.",
+    "gadget": "Play a mass-storage device whose medium the rig owns.",
+    "store": "Serve a gadget's medium over FUSE (started by 'rig gadget').",
+    "workload": "Make file systems and write stamped files (started by a lab).",
+    "scan": "Say what lies on a medium, or what its journal holds.",
+}
+
+
+def _listed(name: str) -> Callable[[typer.Context], None]:
+    def command(context: typer.Context) -> None:
+        raise typer.Exit(run_machine_command([name, *context.args]))
+
+    command.__doc__ = _HELP[name]
+    return command
+
+
+for _name in MACHINE_COMMANDS:
+    # Found by rig.cli.main before this module is imported; here they are listed by --help.
+    app.command(_name, rich_help_panel="On a machine")(_listed(_name))

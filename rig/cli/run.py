@@ -1,0 +1,49 @@
+"""``rig run``: one run in the QEMU lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rig.cli.console import ConsoleProgress
+from rig.cli.exits import Exit
+from rig.report.verdict import Outcome
+
+_EXITS = {
+    Outcome.PASS: Exit.PASS,
+    Outcome.FAIL: Exit.FAIL,
+    Outcome.INFRASTRUCTURE: Exit.INFRASTRUCTURE,
+    Outcome.INDETERMINATE: Exit.INDETERMINATE,
+}
+
+Plan = Annotated[str, typer.Option(help="Fault plan: a file, or the name of a shipped one.")]
+FileSystems = Annotated[str, typer.Option(help="File systems, separated by commas.")]
+Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
+Seed = Annotated[int | None, typer.Option(help="Instead of the plan's own.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-<plan>.")]
+Json = Annotated[bool, typer.Option("--json", help="Print verdict.json alone.")]
+
+
+def run(  # noqa: PLR0917 - typer names them all
+    plan: Plan = "demo",
+    fs: FileSystems = "ext4,vfat",
+    kernel: Kernel = "6.12",
+    seed: Seed = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Boot two machines, write through the split driver while endpoints fail, give a verdict."""
+    # The lab's libraries are slow to import, and 'rig --help' does not need them.
+    from rig.lab.options import check_wishes  # noqa: PLC0415
+    from rig.lab.run import run as run_in_lab  # noqa: PLC0415
+
+    options = check_wishes(plan, fs, kernel, seed)
+    directory, verdict = run_in_lab(options, out, ConsoleProgress(quiet=json))
+    if json:
+        typer.echo(directory.file("verdict.json").read_text(), nl=False)
+    else:
+        typer.echo("\n" + directory.file("summary.txt").read_text())
+        typer.echo(f"All of it is in {directory.path}/")
+    raise typer.Exit(_EXITS[verdict.verdict])

@@ -1,0 +1,321 @@
+"""One run: a workload under a fault plan in a lab, from two machines that are off to a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rig import __version__
+from rig.errors import MachineError
+from rig.faults.plan import Layer
+from rig.guest_images.image import GuestImage, ensure
+from rig.integrity.filemap import FileMap, MappedFile
+from rig.integrity.judgement import Judgement, View, combine
+from rig.integrity.ledger import Ledger, decode_events
+from rig.integrity.oracle import Arrival, Oracle
+from rig.integrity.scan import Run
+from rig.lab.daemons import Daemon
+from rig.lab.doctor import accelerator
+from rig.lab.lab import Lab
+from rig.lab.options import RunOptions
+from rig.lab.scan_service import Access, JournalDamage, decode_lines
+from rig.lab.strategy import Setup
+from rig.progress import Progress
+from rig.report.rundir import RunDirectory
+from rig.report.verdict import (
+    CheckedFileSystem,
+    Evidence,
+    FaultRule,
+    Faults,
+    Outcome,
+    Verdict,
+    decide,
+)
+
+LINK_ADDRESS = "10.77.0.1:7205"
+"""The back machine's address on the private link (`rig.lab.environment`), and its port."""
+
+STORE = "/var/lib/rig/gadget"
+PLAN_ON_MACHINE = "/run/rig-plan.toml"
+RANGES_ON_MACHINE = "/run/rig-ranges.json"
+POLICY = "hold"
+
+STEP_DEADLINE_S = 300.0
+"""For one step of the workload.  A SCSI command that gets no answer is retried for 30 s, five
+times; after that the kernel gives the disk up and the step ends with errors."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """What the machines told, for the oracle."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    files: list[MappedFile] = field(default_factory=list)
+    host: list[dict[str, Any]] = field(default_factory=list)
+    medium: list[Run] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    checks: list[CheckedFileSystem] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+
+
+class Story:
+    """Tells a run step by step.
+
+    Args:
+        options: What to run.
+        directory: Where everything that is left goes.
+        progress: Is told of the steps.
+    """
+
+    def __init__(self, options: RunOptions, directory: RunDirectory, progress: Progress) -> None:
+        self._options = options
+        self._directory = directory
+        self._progress = progress
+        self._run_id = time.time_ns()
+        self._durations_s: dict[str, float] = {}
+        self._kernel = self._accelerator = ""
+        self._boot_retries = 0
+
+    def tell(self, image: GuestImage, accelerator: str) -> Verdict:
+        """Run, and write the run directory.
+
+        A machine that fails ends the run with the verdict ``infrastructure``, not with an error.
+
+        Args:
+            image: What the machines boot.
+            accelerator: ``kvm`` or ``tcg``.
+
+        Returns:
+            The verdict, which is in ``verdict.json`` too.
+        """
+        started = time.monotonic()
+        self._kernel = image.kernel_version
+        self._accelerator = accelerator
+        self._directory.write("plan.toml", self._options.plan_text)
+        self._directory.write("seed", f"{self._options.plan.seed}\n")
+        try:
+            written = self._in_lab(image)
+            with self._part("judge"):
+                evidence = self._judge(written)
+            outcome, reasons = decide(evidence)
+        except MachineError as error:
+            evidence, outcome, reasons = Evidence({}), Outcome.INFRASTRUCTURE, (str(error),)
+        self._durations_s["total"] = round(time.monotonic() - started, 2)
+        verdict = self._verdict(outcome, reasons, evidence)
+        self._directory.conclude(verdict)
+        return verdict
+
+    def _in_lab(self, image: GuestImage) -> _Written:
+        options = self._options
+        with Lab.open(
+            image,
+            self._directory.path,
+            accelerator=self._accelerator,
+            memory_mib=options.memory_mib,
+            progress=self._progress,
+        ) as lab:
+            try:
+                with self._part("boot", shown=False):
+                    lab.transition("booted")
+                self._boot_retries = lab.boot_retries
+                self._put_plan(lab)
+                with self._part("attach", shown=False):
+                    lab.transition("attached")
+                return self._exercise(lab)
+            finally:
+                self._boot_retries = lab.boot_retries
+                self._keep_kernel_logs(lab)
+
+    def _put_plan(self, lab: Lab) -> None:
+        lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
+        plan = ("--plan", PLAN_ON_MACHINE, "--seed", str(self._options.plan.seed), "--supervised")
+        size = str(self._options.lun_bytes)
+        link = (LINK_ADDRESS, "--insecure")
+        gadget = ("--directory", STORE, "--size", size, "--udc", "dummy_udc.0")
+        lab.setup = Setup(
+            gadget=("rig", "gadget", *gadget, *plan),
+            back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *link, *plan),
+            front=("rig", "front", "--connect", *link, "--supervised"),
+        )
+
+    def _exercise(self, lab: Lab) -> _Written:
+        written = _Written()
+        names = self._options.file_systems
+        workload = lab.front.start_daemon(["rig", "workload", "--supervised"], "workload")
+        with self._part("make file systems"):
+            workload.ask(
+                "prepare",
+                STEP_DEADLINE_S,
+                disk=lab.disk,
+                file_systems=list(names),
+                bytes_each=self._options.bytes_each,
+            )
+        self._set_phase(lab, "write")
+        for name in names:
+            with self._part(f"write {name}"):
+                self._write(workload, name, written)
+        self._set_phase(lab, None)
+        with self._part("check and remount"):
+            for name in names:
+                result = workload.ask("check", STEP_DEADLINE_S, fs=name)
+                written.checks.append(msgspec.convert({"fs": name, **result}, CheckedFileSystem))
+        if self._options.interfere is not None:
+            self._options.interfere(lab, FileMap(written.files))
+        self._set_phase(lab, "read")
+        for name in names:
+            with self._part(f"read back {name}"):
+                written.host += workload.ask("read_back", STEP_DEADLINE_S, fs=name)
+        self._set_phase(lab, None)
+        with self._part("unmount"):
+            for name in names:
+                workload.ask("unmount", STEP_DEADLINE_S, fs=name)
+            workload.stop()
+        written.ledger.apply_all(_ledger_events(workload))
+        written.faults = self._ask_faults(lab)
+        with self._part("look at the medium"):
+            self._look(lab, written)
+        with self._part("stop", shown=False):
+            lab.transition("booted")
+        return written
+
+    def _write(self, workload: Daemon, name: str, written: _Written) -> None:
+        settings = {
+            "run_id": self._run_id,
+            "seed": self._options.plan.seed,
+            "bytes_total": self._options.bytes_each,
+        }
+        outcome = workload.ask("write", STEP_DEADLINE_S, fs=name, **settings)
+        if outcome["stopped"] or outcome["given_up_blocks"]:
+            why = outcome["stopped"] or "some blocks could not be confirmed in any attempt"
+            written.unproven.append(f"The workload on {name} did not write all: {why}.")
+        files = workload.ask("map", STEP_DEADLINE_S, fs=name)
+        written.files += msgspec.convert(files, list[MappedFile])
+
+    def _look(self, lab: Lab, written: _Written) -> None:
+        """Have the back machine look at its medium and its journal."""
+        ranges = FileMap(written.files).ranges
+        local = self._directory.write("ranges.json", msgspec.json.encode(ranges).decode())
+        lab.back.put(local, RANGES_ON_MACHINE)
+        scan = lab.back.check(
+            f"rig scan medium {STORE}/medium.img --ranges {RANGES_ON_MACHINE}", STEP_DEADLINE_S
+        )
+        written.medium = msgspec.json.decode(scan.stdout, type=list[Run])
+        journal = lab.back.check(f"rig scan journal {STORE}/journal.bin", STEP_DEADLINE_S).stdout
+        self._directory.write("journal.jsonl", journal)
+        for line in decode_lines(journal):
+            match line:
+                case JournalDamage():
+                    raise MachineError(
+                        f"The store's journal is damaged at octet {line.position}: {line.damage}"
+                    )
+                case Access(op="write"):
+                    written.arrivals.append(Arrival(line.sequence, line.error, line.runs))
+
+    def _judge(self, written: _Written) -> Evidence:
+        oracle = Oracle(written.ledger, FileMap(written.files), self._run_id)
+        host: list[Judgement] = [
+            oracle.judge_host(file["file_id"], msgspec.convert(file["runs"], list[Run]))
+            for file in written.host
+        ]
+        views = {
+            View.HOST.value: combine(host),
+            View.MEDIUM.value: oracle.judge_medium(written.medium),
+            View.ARRIVAL.value: oracle.judge_arrivals(written.arrivals),
+        }
+        return Evidence(views, tuple(written.checks), written.faults, tuple(written.unproven))
+
+    def _set_phase(self, lab: Lab, name: str | None) -> None:
+        for daemon in ("gadget", "back"):
+            lab.strategy.daemons[daemon].ask("phase", name=name)
+
+    def _ask_faults(self, lab: Lab) -> Faults:
+        rules: list[FaultRule] = []
+        for daemon, layer in (("back", Layer.ENDPOINT), ("gadget", Layer.MEDIUM)):
+            told = lab.strategy.daemons[daemon].ask("faults")
+            rules += [
+                FaultRule(rule, layer, planned, told["fired"][rule])
+                for rule, planned in told["planned"].items()
+            ]
+        return Faults.of(tuple(rules))
+
+    def _keep_kernel_logs(self, lab: Lab) -> None:
+        """Save each machine's kernel log, if it can still be asked; the console has it too."""
+        for role in ("back", "front"):
+            machine = lab.strategy.machines.get(role)  # type: ignore[call-overload]
+            if machine is None or machine.health.lost:
+                continue
+            try:
+                log = machine.run("dmesg").stdout
+            except MachineError as error:
+                log = f"could not be read: {error}\n"
+            self._directory.write(f"{role}/kernel.log", log)
+
+    @contextmanager
+    def _part(self, name: str, *, shown: bool = True) -> Iterator[None]:
+        """Time one part of the run, and show it unless it shows its own steps."""
+        started = time.monotonic()
+        try:
+            if shown:
+                with self._progress.step(name):
+                    yield
+            else:
+                yield
+        finally:
+            self._durations_s[name] = round(time.monotonic() - started, 2)
+
+    def _verdict(self, outcome: Outcome, reasons: tuple[str, ...], evidence: Evidence) -> Verdict:
+        options = self._options
+        findings = [f for judgement in evidence.views.values() for f in judgement.findings]
+        return Verdict(
+            verdict=outcome,
+            reasons=reasons,
+            sectors=combine(evidence.views.values()).counts,
+            views={name: judgement.counts for name, judgement in evidence.views.items()},
+            findings=tuple(findings),
+            checks=evidence.checks,
+            faults=evidence.faults,
+            durations_s=self._durations_s,
+            kernel=self._kernel,
+            policy=POLICY,
+            seed=options.plan.seed,
+            plan=options.plan.name,
+            file_systems=options.file_systems,
+            accelerator=self._accelerator,
+            boot_retries=self._boot_retries,
+            rig_version=__version__,
+        )
+
+
+def _ledger_events(workload: Daemon) -> Iterator[Any]:
+    for event in workload.events:
+        if event["event"] == "ledger":
+            yield from decode_events(event["entries"])
+
+
+def run(options: RunOptions, out: Path | None, progress: Progress) -> tuple[RunDirectory, Verdict]:
+    """Build what is missing, run, and leave a run directory.
+
+    Args:
+        options: What to run.
+        out: The run directory; None for a new one below ``runs/``.
+        progress: Is told of the steps.
+
+    Raises:
+        UserError: The run directory cannot be made.
+        MachineError: The machines' image could not be built.
+    """
+    directory = RunDirectory.create(options.plan.name, out)
+    try:
+        image = ensure(options.kernel, progress)
+        chosen = accelerator(image)
+    except BaseException:
+        directory.discard()
+        raise
+    return directory, Story(options, directory, progress).tell(image, chosen)

@@ -1,0 +1,133 @@
+"""``rig scan``: look at the medium and its journal where they lie, on the back machine.
+
+The bytes stay there; what goes to the station are observations: which stamps lie where, and what
+each write brought.  It joins the gadget's journal with the stamps' scanner, which do not know each
+other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from rig.errors import UserError
+from rig.gadget.journal import Damage, Op, Record, read_journal
+from rig.integrity.scan import Run, Scanner, scan
+from rig.integrity.stamp import SECTOR_BYTES
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Access(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One access of the medium, as one line of ``journal.jsonl``.
+
+    Attributes:
+        sequence: Its number in the journal.
+        time_ns: When it arrived, nanoseconds of Unix time on the back machine.
+        op: read, write or flush.
+        lba: First LBA.
+        blocks: How many blocks of 512 bytes.
+        error: The errno it was answered with, or 0.
+        runs: What a write brought, by LBA.
+    """
+
+    sequence: int
+    time_ns: int
+    op: str
+    lba: int
+    blocks: int
+    error: int = 0
+    runs: list[Run] = []
+
+
+class JournalDamage(msgspec.Struct, frozen=True):
+    """Octets of the journal that are no record, as one line of ``journal.jsonl``."""
+
+    damage: str
+    position: int
+    length_bytes: int
+    torn_tail: bool
+
+
+Line = Access | JournalDamage
+
+
+def decode_lines(text: str) -> Iterator[Line]:
+    """Read what ``rig scan journal`` wrote.
+
+    Raises:
+        msgspec.DecodeError: It is something else.
+    """
+    for line in text.splitlines():
+        if line.startswith('{"damage"'):
+            yield msgspec.json.decode(line, type=JournalDamage)
+        else:
+            yield msgspec.json.decode(line, type=Access)
+
+
+def observe(found: Record | Damage) -> Line:
+    """Return one record of the journal as a line, with its data turned into runs."""
+    if isinstance(found, Damage):
+        return JournalDamage(found.reason, found.position, found.length_bytes, found.torn_tail)
+    lba = found.offset_bytes // SECTOR_BYTES
+    whole = len(found.payload) - len(found.payload) % SECTOR_BYTES
+    return Access(
+        found.sequence,
+        found.time_ns,
+        Op(found.op).name.lower(),
+        lba,
+        found.length_bytes // SECTOR_BYTES,
+        found.error,
+        scan(found.payload[:whole], lba),
+    )
+
+
+def scan_medium(medium: BinaryIO, ranges: list[tuple[int, int]]) -> list[Run]:
+    """Return what lies on the medium in ranges of (LBA, count)."""
+    runs: list[Run] = []
+    for lba, count in ranges:
+        scanner = Scanner(lba)
+        medium.seek(lba * SECTOR_BYTES)
+        left = count * SECTOR_BYTES
+        while left and (data := medium.read(min(left, _CHUNK_BYTES))):
+            scanner.feed(data)
+            left -= len(data)
+        runs += scanner.finish()
+    return runs
+
+
+def main(argv: list[str]) -> int:
+    """Run ``rig scan``.
+
+    Raises:
+        UserError: A file is not there.
+    """
+    arguments = argparse.ArgumentParser(prog="rig scan", description=__doc__.splitlines()[0])
+    kinds = arguments.add_subparsers(dest="kind", required=True)
+    journal = kinds.add_parser("journal", help="one JSON line an access")
+    journal.add_argument("file", type=Path)
+    medium = kinds.add_parser("medium", help="one JSON list of runs")
+    medium.add_argument("file", type=Path)
+    medium.add_argument("--ranges", type=Path, required=True, help="JSON: [[LBA, COUNT], ...]")
+    options = arguments.parse_args(argv)
+    encoder = msgspec.json.Encoder()
+    out = sys.stdout.buffer
+    try:
+        with options.file.open("rb") as file:
+            if options.kind == "journal":
+                pieces = iter(lambda: file.read(_CHUNK_BYTES), b"")
+                for found in read_journal(pieces):
+                    out.write(encoder.encode(observe(found)) + b"\n")
+            else:
+                ranges = msgspec.json.decode(
+                    options.ranges.read_bytes(), type=list[tuple[int, int]]
+                )
+                out.write(encoder.encode(scan_medium(file, ranges)) + b"\n")
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file '{error.filename}'.") from error
+    return 0

@@ -1,0 +1,157 @@
+"""The verdict of a run: what is said, and why.  Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from rig.integrity.judgement import Finding, Judgement, SectorClass, combine
+
+
+class Outcome(StrEnum):
+    """What a run says."""
+
+    PASS = "pass"  # noqa: S105
+    """Every acknowledged sector holds what it must, in every view."""
+    FAIL = "fail"
+    """Data is not where it belongs, or a file system is damaged."""
+    INDETERMINATE = "indeterminate"
+    """Nothing is wrong, but the run did not prove what it was to prove."""
+    INFRASTRUCTURE = "infrastructure"
+    """A machine or a program did not do its part; nothing is said about the data."""
+
+
+class FaultRule(msgspec.Struct, frozen=True):
+    """One rule of the plan, and how often it fired.
+
+    Attributes:
+        rule: Its name.
+        layer: Where it applies.
+        planned: How often it was to fire; -1 for no limit.
+        fired: How often it did.
+    """
+
+    rule: str
+    layer: str
+    planned: int
+    fired: int
+
+    @property
+    def missed(self) -> bool:
+        """Whether it fired less often than planned; without a limit, once will do."""
+        return self.fired < (1 if self.planned < 0 else self.planned)
+
+
+class Faults(msgspec.Struct, frozen=True):
+    """All faults of a run.
+
+    Attributes:
+        planned: Firings that the rules with a limit allow.
+        fired: Firings.
+        rules: Each rule.
+    """
+
+    planned: int = 0
+    fired: int = 0
+    rules: tuple[FaultRule, ...] = ()
+
+    @classmethod
+    def of(cls, rules: tuple[FaultRule, ...]) -> Faults:
+        """Add up rules."""
+        planned = sum(max(rule.planned, 0) for rule in rules)
+        return cls(planned, sum(rule.fired for rule in rules), rules)
+
+
+class CheckedFileSystem(msgspec.Struct, frozen=True):
+    """What the file system's own checker said."""
+
+    fs: str
+    clean: bool
+    status: int
+    output: str
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """All that a verdict rests on.
+
+    Attributes:
+        views: A judgement a view: ``host``, ``medium``, ``arrival``.
+        checks: Of each file system, after unmounting.
+        faults: What was planned, and fired.
+        unproven: Sentences that say what else the run did not do that it was to do.
+    """
+
+    views: dict[str, Judgement]
+    checks: tuple[CheckedFileSystem, ...] = ()
+    faults: Faults = Faults()
+    unproven: tuple[str, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``verdict.json`` holds.
+
+    Attributes:
+        verdict: What is said.
+        reasons: Why, a sentence each; empty for a pass.
+        sectors: Sectors of each class, all views together.
+        views: The same a view.
+        findings: Each thing that is wrong.
+        checks: The file systems' checkers.
+        faults: Planned and fired.
+        durations_s: Of each part of the run, and ``total``.
+        kernel: The machines' kernel.
+        policy: The split driver's recovery policy.
+        seed: Of the plan and the workload.
+        plan: The plan's name.
+        file_systems: In the order of their partitions.
+        accelerator: ``kvm`` or ``tcg``.
+        boot_retries: Boots that had to be tried again.
+        rig_version: Of this rig.
+    """
+
+    verdict: Outcome
+    reasons: tuple[str, ...]
+    sectors: dict[SectorClass, int]
+    views: dict[str, dict[SectorClass, int]]
+    findings: tuple[Finding, ...]
+    checks: tuple[CheckedFileSystem, ...]
+    faults: Faults
+    durations_s: dict[str, float]
+    kernel: str
+    policy: str
+    seed: int
+    plan: str
+    file_systems: tuple[str, ...]
+    accelerator: str
+    boot_retries: int
+    rig_version: str
+
+
+def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
+    """Return what the evidence says, and why.
+
+    Wrong data comes before everything; then what the run failed to prove.  Planned faults that did
+    not fire make a run indeterminate: it did not test what it was to test.
+    """
+    wrong = [f.sentence for judgement in evidence.views.values() for f in judgement.findings]
+    wrong += [f"{c.fs} is damaged: {_last_line(c.output)}" for c in evidence.checks if not c.clean]
+    if wrong:
+        return Outcome.FAIL, tuple(wrong)
+    unproven = list(evidence.unproven)
+    open_sectors = combine(evidence.views.values()).counts[SectorClass.INDETERMINATE]
+    if open_sectors:
+        unproven.append(
+            f"{open_sectors} sectors were never confirmed by fsync: old and new are both legal."
+        )
+    unproven += [
+        f"Fault '{r.rule}' fired {r.fired} times of {'any' if r.planned < 0 else r.planned}."
+        for r in evidence.faults.rules
+        if r.missed
+    ]
+    return (Outcome.INDETERMINATE if unproven else Outcome.PASS), tuple(unproven)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "its checker said nothing"
