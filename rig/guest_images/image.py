@@ -27,6 +27,9 @@ from rig.progress import Progress, Silent
 BOOTED = "rig-guest: booted"
 """The console line that begins so says that a guest takes commands."""
 
+KERNEL_RUNS = "rig-guest: kernel runs"
+"""The first line of the initramfs: this machine can run this kernel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -142,6 +145,20 @@ def ensure(
         boot_args=" ".join((*BOOT_ARGS, *tsc.boot_args())),
         kernel_version=(of_kernel / kernel.VERSION).read_text().strip(),
     )
+
+
+def missing(kernel_name: str = DEFAULT_KERNEL, cache: Path | None = None) -> list[str]:
+    """Return the parts of this checkout's image that are not cached; the source layer aside.
+
+    That one is made anew after each change of the checkout, in a second.
+
+    Raises:
+        UserError: No such kernel is known.
+        MachineError: The rig does not run from a checkout.
+    """
+    store = Cache(cache)
+    names = _names(kernel_name)
+    return [name for name, key in names.items() if name != "source" and not store.find(name, key)]
 
 
 def used_entries() -> set[tuple[str, str]]:
