@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 from labgrid.driver import SSHDriver
 
@@ -143,27 +145,24 @@ class Machine:
 
     def _execute(self, argv: list[str], what: str, timeout_s: float) -> tuple[str, str, int]:
         self.health.check()
-        child = spawn(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        unwatch = self.health.watch(lambda: kill(child))
-        try:
-            out, err = child.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            kill(child)
-            out, err = child.communicate()
-            self.health.check()
-            raise CommandFailure(
-                f"On machine {self.name!r}, {_short(what)!r} did not end in {timeout_s:g} s.",
-                hint=_last_output(err.decode("utf-8", "replace"), out.decode("utf-8", "replace")),
-            ) from None
-        finally:
-            unwatch()
-            if child.poll() is None:
-                # Ctrl-C: communicate() was left in the middle.
+        # Files, not pipes: ssh hands its standard streams to the master connection, which keeps
+        # them open while the command runs on the machine, even when this ssh is gone.
+        with TemporaryFile() as out, TemporaryFile() as err:
+            child = spawn(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            unwatch = self.health.watch(lambda: kill(child))
+            try:
+                child.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.health.check()
+                raise CommandFailure(
+                    f"On machine {self.name!r}, {_short(what)!r} did not end in {timeout_s:g} s.",
+                    hint=_last_output(_content(err), _content(out)),
+                ) from None
+            finally:
+                unwatch()
                 kill(child)
-                child.communicate()
-        stdout, stderr = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+                child.wait()
+            stdout, stderr = _content(out), _content(err)
         if child.returncode in SSH_LOST:
             self._explain_loss(stderr)
         return stdout, stderr, child.returncode
@@ -175,6 +174,11 @@ class Machine:
         raise MachineError(
             f"The SSH connection to machine {self.name!r} failed.", hint=_last_output(stderr, "")
         )
+
+
+def _content(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
 
 
 def _short(command: str, limit: int = 200) -> str:

@@ -24,7 +24,7 @@ STOP_DEADLINE_S = 5.0
 SSH_LOST = (255, -signal.SIGKILL)
 """How ssh ends when the connection failed or broke (ssh(1), EXIT STATUS), or when we cut it."""
 
-LOSS_GRACE_S = 3.0
+LOSS_GRACE_S = 1.0
 """A connection may break a moment before the console's thread has read why."""
 
 # What an emulated processor is quickest at; sntrup761, OpenSSH 9's default, costs it over a second.

@@ -1,0 +1,117 @@
+"""What all tests share: the lab of real guests, and the rule about skips.
+
+A test that cannot run here is skipped, with the reason.  Where everything must run, set
+``RIG_NO_SKIP=1``: then a skip is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rig.errors import MachineError
+from rig.guest_images.image import GuestImage, ensure
+from rig.lab.lab import Lab
+from rig.lab.strategy import LabState
+
+NO_SKIP = os.environ.get("RIG_NO_SKIP") == "1"
+
+
+class LabKeeper:
+    """Keeps one lab for many tests, and replaces it when a test has broken it.
+
+    Args:
+        image: What the machines boot.
+        directory: Each lab gets a directory in it.
+    """
+
+    def __init__(self, image: GuestImage, directory: Path) -> None:
+        self._image = image
+        self._directory = directory
+        self._stack = ExitStack()
+        self._lab: Lab | None = None
+        self._count = 0
+
+    def booted(self) -> Lab:
+        """Return a lab whose machines run, without daemons of an earlier test."""
+        if self._lab is None or not self._sound(self._lab):
+            self.close()
+            self._count += 1
+            directory = self._directory / f"lab{self._count}"
+            self._lab = self._stack.enter_context(Lab.open(self._image, directory))
+            self._lab.transition(LabState.BOOTED)
+        return self._lab
+
+    def close(self) -> None:
+        """Shut the lab down."""
+        self._lab = None
+        self._stack.close()
+
+    @staticmethod
+    def _sound(lab: Lab) -> bool:
+        """Bring the lab back to ``booted``; return whether that worked."""
+        try:
+            lab.transition(LabState.BOOTED)
+            for machine in (lab.back, lab.front):
+                for daemon in machine.daemons:
+                    daemon.stop()
+                machine.daemons.clear()
+                machine.check("true")
+        except MachineError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="session")
+def guest_image() -> GuestImage:
+    """The image that guests boot, built if it is not cached."""
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("qemu-system-x86_64 is not installed")
+    return ensure()
+
+
+@pytest.fixture(scope="session")
+def lab_keeper(
+    guest_image: GuestImage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabKeeper]:
+    """One lab for all tests of this process (with pytest-xdist: of this worker)."""
+    keeper = LabKeeper(guest_image, tmp_path_factory.mktemp("labs"))
+    yield keeper
+    keeper.close()
+
+
+@pytest.fixture
+def booted_lab(lab_keeper: LabKeeper) -> Lab:
+    """A lab in the state ``booted``; tests may do to it what they like."""
+    return lab_keeper.booted()
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if NO_SKIP and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"RIG_NO_SKIP is set, but this was skipped: {report.longrepr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a test's skip into a failure where skips are not allowed."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a module's skip into a failure where skips are not allowed."""
+    report = yield
+    _refuse_skip(report)
+    return report
