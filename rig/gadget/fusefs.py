@@ -1,8 +1,8 @@
 """Serves a `Store` to the kernel as the one file of a FUSE file system.
 
-The only file that knows pyfuse3 and trio.  `direct_io` is set, so every access of the gadget
-reaches the store and no page cache can hide a fault.  The process that runs this must never
-touch the mount itself: it would wait for its own answer.
+The only file that knows pyfuse3, which runs on `rig.gadget.fuse_loop` here.  `direct_io` is set,
+so every access of the gadget reaches the store and no page cache can hide a fault.  The process
+that runs this must never touch the mount itself: it would wait for its own answer.
 
 Only `pyfuse3.FUSEError` leaves a handler.  A store that fails for a reason of its own answers
 EIO, ends the service, and `serve` raises that reason.
@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pyfuse3
-import trio
-
+from rig.daemon import wake_on_signals
+from rig.gadget.fuse_loop import STAND_IN, drive
 from rig.gadget.store import BLOCK_BYTES, Answer, Store
+
+# pyfuse3 imports trio, which takes most of a second under emulation and would not be used.
+sys.modules.setdefault("trio", STAND_IN)
+import pyfuse3  # noqa: E402
 
 LUN_NAME = "lun0"
 """The file system's only file: the LUN's backing file."""
@@ -36,13 +39,14 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
 
     Args:
         store: Answers reads, writes and flushes.
-        on_failure: Called when the store failed for a reason of its own.
+
+    Attributes:
+        failure: Why the store failed for a reason of its own, if it did.
     """
 
-    def __init__(self, store: Store, on_failure: Callable[[], None]) -> None:
+    def __init__(self, store: Store) -> None:
         super().__init__()
         self._store = store
-        self._on_failure = on_failure
         self.failure: Exception | None = None
 
     async def getattr(
@@ -112,7 +116,6 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
             answer = access()
         except Exception as error:  # only FUSEError may leave a handler
             self.failure = error
-            self._on_failure()
             raise pyfuse3.FUSEError(errno.EIO) from None
         if answer.error:
             raise pyfuse3.FUSEError(answer.error)
@@ -142,48 +145,27 @@ def serve(
         RuntimeError: The kernel refuses the mount.
         Exception: What made the store fail.
     """
-    trio.run(_serve, store, mount_point, input_fd, on_mounted, on_input)
-
-
-async def _serve(
-    store: Store,
-    mount_point: Path,
-    input_fd: int | None,
-    on_mounted: Callable[[], None],
-    on_input: Callable[[bytes], None],
-) -> None:
-    async with trio.open_nursery() as nursery:
-        stop = nursery.cancel_scope.cancel
-        file_system = _LunFileSystem(store, stop)
-        options = set(pyfuse3.default_options) | {"fsname=rig-store"}
-        pyfuse3.init(file_system, str(mount_point), options)
-        try:
-            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                nursery.start_soon(_until_signal, signals, stop)
-                if input_fd is not None:
-                    nursery.start_soon(_until_end_of_input, input_fd, on_input, stop)
-                on_mounted()
-                # One task: accesses are answered in the order in which they came.
-                await pyfuse3.main(min_tasks=1, max_tasks=1)
-                stop()
-        finally:
-            pyfuse3.close(unmount=True)
+    pyfuse3.trio = STAND_IN
+    signal_fd = wake_on_signals()
+    others: dict[int, Callable[[], bool]] = {signal_fd: lambda: False}
+    if input_fd is not None:
+        others[input_fd] = lambda: _pass_on(input_fd, on_input)
+    file_system = _LunFileSystem(store)
+    options = set(pyfuse3.default_options) | {"fsname=rig-store"}
+    pyfuse3.init(file_system, str(mount_point), options)
+    try:
+        on_mounted()
+        # One task: accesses are answered in the order in which they came.
+        session = pyfuse3.main(min_tasks=1, max_tasks=1)
+        drive(session, others, alive=lambda: file_system.failure is None)
+    finally:
+        pyfuse3.close(unmount=True)
     if file_system.failure is not None:
         raise file_system.failure
 
 
-async def _until_signal(signals: object, stop: Callable[[], None]) -> None:
-    async for _ in signals:  # type: ignore[attr-defined]  # trio is untyped here
-        stop()
-
-
-async def _until_end_of_input(
-    fd: int, on_input: Callable[[bytes], None], stop: Callable[[], None]
-) -> None:
-    while True:
-        await trio.lowlevel.wait_readable(fd)
-        data = os.read(fd, 1 << 16)
-        if not data:
-            stop()
-            return
+def _pass_on(fd: int, on_input: Callable[[bytes], None]) -> bool:
+    data = os.read(fd, 1 << 16)
+    if data:
         on_input(data)
+    return bool(data)
