@@ -12,11 +12,11 @@ from rig.cli.doctor import doctor
 from rig.cli.image import app as image_app
 from rig.cli.main import MACHINE_COMMANDS
 from rig.cli.main import run as run_machine_command
+from rig.errors import UserError
 
 app = typer.Typer(
     name="rig",
     help="A USB split driver, and the rig that proves it keeps data where it belongs.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
@@ -62,3 +62,20 @@ def _listed(name: str) -> Callable[[typer.Context], None]:
 for _name in MACHINE_COMMANDS:
     # Found by rig.cli.main before this module is imported; here they are listed by --help.
     app.command(_name, rich_help_panel="On a machine")(_listed(_name))
+
+
+def call(argv: list[str]) -> int:
+    """Run a station command.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        UserError: The arguments are wrong.
+    """
+    try:
+        return int(app(argv or ["--help"], standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        raise UserError(
+            f"{error.format_message().rstrip('.?')}.", hint="'rig --help' says what there is."
+        ) from error

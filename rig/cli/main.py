@@ -55,13 +55,13 @@ def run(argv: list[str]) -> int:
         module = importlib.import_module(MACHINE_COMMANDS[argv[0]])
         return int(module.main(argv[1:]))
     try:
-        from rig.cli.app import app  # noqa: PLC0415 - see the module's docstring
+        from rig.cli.app import call  # noqa: PLC0415 - see the module's docstring
     except ModuleNotFoundError as error:
         raise UserError(
             f"This machine lacks {error.name}, which only the station's commands need.",
             hint="On a machine: rig " + "|".join(MACHINE_COMMANDS) + ". On a station: make run.",
         ) from error
-    return int(app(argv, standalone_mode=False) or 0)
+    return call(argv)
 
 
 def complain(what: object) -> None:

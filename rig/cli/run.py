@@ -40,7 +40,7 @@ def run(  # noqa: PLR0917 - typer names them all
     from rig.lab.run import run as run_in_lab  # noqa: PLC0415
 
     options = check_wishes(plan, fs, kernel, seed)
-    directory, verdict = run_in_lab(options, out, ConsoleProgress(quiet=json))
+    directory, verdict = run_in_lab(options, out, ConsoleProgress())
     if json:
         typer.echo(directory.file("verdict.json").read_text(), nl=False)
     else:

@@ -21,7 +21,7 @@ from rig.integrity.ledger import Ledger, decode_events
 from rig.integrity.oracle import Arrival, Oracle
 from rig.integrity.scan import Run
 from rig.lab.daemons import Daemon
-from rig.lab.doctor import accelerator
+from rig.lab.accelerator import accelerator
 from rig.lab.lab import Lab
 from rig.lab.options import RunOptions
 from rig.lab.scan_service import Access, JournalDamage, decode_lines
