@@ -93,9 +93,10 @@ _ROWS = (
         in_place=False,
         preallocates=False,
     ),
+    # On 64 MiB its reserve for garbage collection leaves less than 16 MiB for files.
     FileSystem(
         name="f2fs",
-        smallest_bytes=64 * MIB,
+        smallest_bytes=128 * MIB,
         mkfs=("mkfs.f2fs", "-q", "-f", "-t", "0"),
         mount_options="noatime",
         fsck=("fsck.f2fs", "--dry-run"),

@@ -58,8 +58,8 @@ class Finding(msgspec.Struct, frozen=True):
         belongs_lba: Where the first sector's content belongs, if it belongs elsewhere.
         file: Path of the file that the sector is part of; empty outside of files.
         offset: In that file, in bytes.
-        expected: What should be there, in words.
-        seen: What is there, in words.
+        expected: What should be there, in words; of the first sector.
+        seen: What is there, in words; of the first sector.
         count: How many sectors.
         arrival: In the view of arrivals, the number of the write that brought it.
         sentence: All of it, for people.
@@ -120,8 +120,7 @@ class Collector:
         """Count and keep one finding."""
         self._counts[finding.sector_class] += finding.count
         if self._findings and _continues(self._findings[-1], finding):
-            last = self._findings[-1]
-            self._findings[-1] = msgspec.structs.replace(last, count=last.count + finding.count)
+            self._findings[-1] = _joined(self._findings[-1], finding)
         else:
             self._findings.append(finding)
 
@@ -135,7 +134,7 @@ def _continues(one: Finding, other: Finding) -> bool:
     def step(before: int | None, after: int | None, by: int) -> bool:
         return after == (None if before is None else before + by)
 
-    same = ("view", "sector_class", "file", "expected", "seen", "arrival")
+    same = ("view", "sector_class", "file", "arrival")
     return (
         all(getattr(one, name) == getattr(other, name) for name in same)
         and step(one.lba, other.lba, one.count)
@@ -145,6 +144,22 @@ def _continues(one: Finding, other: Finding) -> bool:
     )
 
 
+def _joined(one: Finding, other: Finding) -> Finding:
+    """Extend a finding; a write that went wrong as a whole, or many of them, stay one."""
+
+    def words(first: str, further: str) -> str:
+        told = first == further or first.endswith(_AND_OTHERS)
+        return first if told else first + _AND_OTHERS
+
+    return msgspec.structs.replace(
+        one,
+        count=one.count + other.count,
+        expected=words(one.expected, other.expected),
+        seen=words(one.seen, other.seen),
+    )
+
+
+_AND_OTHERS = ", and others behind it"
 _WORDS = {
     SectorClass.LOST: "an acknowledged write is lost: {seen} is there, {expected} should be",
     SectorClass.STALE: "old data: {seen} is there, {expected} should be",

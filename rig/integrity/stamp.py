@@ -21,16 +21,15 @@ comparing all 512 bytes: no byte can differ unseen.  Little-endian::
     504  4   generation again
     508  4   the CRC again
 
-TABLE is SHAKE-128 of the magic.  Head and tail each name their stamp, and the filler between
-them shows by position where one ends and the other begins: a tear inside a sector is seen, and
-located.
+TABLE is the high halves of Knuth's MMIX generator, started at 0 (see `_table`).  Head and tail each
+name their stamp, and the filler between them shows by position where one ends and the other begins:
+a tear inside a sector is seen, and located.
 
 Pure: no I/O, clock or randomness.  Fast, because machines run it in plain Python under emulation.
 """
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from enum import StrEnum
 from zlib import crc32
@@ -48,12 +47,26 @@ TAIL_MAGIC = b"PMTS"
 VERSION = 1
 ZERO_SECTOR = bytes(SECTOR_BYTES)
 
+
+def _table(size_bytes: int) -> bytes:
+    """Bytes without a pattern, the same everywhere.
+
+    Not from hashlib: that loads OpenSSL, which costs more than the rest of a daemon's start under
+    emulation.  D. E. Knuth, MMIXware (1999): the linear congruential generator modulo 2**64.
+    """
+    words, state = [], 0
+    for _ in range(size_bytes // 4):
+        state = (state * 6364136223846793005 + 1442695040888963407) & (2**64 - 1)
+        words.append(state >> 32)
+    return struct.pack(f"<{len(words)}I", *words)
+
+
 _PREFIX = struct.Struct("<8sHHIQQII")
 _PLACE = struct.Struct("<QQ")
 _SECTOR = struct.Struct("<40s16sI424s4s16sII")
 _FILLER_AT, _TAIL_AT, _FILLER_BYTES = 60, 484, 424
 _KEY_MASK = 0xFFFF
-_TABLE = hashlib.shake_128(MAGIC).digest(_KEY_MASK + 1 + _FILLER_BYTES)
+_TABLE = _table(_KEY_MASK + 1 + _FILLER_BYTES)
 _FEW_BITS = 8
 """Fewer wrong bits than this are a flip, not another sector's bytes."""
 _WITNESS_BYTES = 8

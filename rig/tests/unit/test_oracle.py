@@ -389,6 +389,19 @@ def test_neighbours_join_in_one_finding_and_others_do_not() -> None:
     )
 
 
+def test_a_finding_goes_on_where_another_write_begins() -> None:
+    world = written()
+    first = world.write(1, 2)
+    world.disk |= {A_LBA + i: encode(world.stamp(1, i, 1, 1)) for i in range(4)}
+    shifted = [world.disk[A_LBA + i] for i in range(8)]
+    world.disk |= {1500 + i: sector for i, sector in enumerate(shifted)}
+    judgement = world.oracle.judge_medium(world.observe(1500, 8))
+    stray = judgement.findings[0]
+    assert (stray.lba, stray.belongs_lba, stray.count) == (1500, A_LBA, 8)
+    assert stray.seen == "generation 1 (write 1) of /a, and others behind it"
+    assert first == 3
+
+
 def test_a_judgement_survives_json() -> None:
     world = written()
     world.swap(A_LBA, B_LBA)
