@@ -1,0 +1,25 @@
+# The two commands are 'make run' and 'make test'; each sets up all it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap run test lint clean
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+bootstrap: ## install what is missing: Debian packages, a virtual environment
+	@./bootstrap
+
+run: bootstrap ## boot two guests, induce faults, and tell the verdict; ARGS="--fs ext4" adds options
+	@$(BIN)/rig run $(ARGS)
+
+lint: bootstrap ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test: lint ## lint, and all tests with the guests'; ARGS="-m 'not vm'" chooses
+	@$(BIN)/pytest rig/tests $(ARGS)
+
+clean: ## remove the virtual environment and caches of tools; images: 'rig image prune'
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis bootstrap.log
