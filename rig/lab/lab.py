@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -76,7 +75,7 @@ class Lab:
             )
         options = GuestOptions(accelerator, memory_mib, processors, extra_args)
         with ExitStack() as stack:
-            stack.enter_context(_exit_on_sigterm())
+            stack.enter_context(_interrupt_on_sigterm())
             private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rig-lab-")))
             places = Places(directory.absolute(), private)
             for role in Role:
@@ -142,11 +141,14 @@ def _clean_up(environment: Environment) -> None:
 
 
 @contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that what was opened is closed."""
+def _interrupt_on_sigterm() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that what was opened is closed.
+
+    Not as SystemExit: a test runner takes that for the failure of one test, and goes on.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        sys.exit(128 + number)
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         # Only the main thread may set handlers; whoever owns it decides.

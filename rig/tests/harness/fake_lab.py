@@ -12,7 +12,7 @@ from rig.lab.lab import Lab
 from rig.lab.strategy import Setup
 
 HARNESS = Path(__file__).parent
-FAKES = {"qemu-system-x86_64": "fake_qemu.py", "ssh": "fake_ssh.sh", "scp": "fake_scp.sh"}
+FAKES = {"qemu-system-x86_64": "fake_qemu.sh", "ssh": "fake_ssh.sh", "scp": "fake_scp.sh"}
 DAEMON = (sys.executable, "-m", "rig.tests.harness.fake_daemon")
 SETUP = Setup(gadget=DAEMON, back=(*DAEMON, "listening"), front=(*DAEMON, "attached"))
 
