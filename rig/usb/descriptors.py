@@ -86,7 +86,7 @@ def parse(octets: bytes) -> Device:
     interfaces: list[Interface] = []
     for kind, body in _walk(octets[device[0] :]):
         if kind == TYPE_CONFIGURATION:
-            value = _fields(CONFIGURATION, body)[5]
+            value = _fields(CONFIGURATION, body)[4]  # bConfigurationValue
             interfaces = []
             configurations.append(Configuration(value, ()))
         elif kind == TYPE_INTERFACE and configurations:

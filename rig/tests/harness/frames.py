@@ -1,0 +1,114 @@
+"""Messages and their octets: one golden vector of each kind, and strategies for all of them.
+
+The same vectors stand in ``docs/protocol.md``, and a test reads them out of it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+
+from hypothesis import strategies as st
+
+from rig.splitdriver.messages import (
+    Complete,
+    Connect,
+    Disconnect,
+    Disconnected,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Refused,
+    Reset,
+    ResetDone,
+    Resume,
+    Role,
+    Submit,
+    Unlink,
+)
+from rig.splitdriver.wire import FrameReader, encode
+from rig.usb.urb import DIRECTION_IN, Speed, TransferFlags
+
+GOLDEN: dict[str, tuple[Message, str]] = {
+    "HELLO": (
+        Hello(Role.FRONT, 1, "front"),
+        "0000000c 01 00 0000  52494700 01 0001 66726f6e74",
+    ),
+    "REFUSED": (Refused("busy"), "00000004 02 00 0000  62757379"),
+    "PING": (Ping(7), "00000008 03 00 0000  0000000000000007"),
+    "PONG": (Pong(7), "00000008 04 00 0000  0000000000000007"),
+    "CONNECT": (Connect(3, Speed.HIGH), "00000001 05 00 0003  03"),
+    "DISCONNECT": (Disconnect(3), "00000000 06 00 0003"),
+    "DISCONNECTED": (Disconnected(3), "00000000 07 00 0003"),
+    "SUBMIT": (
+        Submit(3, 41, 0x01, TransferFlags.ZERO_PACKET, 4, bytes(8), b"\xde\xad\xbe\xef"),
+        "00000018 08 00 0003  00000029 01 00 0040 00000004 0000000000000000 deadbeef",
+    ),
+    "UNLINK": (Unlink(3, 41), "00000005 09 00 0003  00000029 00"),
+    "COMPLETE": (
+        Complete(3, 41, -errno.EPROTO, 2, 5, quiet=True, data=b"\xca\xfe"),
+        "00000013 0a 00 0003  00000029 ffffffb9 00000002 00000005 01 cafe",
+    ),
+    "RESUME": (Resume(3, 0x81, 5), "00000005 0b 00 0003  81 00000005"),
+    "RESET": (Reset(3), "00000000 0c 00 0003"),
+    "RESET_DONE": (ResetDone(3, -errno.ENODEV), "00000004 0d 00 0003  ffffffed"),
+}
+
+
+def octets_of(messages: Iterable[Message]) -> bytes:
+    """The stream that carries these messages."""
+    return b"".join(bytes(part) for message in messages for part in encode(message))
+
+
+def feed(reader: FrameReader, octets: bytes) -> list[Message]:
+    """Put octets into a reader, all at once as far as its space allows."""
+    messages: list[Message] = []
+    while octets:
+        space = reader.space()
+        count = min(len(space), len(octets))
+        space[:count] = octets[:count]
+        messages += reader.received(count)
+        octets = octets[count:]
+    return messages
+
+
+_u8, _u16, _u32 = (st.integers(0, (1 << bits) - 1) for bits in (8, 16, 32))
+_statuses = st.integers(-(1 << 31), 0)
+_texts = st.text(max_size=60)
+
+
+@st.composite
+def _submits(draw: st.DrawFn) -> Submit:
+    data = draw(st.binary(max_size=200))
+    address = draw(_u8)
+    is_in = bool(address & DIRECTION_IN)
+    length = draw(st.integers(0, 4 << 20)) if is_in else len(data)
+    flags = draw(st.sampled_from(TransferFlags)) | draw(st.sampled_from(TransferFlags))
+    setup = draw(st.binary(min_size=8, max_size=8))
+    return Submit(draw(_u16), draw(_u32), address, flags, length, setup, b"" if is_in else data)
+
+
+@st.composite
+def _completes(draw: st.DrawFn) -> Complete:
+    data = draw(st.binary(max_size=200))
+    actual = len(data) or draw(_u32)
+    quiet = draw(st.booleans())
+    return Complete(draw(_u16), draw(_u32), draw(_statuses), actual, draw(_u32), quiet, data)
+
+
+MESSAGES: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Hello, st.sampled_from(Role), _u16, _texts),
+    st.builds(Refused, _texts),
+    st.builds(Ping, st.integers(0, (1 << 64) - 1)),
+    st.builds(Pong, st.integers(0, (1 << 64) - 1)),
+    st.builds(Connect, _u16, st.sampled_from(Speed)),
+    st.builds(Disconnect, _u16),
+    st.builds(Disconnected, _u16),
+    _submits(),
+    st.builds(Unlink, _u16, _u32, st.booleans()),
+    _completes(),
+    st.builds(Resume, _u16, _u8, _u32),
+    st.builds(Reset, _u16),
+    st.builds(ResetDone, _u16, _statuses),
+)

@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from rig.errors import RemoteProtocolError
+from rig.splitdriver.frontend import (
+    Action,
+    AnswerUnlink,
+    Fence,
+    FrontEnd,
+    GiveBack,
+    Plug,
+    Send,
+    Unplug,
+)
+from rig.splitdriver.messages import (
+    Complete,
+    Connect,
+    Disconnect,
+    Disconnected,
+    Message,
+    Ping,
+    Reset,
+    ResetDone,
+    Resume,
+    Submit,
+    Unlink,
+)
+from rig.usb.setup import SetupPacket
+from rig.usb.urb import MAX_TRANSFER_BYTES, Speed, TransferFlags
+from rig.usb.usbip import CmdSubmit, CmdUnlink
+
+OUT, IN = 0x01, 0x81
+SET_CONFIGURATION = SetupPacket(0x00, 0x09, 1, 0, 0).pack()
+
+
+def command(
+    seqnum: int, address: int = OUT, setup: bytes = bytes(8), length: int = 4, packets: int = 0
+) -> CmdSubmit:
+    return CmdSubmit(seqnum, 1, address, 0, length, packets, 0, setup)
+
+
+def descriptor(length: int) -> bytes:
+    return SetupPacket(0x80, 0x06, 0x0100, 0, length).pack()
+
+
+def plugged(speed: Speed = Speed.HIGH) -> FrontEnd:
+    """A front end that shows a device."""
+    front = FrontEnd()
+    front.receive(Connect(1, speed))
+    front.take_actions()
+    return front
+
+
+def queue(front: FrontEnd, *commands: CmdSubmit) -> list[Action]:
+    """What the front end does when the kernel queues these URBs."""
+    for one in commands:
+        front.submit(one, b"data"[: one.payload_bytes])
+    return front.take_actions()
+
+
+def unlink(front: FrontEnd, seqnum: int, target: int) -> list[Action]:
+    """What the front end does when the kernel wants this URB back."""
+    front.unlink(CmdUnlink(seqnum, 1, target))
+    return front.take_actions()
+
+
+def hear(front: FrontEnd, *messages: Message) -> list[Action]:
+    """What the front end does when the back end says this."""
+    for message in messages:
+        front.receive(message)
+    return front.take_actions()
+
+
+def failed(quiet: bool = True) -> FrontEnd:
+    """A front end whose URB 1 of three has failed; its fence is number 1."""
+    front = plugged()
+    queue(front, command(1), command(2), command(3))
+    hear(front, Complete(1, 1, -errno.EPROTO, 0, 1, quiet))
+    return front
+
+
+def test_a_connected_device_is_plugged_in() -> None:
+    assert hear(FrontEnd(), Connect(4, Speed.SUPER)) == [Plug(4, Speed.SUPER)]
+
+
+def test_a_second_device_in_the_port_is_the_peers_fault() -> None:
+    with pytest.raises(RemoteProtocolError, match="second device"):
+        hear(plugged(), Connect(2, Speed.HIGH))
+
+
+def test_a_disconnect_is_answered_and_the_port_unplugged() -> None:
+    assert hear(plugged(), Disconnect(1)) == [Send(Disconnected(1)), Unplug()]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Disconnect(2), Complete(2, 1, 0, 0), ResetDone(2, 0)],
+    ids=lambda m: type(m).__name__,
+)
+def test_talk_of_another_device_is_the_peers_fault(message: Message) -> None:
+    with pytest.raises(RemoteProtocolError, match="device 2, not 1"):
+        hear(plugged(), message)
+
+
+def test_what_only_a_front_end_says_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="must not send Ping"):
+        hear(plugged(), Ping(1))
+
+
+def test_a_lost_link_is_an_unplug() -> None:
+    front = plugged()
+    queue(front, command(1))
+    front.link_lost()
+    assert front.take_actions() == [Unplug()]
+
+
+def test_a_lost_link_without_a_device_is_nothing() -> None:
+    front = FrontEnd()
+    front.link_lost()
+    assert front.take_actions() == []
+
+
+def test_an_urb_is_submitted_with_the_flags_that_mean_something_there() -> None:
+    kernels = CmdSubmit(1, 1, IN, 0x40281, 512, 0, 0, bytes(8))
+    flags = TransferFlags.SHORT_NOT_OK | TransferFlags.NO_INTERRUPT
+    assert queue(plugged(), kernels) == [Send(Submit(1, 1, IN, flags, 512, bytes(8), b""))]
+
+
+def test_out_data_travel_with_the_submit() -> None:
+    (action,) = queue(plugged(), command(1))
+    assert isinstance(action, Send)
+    assert isinstance(action.message, Submit)
+    assert action.message.data == b"data"
+
+
+def test_an_urb_without_a_device_is_given_back_at_once() -> None:
+    assert queue(FrontEnd(), command(1)) == [GiveBack(1, -errno.ENODEV, 0)]
+
+
+@pytest.mark.parametrize(
+    "refused", [command(1, IN, packets=1), command(1, IN, length=MAX_TRANSFER_BYTES + 1)]
+)
+def test_what_cannot_be_carried_is_refused_and_not_half_done(refused: CmdSubmit) -> None:
+    assert queue(plugged(), refused) == [GiveBack(1, -errno.EINVAL, 0)]
+
+
+def test_the_largest_transfer_is_carried() -> None:
+    assert isinstance(queue(plugged(), command(1, IN, length=MAX_TRANSFER_BYTES))[0], Send)
+
+
+def test_a_success_is_given_back_with_its_data_and_without_a_fence() -> None:
+    front = plugged()
+    queue(front, command(1, IN))
+    assert hear(front, Complete(1, 1, 0, 2, data=b"in")) == [GiveBack(1, 0, 2, b"in")]
+
+
+def test_a_completion_of_what_is_not_open_is_the_peers_fault() -> None:
+    front = plugged()
+    queue(front, command(1))
+    hear(front, Complete(1, 1, 0, 4))
+    with pytest.raises(RemoteProtocolError, match="is not open"):
+        hear(front, Complete(1, 1, 0, 4))
+
+
+@pytest.mark.parametrize(
+    ("address", "actual_bytes", "data"), [(IN, 5, b"12345"), (IN, 2, b""), (OUT, 4, b"data")]
+)
+def test_a_completion_with_other_data_than_moved_is_the_peers_fault(
+    address: int, actual_bytes: int, data: bytes
+) -> None:
+    front = plugged()
+    queue(front, command(1, address))
+    with pytest.raises(RemoteProtocolError, match="came back with"):
+        hear(front, Complete(1, 1, 0, actual_bytes, data=data))
+
+
+def test_a_failure_is_given_back_and_fenced() -> None:
+    front = plugged()
+    queue(front, command(1))
+    failure = Complete(1, 1, -errno.EPROTO, 2, 1, quiet=True)
+    assert hear(front, failure) == [GiveBack(1, -errno.EPROTO, 2), Fence(OUT, 1)]
+
+
+def test_resume_follows_the_fence_and_names_the_epoch() -> None:
+    front = failed()
+    front.fence_passed(OUT, 1)
+    assert front.take_actions() == [Send(Resume(1, OUT, 1))]
+
+
+def test_one_stop_is_resumed_once() -> None:
+    front = failed()
+    front.fence_passed(OUT, 1)
+    front.take_actions()
+    front.fence_passed(OUT, 1)
+    assert front.take_actions() == []
+
+
+def test_a_fence_that_a_later_one_replaced_says_nothing() -> None:
+    front = failed()
+    unlink(front, 4, 2)
+    front.fence_passed(OUT, 1)
+    assert front.take_actions() == []
+    front.fence_passed(OUT, 2)
+    assert front.take_actions() == [Send(Resume(1, OUT, 1))]
+
+
+def test_a_fence_of_an_endpoint_that_is_not_known_says_nothing() -> None:
+    front = plugged()
+    front.fence_passed(OUT, 1)
+    assert front.take_actions() == []
+
+
+def test_a_fence_that_passes_after_the_device_left_says_nothing() -> None:
+    front = failed()
+    hear(front, Disconnect(1))
+    front.fence_passed(OUT, 1)
+    assert front.take_actions() == []
+
+
+def test_an_unlink_behind_a_quiet_stop_is_answered_here() -> None:
+    assert unlink(failed(), 4, 2) == [
+        Send(Unlink(1, 2, local=True)),
+        GiveBack(2, -errno.ECONNRESET, 0),
+        AnswerUnlink(4),
+        Fence(OUT, 2),
+    ]
+
+
+def test_an_unlink_behind_a_stop_that_is_not_quiet_is_asked_of_the_back_end() -> None:
+    assert unlink(failed(quiet=False), 4, 2) == [Send(Unlink(1, 2))]
+
+
+def test_an_unlink_after_resume_is_asked_of_the_back_end() -> None:
+    front = failed()
+    front.fence_passed(OUT, 1)
+    front.take_actions()
+    assert unlink(front, 4, 2) == [Send(Unlink(1, 2))]
+
+
+def test_resume_waits_for_unlinks_that_are_not_answered() -> None:
+    front = failed(quiet=False)
+    unlink(front, 4, 2)
+    front.fence_passed(OUT, 1)
+    assert front.take_actions() == []
+    assert hear(front, Complete(1, 2, -errno.ECONNRESET, 0, 2, quiet=True)) == [
+        GiveBack(2, -errno.ECONNRESET, 0),
+        AnswerUnlink(4),
+        Fence(OUT, 2),
+    ]
+    front.fence_passed(OUT, 2)
+    assert front.take_actions() == [Send(Resume(1, OUT, 2))]
+
+
+def test_a_completion_on_its_way_when_resume_was_sent_is_not_a_new_quiet() -> None:
+    front = failed(quiet=False)
+    front.fence_passed(OUT, 1)
+    front.take_actions()
+    hear(front, Complete(1, 2, 0, 4, 1, quiet=True))
+    assert unlink(front, 4, 3) == [Send(Unlink(1, 3))]
+
+
+def test_an_unlink_of_what_was_given_back_is_answered() -> None:
+    front = plugged()
+    queue(front, command(1))
+    hear(front, Complete(1, 1, 0, 4))
+    assert unlink(front, 2, 1) == [AnswerUnlink(2)]
+
+
+def test_a_second_unlink_of_an_urb_is_answered_and_not_sent() -> None:
+    front = plugged()
+    queue(front, command(1))
+    unlink(front, 2, 1)
+    assert unlink(front, 3, 1) == [AnswerUnlink(3)]
+
+
+def test_an_unlink_that_overtook_its_submit_waits_for_it() -> None:
+    front = plugged()
+    assert unlink(front, 2, 1) == []
+    submitted, unlinked = queue(front, command(1))
+    assert isinstance(submitted, Send)
+    assert unlinked == Send(Unlink(1, 1))
+
+
+def test_an_unlink_that_overtook_a_refused_submit_is_answered_behind_it() -> None:
+    front = plugged()
+    unlink(front, 2, 1)
+    assert queue(front, command(1, packets=1)) == [GiveBack(1, -errno.EINVAL, 0), AnswerUnlink(2)]
+
+
+def test_the_next_devices_numbers_may_begin_anew() -> None:
+    front = plugged()
+    queue(front, command(1000))
+    hear(front, Disconnect(1), Connect(2, Speed.SUPER))
+    assert unlink(front, 2, 1) == []
+
+
+@pytest.mark.parametrize(("speed", "length"), [(Speed.HIGH, 64), (Speed.SUPER, 8)])
+def test_a_port_reset_is_recognised_and_sent_before_what_told_of_it(
+    speed: Speed, length: int
+) -> None:
+    front = plugged(speed)
+    queue(front, command(1, 0, SET_CONFIGURATION, 0))
+    reset, request = queue(front, command(2, 0x80, descriptor(length), length))
+    assert reset == Send(Reset(1))
+    assert isinstance(request, Send)
+    assert isinstance(request.message, Submit)
+
+
+def test_the_first_requests_to_a_new_device_are_no_reset() -> None:
+    assert len(queue(plugged(), command(1, 0x80, descriptor(64), 64))) == 1
+
+
+def test_a_device_that_was_plugged_anew_is_not_configured() -> None:
+    front = plugged()
+    queue(front, command(1, 0, SET_CONFIGURATION, 0))
+    hear(front, Disconnect(1), Connect(2, Speed.HIGH))
+    assert len(queue(front, command(2, 0x80, descriptor(64), 64))) == 1
+
+
+def test_other_requests_to_a_configured_device_are_no_reset() -> None:
+    front = plugged()
+    queue(front, command(1, 0, SET_CONFIGURATION, 0))
+    assert len(queue(front, command(2, 0x80, descriptor(18), 18))) == 1
+
+
+def test_data_that_look_like_a_request_are_no_reset() -> None:
+    front = plugged()
+    queue(front, command(1, 0, SET_CONFIGURATION, 0))
+    assert len(queue(front, command(2, IN, descriptor(64), 64))) == 1
+
+
+def test_the_end_of_a_reset_needs_no_action() -> None:
+    assert hear(plugged(), ResetDone(1, 0)) == []
+
+
+def test_both_directions_of_ep0_share_one_fence() -> None:
+    front = plugged()
+    queue(front, command(1, 0x80, descriptor(18), 18))
+    actions = hear(front, Complete(1, 1, -errno.EPIPE, 0, 1, quiet=True))
+    assert actions[-1] == Fence(0, 1)
