@@ -69,7 +69,7 @@ class Options:
 
     def store_argv(self) -> list[str]:
         """The store's command line."""
-        argv = [sys.executable, "-m", "rig.gadget.store_service", "--supervised"]
+        argv = [sys.executable, "-m", "rig", "store", "--supervised"]
         argv += ["--medium", str(self.medium), "--journal", str(self.journal)]
         argv += ["--mount", str(self.mount), "--size-bytes", str(self.size_bytes)]
         argv += ["--plan", str(self.plan)] if self.plan else []

@@ -21,6 +21,7 @@ log = logging.getLogger("rig.gadget.kernel")
 COMMAND_DEADLINE_S = 20.0
 """Loading a module or unmounting takes milliseconds; more under emulation."""
 CONFIGFS = Path("/sys/kernel/config")
+FUSE_DEVICE = Path("/dev/fuse")
 MOUNTS = Path("/proc/self/mountinfo")
 _MNT_DETACH = 2  # include/linux/fs.h
 
@@ -82,13 +83,14 @@ def run_command(argv: Sequence[str]) -> None:
 
 
 def ensure_gadget_support(udc: str) -> None:
-    """Load what is missing: configfs, libcomposite, and dummy_hcd for one of its UDCs.
+    """Load what is missing: FUSE, configfs, libcomposite, and dummy_hcd for one of its UDCs.
 
     Raises:
-        UserError: This kernel has no USB gadget support.
-        MachineError: configfs cannot be mounted.
+        UserError: This kernel lacks FUSE or USB gadgets.
     """
     try:
+        if not FUSE_DEVICE.exists():  # a module in Linux 6.1, and nothing else asks for it
+            run_command(["modprobe", "fuse"])
         if not GADGETS.is_dir():
             run_command(["modprobe", "libcomposite"])
         if not (CONFIGFS.is_dir() and is_mounted(CONFIGFS)):

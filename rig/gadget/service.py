@@ -120,7 +120,3 @@ def main(argv: list[str] | None = None) -> int:
         log.error("%s", error)
         return 2 if isinstance(error, UserError) else 3
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The process that serves the LUN's medium: ``python3 -m rig.gadget.store_service``.
+"""The process that serves the LUN's medium: ``rig store``.
 
 `rig.gadget.service` starts it and talks to it as the lab talks to a daemon (`rig.daemon`).
 It is a process of its own because who serves a FUSE mount must never touch it, and setting the
@@ -131,7 +131,3 @@ def main(argv: list[str] | None = None) -> int:
         log.error("%s", error)
         return 2 if isinstance(error, UserError) else 3
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
