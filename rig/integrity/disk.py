@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from rig.errors import CommandFailure, MachineError, UserError
 from rig.integrity.filesystems import MIB, FileSystem
@@ -22,8 +23,7 @@ _SPARE_BYTES = 2 * MIB
 """GPT's tables at both ends of the disk, and the alignment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(msgspec.Struct, frozen=True):
     """One partition and the file system that it is for.
 
     Attributes:
@@ -204,8 +204,7 @@ def unmount(target: Path) -> None:
         run_command("umount", target)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(msgspec.Struct, frozen=True):
     """What fsck said.
 
     Attributes:

@@ -5,15 +5,14 @@ Everything that differs between them is here, so that no other module asks for a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rig.errors import UserError
 
 MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystem:
+class FileSystem(msgspec.Struct, frozen=True):
     """How to make, mount and check one kind of file system.
 
     Attributes:

@@ -264,10 +264,11 @@ def _bits(one: bytes, other: bytes) -> int:
 
 def _damaged_behind_head(head: Stamp, made: bytes, sector: bytes) -> Damage:
     """Tell a tear from wrong bits, when the head is whole."""
-    wrong = [at for at in range(SECTOR_BYTES) if made[at] != sector[at]]
-    first, last = wrong[0], wrong[-1]
+    # As one number, since a medium may be damaged all over: its lowest set bit is the first byte.
+    wrong = int.from_bytes(made, "little") ^ int.from_bytes(sector, "little")
+    first, last = ((wrong & -wrong).bit_length() - 1) >> 3, (wrong.bit_length() - 1) >> 3
     where = f"wrong from byte {first} to {last}"
-    if _bits(made, sector) < _FEW_BITS:
+    if wrong.bit_count() < _FEW_BITS:
         return Damage(SectorKind.CORRUPT, head, where)
     if not any(sector[first:]):
         return Damage(SectorKind.TORN, head, f"zero from byte {first} on")

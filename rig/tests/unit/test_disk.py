@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rig.errors import CommandFailure, MachineError, UserError
@@ -17,7 +17,7 @@ from rig.integrity.filesystems import FILE_SYSTEMS
 def saying(status: int) -> Partition:
     """A partition whose check ends with a status."""
     program = (sys.executable, "-c", f"import sys; print('checked'); sys.exit({status})")
-    row = replace(FILE_SYSTEMS["ext4"], fsck=program)
+    row = msgspec.structs.replace(FILE_SYSTEMS["ext4"], fsck=program)
     return Partition(row, Path("/dev/none"), 2048, 1000)
 
 
