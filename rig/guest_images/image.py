@@ -16,11 +16,12 @@ The contract with who boots it (DESIGN section 8 has the reasons):
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rig.guest_images import base, kernel, source, tsc
-from rig.guest_images.cache import Cache, Entry, key_of
+from rig.guest_images.cache import Cache, key_of
 from rig.guest_images.spec import BOOT_ARGS, DEFAULT_KERNEL, FILES, KERNELS, kernel_package
 from rig.progress import Progress, Silent
 
@@ -63,7 +64,7 @@ class GuestImage:
     kernel_version: str
 
 
-def _names(kernel_name: str) -> dict[str, str]:
+def _names(kernel_name: str, files: Mapping[str, bytes]) -> dict[str, str]:
     """Return the entries that an image of this checkout needs: key by name."""
     of_kernel = key_of(kernel.inputs(kernel_name))
     init = (FILES / "init").read_text()
@@ -71,7 +72,7 @@ def _names(kernel_name: str) -> dict[str, str]:
         "base": key_of(base.inputs()),
         f"kernel-{kernel_name}": of_kernel,
         f"initrd-{kernel_name}": key_of({"kernel": of_kernel, "init": init}),
-        "source": key_of(source.inputs()),
+        "source": key_of(source.inputs(files)),
     }
 
 
@@ -96,51 +97,41 @@ def ensure(
     kernel_package(kernel_name)
     progress = progress or Silent()
     store = Cache(cache)
-    keys = _names(kernel_name)
-    logs = store.logs
+    files = source.snapshot()
+    keys = _names(kernel_name, files)
     started = time.strftime("%Y%m%d-%H%M%S")
 
-    def log(name: str) -> Path:
-        return logs / f"{started}-{name}.log"
+    def get(name: str, title: str, build: Callable[[Path, Path], None]) -> Path:
+        log = store.logs / f"{started}-{name}.log"
+        return store.get(name, keys[name], lambda new: build(new, log), progress, title).path
 
-    parts: dict[str, Entry] = {}
-    for name, title in (
-        ("base", "Build the guests' Debian (once, about a minute)"),
-        (f"kernel-{kernel_name}", f"Build the guests' kernel {kernel_name} (once)"),
-    ):
-        parts[name] = store.get(
-            name,
-            keys[name],
-            lambda new, name=name: (  # type: ignore[misc]
-                base.build(new, mirror=mirror, log=log(name))
-                if name == "base"
-                else kernel.build(new, kernel_name, mirror=mirror, log=log(name))
-            ),
-            progress,
-            title,
-        )
-    of_kernel = parts[f"kernel-{kernel_name}"].path
-    initrd = store.get(
-        f"initrd-{kernel_name}",
-        keys[f"initrd-{kernel_name}"],
-        lambda new: kernel.write_initrd(new, of_kernel),
-        progress,
-        f"Pack the initramfs for kernel {kernel_name}",
+    of_base = get(
+        "base",
+        "Build the guests' Debian (once, about a minute)",
+        lambda new, log: base.build(new, mirror=mirror, log=log),
     )
-    rig = store.get(
+    of_kernel = get(
+        f"kernel-{kernel_name}",
+        f"Build the guests' kernel {kernel_name} (once)",
+        lambda new, log: kernel.build(new, kernel_name, mirror=mirror, log=log),
+    )
+    initrd = get(
+        f"initrd-{kernel_name}",
+        f"Pack the initramfs for kernel {kernel_name}",
+        lambda new, _: kernel.write_initrd(new, of_kernel),
+    )
+    rig = get(
         "source",
-        keys["source"],
-        lambda new: source.build(new, log=log("source")),
-        progress,
         "Pack this checkout's rig for the guests",
+        lambda new, log: source.build(new, files, log=log),
     )
     return GuestImage(
         kernel=of_kernel / kernel.KERNEL,
-        initrd=initrd.path / kernel.INITRD,
+        initrd=initrd / kernel.INITRD,
         layers=(
-            Layer("rig-base", parts["base"].path / base.LAYER),
+            Layer("rig-base", of_base / base.LAYER),
             Layer("rig-kernel", of_kernel / kernel.LAYER),
-            Layer("rig-source", rig.path / source.LAYER),
+            Layer("rig-source", rig / source.LAYER),
         ),
         boot_args=" ".join((*BOOT_ARGS, *tsc.boot_args())),
         kernel_version=(of_kernel / kernel.VERSION).read_text().strip(),
@@ -157,10 +148,11 @@ def missing(kernel_name: str = DEFAULT_KERNEL, cache: Path | None = None) -> lis
         MachineError: The rig does not run from a checkout.
     """
     store = Cache(cache)
-    names = _names(kernel_name)
+    names = _names(kernel_name, source.snapshot())
     return [name for name, key in names.items() if name != "source" and not store.find(name, key)]
 
 
 def used_entries() -> set[tuple[str, str]]:
     """Return name and key of every entry that this checkout can use, with any kernel."""
-    return {pair for name in KERNELS for pair in _names(name).items()}
+    files = source.snapshot()
+    return {pair for name in KERNELS for pair in _names(name, files).items()}

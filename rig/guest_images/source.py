@@ -10,7 +10,7 @@ import py_compile
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from rig.errors import MachineError
@@ -36,22 +36,27 @@ _SKIPPED = ("tests", "__pycache__", "guest_images", "report")
 """Parts of the package that are the station's alone."""
 
 
-def sources() -> Iterator[Path]:
-    """Return the files of the package that go into the guests, in a fixed order."""
+def snapshot() -> dict[str, bytes]:
+    """Return what goes into the guests: files of the package by name, scripts as ``files/NAME``.
+
+    It is read once, and both hashed and packed from memory: somebody may be editing.
+    """
+    found = {f"files/{name}": (FILES / name).read_bytes() for name in _PLACES}
     for path in sorted(PACKAGE.rglob("*")):
         inside = path.relative_to(PACKAGE)
         if path.is_file() and not set(inside.parts) & set(_SKIPPED) and path.suffix != ".pyc":
-            yield path
+            found[str(inside)] = path.read_bytes()
+    return found
 
 
-def inputs() -> dict[str, object]:
-    """Return all that decides what the layer holds: the contents of every file."""
-    scripts = [FILES / name for name in _PLACES]
+def inputs(files: Mapping[str, bytes]) -> dict[str, object]:
+    """Return all that decides what the layer holds: the contents of every file.
+
+    Args:
+        files: What `snapshot` returned.
+    """
     return {
-        "files": {
-            str(path.relative_to(PACKAGE)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in (*sources(), *scripts)
-        },
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         "places": _PLACES,
         "mount points": _MOUNT_POINTS,
         "power": _POWER,
@@ -59,11 +64,12 @@ def inputs() -> dict[str, object]:
     }
 
 
-def build(new: Path, *, log: Path) -> None:
+def build(new: Path, files: Mapping[str, bytes], *, log: Path) -> None:
     """Make the layer in an empty directory.
 
     Args:
         new: Gets ``layer.erofs``.
+        files: What `snapshot` returned.
         log: Takes the output.
 
     Raises:
@@ -76,16 +82,17 @@ def build(new: Path, *, log: Path) -> None:
     for name, (place, mode) in _PLACES.items():
         target = tree / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(FILES / name, target)
+        target.write_bytes(files[f"files/{name}"])
         target.chmod(mode)
     (tree / "usr" / "sbin").mkdir(parents=True)
     for name in _POWER:
         (tree / "usr" / "sbin" / name).symlink_to("/bin/busybox")
     package = tree / "usr" / "lib" / "python3" / "dist-packages" / PACKAGE.name
-    for path in sources():
-        target = package / path.relative_to(PACKAGE)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+    for name, data in files.items():
+        if name.partition("/")[0] != "files":
+            target = package / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
     _compile(package)
     kernel.pack(tree, new / LAYER, log)
     shutil.rmtree(tree)
