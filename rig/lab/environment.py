@@ -147,8 +147,13 @@ def _target(
         "boot_args": boot_args,
         "extra_args": shlex.join(_extra_args(role, image, places, options)),
         "log_directory": str(places.logs(role)),
+        "run_directory": str(places.private),
     }
-    ssh = {"keyfile": str(places.key), "connection_timeout": SSH_TIMEOUT_S}
+    ssh = {
+        "keyfile": str(places.key),
+        "connection_timeout": SSH_TIMEOUT_S,
+        "run_directory": str(places.private),
+    }
     return {
         "resources": {"NetworkService": {"address": "127.0.0.1", "username": "root"}},
         "drivers": {"RigQEMUDriver": qemu, "RigSSHDriver": ssh},

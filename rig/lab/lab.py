@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from rig.errors import LaunchFailure
 from rig.guest_images.image import GuestImage
 from rig.lab.environment import GuestOptions, Places, Role, write
 from rig.lab.machine import Machine
+from rig.lab.private import private_directory
 from rig.lab.strategy import LabState, RigStrategy, Setup
 from rig.progress import Progress, Silent
 
@@ -76,7 +76,7 @@ class Lab:
         options = GuestOptions(accelerator, memory_mib, processors, extra_args)
         with ExitStack() as stack:
             stack.enter_context(_interrupt_on_sigterm())
-            private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rig-lab-")))
+            private = stack.enter_context(private_directory())
             places = Places(directory.absolute(), private)
             for role in Role:
                 stack.callback(places.scratch(role).unlink, missing_ok=True)

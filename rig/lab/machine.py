@@ -134,6 +134,15 @@ class Machine:
         self.daemons.append(daemon)
         return daemon
 
+    def stop_daemons(self, deadline_s: float) -> None:
+        """Stop all daemons that were started here, the newest first; insist where needed.
+
+        Args:
+            deadline_s: For each.
+        """
+        while self.daemons:
+            self.daemons.pop().stop(deadline_s)
+
     def _copy(self, source: str, target: str, timeout_s: float) -> None:
         argv = [*scp_argv(self._ssh), source, target]
         what = f"copy of {source} to {target}"

@@ -12,6 +12,7 @@ import selectors
 import shlex
 import socket
 import subprocess
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -45,10 +46,13 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
 
     Args:
         log_directory: Gets ``console.log`` and ``qemu.log`` (QEMU's standard error).
+        run_directory: Gets the serial port's socket; "" is the system's directory for temporary
+            files.
         start_deadline_s: How long QEMU may take until its monitor answers.
     """
 
     log_directory: str = attr.ib(default=".", validator=attr.validators.instance_of(str))
+    run_directory: str = attr.ib(default="", validator=attr.validators.instance_of(str))
     start_deadline_s: float = attr.ib(
         default=START_DEADLINE_S, validator=attr.validators.instance_of(float)
     )
@@ -84,6 +88,18 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
     def qemu_log(self) -> Path:
         """The file with QEMU's standard error."""
         return Path(self.log_directory) / "qemu.log"
+
+    def on_activate(self) -> None:
+        """Open the serial port's socket and put the command line together."""
+        self._tempdir = tempfile.mkdtemp(prefix="qemu-", dir=self.run_directory or None)
+        path = f"{self._tempdir}/serial"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(path)
+        self._socket.listen(0)
+        self._cmd = self.get_qemu_base_args()
+        # -S: the guest waits for "cont", so that none of its words is lost.
+        self._cmd += ["-S", "-qmp", "stdio", "-serial", "chardev:serial"]
+        self._cmd += ["-chardev", f"socket,id=serial,path={path}"]
 
     @step()  # type: ignore[untyped-decorator]
     def on(self) -> None:

@@ -89,7 +89,12 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
 
     labgrid's master goes into the background, and its end is waited for without limit; here it
     is a child.  It is its own keep-alive.
+
+    Args:
+        run_directory: Gets the control socket; "" is the system's directory for temporary files.
     """
+
+    run_directory: str = attr.ib(default="", validator=attr.validators.instance_of(str))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -106,7 +111,7 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
         Raises:
             ExecutionError: No connection; labgrid tries again until its deadline.
         """
-        self.tmpdir = tempfile.mkdtemp(prefix="rig-ssh-")
+        self.tmpdir = tempfile.mkdtemp(prefix="ssh-", dir=self.run_directory or None)
         control = str(Path(self.tmpdir, "control"))
         options = [
             *QUICK_OPTIONS,

@@ -46,6 +46,10 @@ BOOT_DEADLINE_S = 75.0
 """From the first line to the guest's word that it can be reached; 2 busy cores without KVM."""
 
 STOP_DEADLINE_S = 20.0
+"""For a daemon that is told to stop in a transition; longer is an error."""
+
+ABANDON_DEADLINE_S = 5.0
+"""For each daemon when the lab is shut down: the guests are thrown away with all they hold."""
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +104,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         self.machines: dict[Role, Machine] = {}
         self.daemons: dict[str, Daemon] = {}
         self.disk = ""
+        self._stop_deadline_s = STOP_DEADLINE_S
         self._up: dict[LabState, Callable[[], None]] = {
             LabState.BOOTED: self._boot,
             LabState.BOUND: self._bind,
@@ -148,8 +153,19 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
 
     def shut_down(self) -> None:
         """Stop everything from any state, also a broken one; errors are logged, not raised."""
-        stops = [partial(self._stop, name) for name in ("front", "back", "gadget")]
-        undoings: list[Callable[[], None]] = [*stops, self._power_off]
+        self._stop_deadline_s = ABANDON_DEADLINE_S
+        # What a user of the lab started stands on top of the rest.
+        extra = [
+            daemon.stop
+            for machine in self.machines.values()
+            for daemon in reversed(machine.daemons)
+            if daemon not in self.daemons.values()
+        ]
+        undoings: list[Callable[[], object]] = [
+            *(partial(stop, ABANDON_DEADLINE_S) for stop in extra),
+            *(partial(self._stop, name) for name in ("front", "back", "gadget")),
+            self._power_off,
+        ]
         for undo in undoings:
             try:
                 undo()
@@ -237,7 +253,8 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         return Machine(role.value, ssh, Path(driver.log_directory), driver.health, driver.console)
 
     def _power_off(self) -> None:
-        self.machines.clear()
+        while self.machines:
+            self.machines.popitem()[1].stop_daemons(ABANDON_DEADLINE_S)
         # The front end's QEMU is the client of the link's socket: it goes first.
         for role in reversed(Role):
             target, driver = self._target(role), self.driver(role)
@@ -280,10 +297,10 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         daemon = self.daemons.pop(name, None)
         if daemon is None:
             return
-        status = daemon.stop(STOP_DEADLINE_S)
+        status = daemon.stop(self._stop_deadline_s)
         if status is None and not daemon.machine_lost:
             raise MachineError(
-                f"Daemon {name!r} did not end within {STOP_DEADLINE_S:g} s of being told to.",
+                f"Daemon {name!r} did not end within {self._stop_deadline_s:g} s of being told to.",
                 hint=f"Its log is {daemon.log}.",
             )
         if status:

@@ -58,9 +58,7 @@ class LabKeeper:
         try:
             lab.transition(LabState.BOOTED)
             for machine in (lab.back, lab.front):
-                for daemon in machine.daemons:
-                    daemon.stop()
-                machine.daemons.clear()
+                machine.stop_daemons(10.0)
                 machine.check("true")
         except MachineError:
             return False

@@ -20,7 +20,7 @@ def main() -> int:
     if mode == "silent-once":
         mode = "boots" if Path(marker).exists() else "silent"
         Path(marker).touch()
-    path = re.search(r"id=serialsocket,path=([^,\s]+)", " ".join(sys.argv))
+    path = re.search(r"id=serial,path=([^,\s]+)", " ".join(sys.argv))
     assert path
     if mode == "bad-option":
         print("qemu: -bogus: invalid option", file=sys.stderr)

@@ -194,6 +194,18 @@ def test_a_closed_lab_leaves_only_its_logs(tmp_path: Path, monkeypatch: pytest.M
     }
 
 
+def test_a_daemon_that_a_user_started_is_stopped_with_the_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", make_path(tmp_path / "bin"))
+    with open_lab(tmp_path) as lab:
+        lab.transition("booted")
+        daemon = lab.front.start_daemon(SETUP.gadget, "workload")
+        daemon.wait_event("ready", 20.0)
+    assert daemon.ended
+    assert daemon.events[-1]["event"] == "stopped"
+
+
 def test_a_stubborn_qemu_is_killed(open_fake: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rig.lab.qemu.MONITOR_DEADLINE_S", 0.3)
     lab = open_fake("stubborn")
