@@ -1,0 +1,231 @@
+"""Imports point one way, pure modules do nothing but compute, guests import little."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import rig
+from rig.cli.main import MACHINE_COMMANDS
+
+ROOT = Path(rig.__file__).parent
+
+LAYERS = {
+    "cli": {"lab", "report", "guest_images", "faults", "usb"},
+    "lab": {"report", "guest_images", "splitdriver", "gadget", "integrity", "faults", "usb"},
+    "report": {"faults", "integrity"},
+    "guest_images": set(),
+    "splitdriver": {"faults", "usb"},
+    "gadget": {"faults", "usb"},
+    "integrity": {"faults", "usb"},
+    "faults": {"usb"},
+    "usb": set(),
+}
+"""What each package may import besides itself and the modules at the top (DESIGN, layout)."""
+
+COMMON = {"rig", "rig.errors", "rig.progress", "rig.daemon", "rig.reactor", "rig.buffers"}
+"""The modules at the top, which every package may import."""
+
+PURE = {
+    "rig.errors",
+    "rig.progress",
+    "rig.buffers",
+    "rig.usb.urb",
+    "rig.usb.setup",
+    "rig.usb.descriptors",
+    "rig.usb.usbip",
+    "rig.faults.plan",
+    "rig.faults.triggers",
+    "rig.faults.reader",
+    "rig.splitdriver.messages",
+    "rig.splitdriver.wire",
+    "rig.splitdriver.endpoint",
+    "rig.splitdriver.backend",
+    "rig.splitdriver.frontend",
+    "rig.splitdriver.session",
+    "rig.splitdriver.porthook",
+    "rig.integrity.stamp",
+    "rig.integrity.scan",
+    "rig.integrity.ledger",
+    "rig.integrity.oracle",
+    "rig.integrity.judgement",
+    "rig.integrity.filemap",
+    "rig.gadget.tree",
+    "rig.gadget.journal",
+}
+
+HARMLESS = {
+    "__future__",
+    "bisect",
+    "binascii",
+    "collections",
+    "contextlib",
+    "dataclasses",
+    "enum",
+    "errno",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "math",
+    "msgspec",
+    "operator",
+    "re",
+    "string",
+    "struct",
+    "textwrap",
+    "tomllib",
+    "types",
+    "typing",
+    "zlib",
+}
+"""Modules that only compute: no I/O, clock, thread, log or chance.  A pure module imports no
+other."""
+
+STATION_ONLY = {"typer", "rich", "labgrid", "numpy", "pexpect"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the rig but its tests, by name."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        if "tests" not in parts:
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """What a module imports anywhere in it: modules, not the names in them."""
+    tree = ast.parse(MODULES[module].read_text())
+    return frozenset(name for node in ast.walk(tree) for name in _imported(node))
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        origin = node.module or ""
+        for alias in node.names:
+            inner = f"{origin}.{alias.name}"
+            yield inner if inner in MODULES else origin
+
+
+def package(module: str) -> str:
+    """The package of a module, ``rig.usb.urb`` -> ``usb``; empty at the top."""
+    parts = module.split(".")
+    inside = len(parts) > 2 or MODULES[module].name == "__init__.py"
+    return parts[1] if inside and len(parts) > 1 else ""
+
+
+def top(name: str) -> str:
+    """``collections.abc`` -> ``collections``."""
+    return name.partition(".")[0]
+
+
+def reached(module: str) -> set[str]:
+    """The modules of the rig that are imported with a module, at whatever depth."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in MODULES:
+            continue
+        seen.add(name)
+        waiting += imports(name)
+        waiting.append(name.rpartition(".")[0])
+    return seen
+
+
+def test_every_package_has_its_place() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert packages == set(LAYERS)
+
+
+def test_every_module_at_the_top_has_its_place() -> None:
+    at_top = {name for name in MODULES if not package(name)}
+    assert at_top == COMMON | {"rig.__main__"}
+
+
+def test_the_layers_have_no_circle() -> None:
+    done: set[str] = set()
+    while len(done) < len(LAYERS):
+        free = {name for name, below in LAYERS.items() if name not in done and below <= done}
+        assert free, f"a circle among {set(LAYERS) - done}"
+        done |= free
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_one_way(module: str) -> None:
+    own = package(module)
+    if not own:
+        allowed = {"cli"} if module == "rig.__main__" else set()
+    else:
+        allowed = LAYERS[own] | {own, ""}
+    ours = {name for name in imports(module) if top(name) == "rig"}
+    wrong = {n for n in ours if n not in COMMON and package(n) not in allowed}
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+def test_the_three_actors_meet_only_in_the_lab() -> None:
+    actors = {"splitdriver", "gadget", "integrity"}
+    for actor in actors:
+        assert not LAYERS[actor] & actors
+
+
+def test_the_tests_are_imported_by_nothing() -> None:
+    assert not [m for m in MODULES if any(n.startswith("rig.tests") for n in imports(m))]
+
+
+def test_every_pure_module_is_there() -> None:
+    assert set(MODULES) >= PURE
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_pure_modules_only_compute(module: str) -> None:
+    wrong = {name for name in imports(module) if name not in PURE and top(name) not in HARMLESS}
+    assert not wrong, f"{module} is pure and must not import {wrong}"
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_pure_modules_open_and_print_nothing(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text())
+    called = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
+
+
+@pytest.mark.parametrize("command", sorted(MACHINE_COMMANDS))
+def test_a_machines_daemons_import_nothing_of_the_stations(command: str) -> None:
+    module = MACHINE_COMMANDS[command]
+    assert module in MODULES
+    for name in reached(module):
+        heavy = {top(imported) for imported in imports(name)} & STATION_ONLY
+        assert not heavy, f"{name}, reached from {module}, imports {heavy}"
+
+
+@pytest.mark.parametrize("command", ["back", "front"])
+def test_the_data_paths_daemons_import_no_event_loop_or_http(command: str) -> None:
+    """Under emulation each of these costs a noticeable part of the start."""
+    code = (
+        f"import sys, {MACHINE_COMMANDS[command]}\n"
+        "print(*{'asyncio', 'http', 'unittest', 'multiprocessing', 'numpy'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.strip() == ""

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from rig.errors import RemoteProtocolError, UserError
+from rig.splitdriver.link import (
+    DEFAULT_PORT,
+    Link,
+    Outbox,
+    listen,
+    parse_address,
+    refuse,
+    require_private,
+)
+from rig.splitdriver.messages import Complete, Ping, Refused
+from rig.tests.harness.frames import octets_of
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_messages_are_received_as_they_were_sent(pair: Pair) -> None:
+    front, back = Link(pair[0]), Link(pair[1])
+    front.send([Ping(1), Ping(2)])
+    assert back.receive() == [Ping(1), Ping(2)]
+    assert back.receive() == []
+
+
+def test_what_does_not_fit_the_socket_is_sent_when_there_is_room(pair: Pair) -> None:
+    data = bytes(range(256)) * (1 << 14)
+    link = Link(pair[0])
+    link.send([Complete(1, 1, 0, len(data), data=data)])
+    assert link.waits_for_room
+    expected = octets_of([Complete(1, 1, 0, len(data), data=data)])
+    seen = b""
+    while len(seen) < len(expected):
+        seen += pair[1].recv(1 << 16)
+        link.flush()
+    assert seen == expected
+    assert not link.waits_for_room
+
+
+def test_more_parts_than_one_call_takes_are_sent_in_order(pair: Pair) -> None:
+    pair[0].setblocking(False)
+    outbox = Outbox(pair[0])
+    outbox.put(*(bytes([n % 256]) for n in range(1500)), b"")
+    outbox.flush()
+    assert not outbox
+    assert pair[1].recv(2000, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == bytes(
+        n % 256 for n in range(1500)
+    )
+
+
+def test_a_closed_link_is_told(pair: Pair) -> None:
+    pair[1].close()
+    with pytest.raises(RemoteProtocolError, match="closed the link"):
+        Link(pair[0]).receive()
+
+
+def test_who_is_refused_is_told_why(pair: Pair) -> None:
+    refuse(pair[0], "Another front end is using this port.")
+    assert Link(pair[1]).receive() == [Refused("Another front end is using this port.")]
+
+
+def test_refusing_one_who_has_left_is_no_error(pair: Pair) -> None:
+    pair[1].close()
+    refuse(pair[0], "Too late.")
+    assert pair[0].fileno() == -1
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.77.0.1", ("10.77.0.1", DEFAULT_PORT)),
+        ("10.77.0.1:99", ("10.77.0.1", 99)),
+        ("back", ("back", DEFAULT_PORT)),
+        ("back:0", ("back", 0)),
+        ("[::1]:99", ("::1", 99)),
+        ("[::1]", ("::1", DEFAULT_PORT)),
+        ("::1", ("::1", DEFAULT_PORT)),
+    ],
+)
+def test_an_address_is_read_in_each_of_its_forms(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", ":99", "back:", "back:x", "back:-1", "back:65536", "[]:1"])
+def test_what_is_no_address_is_told_how_to_write_it(text: str) -> None:
+    with pytest.raises(UserError, match=r"is no address\. Write HOST:PORT"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_needs_no_permission(host: str) -> None:
+    require_private(host, insecure=False)
+
+
+@pytest.mark.parametrize("host", ["10.77.0.1", "0.0.0.0", "::", "back.example"])
+def test_beyond_this_machine_an_open_link_needs_permission(host: str) -> None:
+    with pytest.raises(UserError, match=r"neither encrypted nor authenticated\. .*--insecure"):
+        require_private(host, insecure=False)
+    require_private(host, insecure=True)
+
+
+def test_a_port_in_use_is_told_with_the_mend() -> None:
+    with listen(("127.0.0.1", 0)) as listener:
+        assert not listener.getblocking()
+        with pytest.raises(UserError, match=r"Cannot listen on 127\.0\.0\.1:\d+: .*--listen"):
+            listen(listener.getsockname())
+
+
+def test_a_connection_over_tcp_sends_small_frames_at_once() -> None:
+    with listen(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.connect(listener.getsockname())
+        link = Link(client)
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        link.close()

@@ -1,0 +1,219 @@
+"""Two peers on one reactor, over a socket pair; the reactor's own clock is not waited for."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from rig.errors import RemoteProtocolError
+from rig.reactor import Reactor
+from rig.splitdriver import peer as peer_module
+from rig.splitdriver.link import Link
+from rig.splitdriver.messages import (
+    PROTOCOL_VERSION,
+    Complete,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Refused,
+    Reset,
+    Role,
+)
+from rig.splitdriver.peer import Peer
+from rig.splitdriver.session import Session
+
+DEADLINE_S = 5.0
+
+
+class End:
+    """A peer that writes down what it is told."""
+
+    def __init__(self, connection: socket.socket, role: Role, reactor: Reactor) -> None:
+        self.names: list[str] = []
+        self.messages: list[Message] = []
+        self.reasons: list[str] = []
+        self.complaint: str | None = None
+        self.peer = Peer(
+            connection,
+            role,
+            reactor,
+            greeted=self.names.append,
+            received=self._receive,
+            lost=self.reasons.append,
+        )
+
+    def _receive(self, messages: Sequence[Message]) -> None:
+        if self.complaint is not None:
+            raise RemoteProtocolError(self.complaint)
+        self.messages += messages
+
+
+class World:
+    """A reactor with one or two ends on a socket pair."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor()
+        self.sockets = socket.socketpair()
+
+    def end(self, role: Role) -> End:
+        one = End(self.sockets[role is Role.BACK], role, self.reactor)
+        one.peer.start()
+        return one
+
+    def run_until(self, true: Callable[[], object]) -> None:
+        """Let the reactor run until something is true, at most for `DEADLINE_S`."""
+        deadline = time.monotonic() + DEADLINE_S
+
+        def look() -> None:
+            assert time.monotonic() < deadline, "it never became true"
+            if true():
+                self.reactor.stop()
+            else:
+                self.reactor.at("look", time.monotonic() + 0.002, look)
+
+        self.reactor._stopping = False
+        look()
+        self.reactor.run()
+
+    def close(self) -> None:
+        self.reactor.close()
+        for one in self.sockets:
+            one.close()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    one = World()
+    yield one
+    one.close()
+
+
+def greeted(world: World) -> tuple[End, End]:
+    front, back = world.end(Role.FRONT), world.end(Role.BACK)
+    world.run_until(lambda: front.names and back.names)
+    return front, back
+
+
+def test_two_ends_greet_each_other_once(world: World) -> None:
+    front, back = greeted(world)
+    assert front.names == back.names == [socket.gethostname()]
+    assert front.peer.name == socket.gethostname()
+
+
+def test_messages_reach_the_other_end_in_order(world: World) -> None:
+    front, back = greeted(world)
+    front.peer.send([Reset(1), Reset(2)])
+    front.peer.send([Reset(3)])
+    world.run_until(lambda: len(back.messages) == 3)
+    assert back.messages == [Reset(1), Reset(2), Reset(3)]
+
+
+def test_more_than_the_socket_takes_arrives_whole(world: World) -> None:
+    front, back = greeted(world)
+    data = bytes(range(256)) * (1 << 14)
+    back.peer.send([Complete(1, n, 0, len(data), data=data) for n in range(3)])
+    world.run_until(lambda: len(front.messages) == 3)
+    assert [m.data == data for m in front.messages if isinstance(m, Complete)] == [True] * 3
+
+
+def test_an_end_that_closes_tells_why(world: World) -> None:
+    front, back = greeted(world)
+    back.peer.close("The back end is being stopped.")
+    back.peer.close("A second time.")
+    world.run_until(lambda: front.reasons)
+    assert back.reasons == ["The back end is being stopped."]
+    assert front.reasons == ["The other end closed the link: The back end is being stopped."]
+
+
+def test_after_the_end_nothing_is_sent(world: World) -> None:
+    front, _back = greeted(world)
+    front.peer.close("Enough.")
+    front.peer.send([Reset(1)])
+    assert front.reasons == ["Enough."]
+
+
+def test_who_breaks_the_cores_rules_is_told_and_cut_off(world: World) -> None:
+    front, back = greeted(world)
+    back.complaint = "URB 1 was submitted twice."
+    front.peer.send([Reset(1)])
+    world.run_until(lambda: front.reasons and back.reasons)
+    assert back.reasons == ["URB 1 was submitted twice."]
+    assert front.reasons == ["The other end closed the link: URB 1 was submitted twice."]
+
+
+@pytest.mark.parametrize(
+    ("octets", "complaint"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "over"),
+        (bytes.fromhex("00000000 63 00 0000"), "unknown type 99"),
+        (bytes.fromhex("00000008 03 00 0000 0000000000000007"), "first message was Ping"),
+    ],
+)
+def test_the_sender_of_bad_octets_is_told_and_cut_off(
+    world: World, octets: bytes, complaint: str
+) -> None:
+    back = world.end(Role.BACK)
+    world.sockets[0].sendall(octets)
+    world.run_until(lambda: back.reasons)
+    assert complaint in back.reasons[0]
+    answers = Link(world.sockets[0]).receive()
+    assert isinstance(answers[0], Hello)
+    assert answers[1] == Refused(back.reasons[0])
+
+
+def test_two_back_ends_part_with_a_sentence(world: World) -> None:
+    one = End(world.sockets[0], Role.BACK, world.reactor)
+    one.peer.start()
+    other = world.end(Role.BACK)
+    world.run_until(lambda: one.reasons and other.reasons)
+    assert "Both ends are a back end." in (one.reasons + other.reasons)[0]
+
+
+def test_a_vanished_end_is_told(world: World) -> None:
+    back = world.end(Role.BACK)
+    world.sockets[0].close()
+    world.run_until(lambda: back.reasons)
+    assert len(back.reasons) == 1
+
+
+def test_a_silent_end_is_asked_and_then_held_for_dead(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impatient(role: Role, name: str, now: float) -> Session:
+        return Session(role, name, now, heartbeat_s=0.01, dead_after_s=0.1)
+
+    monkeypatch.setattr(peer_module, "Session", impatient)
+    back = world.end(Role.BACK)
+    world.run_until(lambda: back.reasons)
+    assert "Nothing was heard from the other end" in back.reasons[0]
+    heard = Link(world.sockets[0]).receive()
+    assert Ping(1) in heard
+    assert isinstance(heard[-1], Refused)
+
+
+def test_a_ping_is_answered_and_not_shown_to_the_core(world: World) -> None:
+    back = world.end(Role.BACK)
+    front = Link(world.sockets[0])
+    front.send([Hello(Role.FRONT, PROTOCOL_VERSION, "front"), Ping(5)])
+    answers: list[Message] = []
+
+    def answered() -> bool:
+        answers.extend(front.receive())
+        return Pong(5) in answers
+
+    world.run_until(answered)
+    assert back.messages == []
+
+
+def test_what_came_before_a_link_broke_is_not_shown_after_its_loss(world: World) -> None:
+    """A core that has forgotten the link must not be given URBs of it."""
+    back = world.end(Role.BACK)
+    front = Link(world.sockets[0])
+    front.send([Hello(Role.FRONT, PROTOCOL_VERSION, "front"), Ping(5), Reset(1)])
+    world.sockets[0].close()  # the answer to the Ping cannot be sent
+    world.run_until(lambda: back.reasons)
+    assert back.messages == []
