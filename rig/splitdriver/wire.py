@@ -53,6 +53,8 @@ _COMPLETE = struct.Struct(">IiIIB")
 _RESUME = struct.Struct(">BI")
 _STATUS = struct.Struct(">i")
 
+_FLAGS = sum(TransferFlags)
+"""Other bits are reserved: what usbfs means by them is not for the front end to ask."""
 _QUIET = 0x01
 _LOCAL = 0x01
 
@@ -166,7 +168,7 @@ def _read_submit(device: int, body: memoryview) -> Submit:
     expected = 0 if address & DIRECTION_IN else buffer_bytes
     if len(data) != expected:
         raise ValueError(f"{len(data)} octets of data, {expected} expected")
-    return Submit(device, urb_id, address, TransferFlags(flags), buffer_bytes, setup, data)
+    return Submit(device, urb_id, address, TransferFlags(flags & _FLAGS), buffer_bytes, setup, data)
 
 
 def _read_complete(device: int, body: memoryview) -> Complete:

@@ -163,6 +163,13 @@ def test_a_malformed_body_is_named_with_what_is_wrong(kind: str, body: str, comp
         read(frame(FrameType[kind], bytes.fromhex(body)))
 
 
+def test_reserved_bits_are_ignored() -> None:
+    body = "00000029 81 ff ffff 00000000 0000000000000000"
+    (message,) = read(frame(FrameType.SUBMIT, bytes.fromhex(body)))
+    assert isinstance(message, Submit)
+    assert int(message.flags) == 0x01 | 0x40 | 0x80
+
+
 @pytest.mark.parametrize(
     "message",
     [Resume(1, 256, 0), Resume(0x10000, 1, 0), Ping(-1), Hello(Role.FRONT, 1 << 16, "")],
