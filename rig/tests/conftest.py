@@ -16,6 +16,7 @@ import pytest
 
 from rig.errors import MachineError
 from rig.guest_images.image import GuestImage, ensure
+from rig.lab.accelerator import accelerator
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState
 
@@ -43,7 +44,8 @@ class LabKeeper:
             self.close()
             self._count += 1
             directory = self._directory / f"lab{self._count}"
-            self._lab = self._stack.enter_context(Lab.open(self._image, directory))
+            opening = Lab.open(self._image, directory, accelerator=accelerator(self._image))
+            self._lab = self._stack.enter_context(opening)
             self._lab.transition(LabState.BOOTED)
         return self._lab
 
