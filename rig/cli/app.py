@@ -9,6 +9,7 @@ import typer
 from rig import __version__
 from rig.cli import run
 from rig.cli.doctor import doctor
+from rig.cli.exits import Exit
 from rig.cli.image import app as image_app
 from rig.cli.main import MACHINE_COMMANDS
 from rig.cli.main import run as run_machine_command
@@ -73,9 +74,18 @@ def call(argv: list[str]) -> int:
     Raises:
         UserError: The arguments are wrong.
     """
+    command = typer.main.get_command(app)
     try:
-        return int(app(argv or ["--help"], standalone_mode=False) or 0)
+        # Not app(...): that swallows Ctrl-C and broken pipes, which are rig.cli.main's to tell.
+        with command.make_context("rig", argv or ["--help"]) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
     except typer.TyperException as error:
+        said = error.format_message().rstrip(".")
+        where = getattr(getattr(error, "ctx", None), "command_path", "rig")
         raise UserError(
-            f"{error.format_message().rstrip('.?')}.", hint="'rig --help' says what there is."
+            said if said.endswith("?") else f"{said}.",
+            hint=f"'{where} --help' says what there is.",
         ) from error
+    return Exit.PASS

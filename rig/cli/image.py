@@ -15,7 +15,7 @@ from rig.guest_images import image
 from rig.guest_images.cache import Cache, Entry
 from rig.guest_images.spec import DEFAULT_KERNEL
 
-app = typer.Typer(no_args_is_help=True, help="Build, list and prune the guest images.")
+app = typer.Typer(help="Build, list and prune the guest images.")
 
 CacheOption = Annotated[
     Path | None,

@@ -7,8 +7,10 @@ the import of a command-line framework costs more than the rest of their start.
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
+from types import ModuleType
 from typing import NoReturn
 
 from rig.cli.exits import Exit
@@ -29,7 +31,10 @@ def main() -> NoReturn:
     """Run the command that the arguments name, and end the process."""
     argv = sys.argv[1:]
     try:
-        sys.exit(run(argv))
+        status = run(argv)
+        # Here, and not when the interpreter ends: a reader that is gone is then still ours to tell.
+        sys.stdout.flush()
+        sys.exit(status)
     except UserError as error:
         complain(error)
         sys.exit(Exit.USAGE)
@@ -40,9 +45,13 @@ def main() -> NoReturn:
         complain("Interrupted; everything that was started has been stopped.")
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
-        # Whoever read our output has gone, as in ``rig image list | head -1``.
-        sys.stderr.close()
+        # Whoever read our output has gone, as in ``rig image list | head -1``.  What is still to
+        # be flushed goes nowhere, so that the interpreter does not complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        complain(f"The operating system refused: {error}.")
+        sys.exit(Exit.INFRASTRUCTURE)
 
 
 def run(argv: list[str]) -> int:
@@ -52,8 +61,7 @@ def run(argv: list[str]) -> int:
         Its exit status.
     """
     if argv and argv[0] in MACHINE_COMMANDS:
-        module = importlib.import_module(MACHINE_COMMANDS[argv[0]])
-        return int(module.main(argv[1:]))
+        return int(_load_machine_command(argv[0]).main(argv[1:]))
     try:
         from rig.cli.app import call  # noqa: PLC0415 - see the module's docstring
     except ModuleNotFoundError as error:
@@ -62,6 +70,16 @@ def run(argv: list[str]) -> int:
             hint="On a machine: rig " + "|".join(MACHINE_COMMANDS) + ". On a station: make run.",
         ) from error
     return call(argv)
+
+
+def _load_machine_command(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(MACHINE_COMMANDS[name])
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"This machine lacks {error.name}, which 'rig {name}' needs.",
+            hint="The machines of a lab have it.",
+        ) from error
 
 
 def complain(what: object) -> None:

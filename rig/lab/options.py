@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rig.errors import UserError
-from rig.faults.load import load_plan, read_plan_text
+from rig.faults.load import read_plan_text
 from rig.faults.plan import Plan
+from rig.faults.reader import parse_plan
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
 from rig.integrity.filesystems import MIB, file_system
@@ -67,4 +69,6 @@ def check_wishes(plan: str, file_systems: str, kernel: str, seed: int | None) ->
     if len(set(names)) < len(names):
         raise UserError(f"The list of file systems '{file_systems}' names one twice.")
     kernel_package(kernel)
-    return RunOptions(load_plan(plan, seed), read_plan_text(plan), names, kernel)
+    # Read once: the file may be a pipe, and the machines must get what was checked.
+    text = read_plan_text(plan)
+    return RunOptions(parse_plan(text, Path(plan).name).with_seed(seed), text, names, kernel)

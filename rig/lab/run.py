@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rig import __version__
-from rig.errors import MachineError
+from rig.errors import MachineError, RigError
 from rig.faults.plan import Layer
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
@@ -20,8 +20,8 @@ from rig.integrity.judgement import Judgement, View, combine
 from rig.integrity.ledger import Ledger, decode_events
 from rig.integrity.oracle import Arrival, Oracle
 from rig.integrity.scan import Run
-from rig.lab.daemons import Daemon
 from rig.lab.accelerator import accelerator
+from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.lab.options import RunOptions
 from rig.lab.scan_service import Access, JournalDamage, decode_lines
@@ -105,8 +105,9 @@ class Story:
             with self._part("judge"):
                 evidence = self._judge(written)
             outcome, reasons = decide(evidence)
-        except MachineError as error:
-            evidence, outcome, reasons = Evidence({}), Outcome.INFRASTRUCTURE, (str(error),)
+        except (RigError, msgspec.MsgspecError) as error:
+            # Also when what a machine told makes no sense: the run directory says so.
+            evidence, outcome, reasons = Evidence({}), Outcome.INFRASTRUCTURE, (_why(error),)
         self._durations_s["total"] = round(time.monotonic() - started, 2)
         verdict = self._verdict(outcome, reasons, evidence)
         self._directory.conclude(verdict)
@@ -291,6 +292,12 @@ class Story:
             boot_retries=self._boot_retries,
             rig_version=__version__,
         )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RigError):
+        return str(error)
+    return f"A machine's answer is not what it must be: {error}."
 
 
 def _ledger_events(workload: Daemon) -> Iterator[Any]:

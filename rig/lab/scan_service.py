@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
@@ -21,6 +21,7 @@ from rig.integrity.scan import Run, Scanner, scan
 from rig.integrity.stamp import SECTOR_BYTES
 
 _CHUNK_BYTES = 1 << 20
+_Number = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Access(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -105,7 +106,7 @@ def main(argv: list[str]) -> int:
     """Run ``rig scan``.
 
     Raises:
-        UserError: A file is not there.
+        UserError: A file cannot be read, or holds no ranges.
     """
     arguments = argparse.ArgumentParser(prog="rig scan", description=__doc__.splitlines()[0])
     kinds = arguments.add_subparsers(dest="kind", required=True)
@@ -117,17 +118,30 @@ def main(argv: list[str]) -> int:
     options = arguments.parse_args(argv)
     encoder = msgspec.json.Encoder()
     out = sys.stdout.buffer
-    try:
-        with options.file.open("rb") as file:
-            if options.kind == "journal":
-                pieces = iter(lambda: file.read(_CHUNK_BYTES), b"")
-                for found in read_journal(pieces):
-                    out.write(encoder.encode(observe(found)) + b"\n")
-            else:
-                ranges = msgspec.json.decode(
-                    options.ranges.read_bytes(), type=list[tuple[int, int]]
-                )
-                out.write(encoder.encode(scan_medium(file, ranges)) + b"\n")
-    except FileNotFoundError as error:
-        raise UserError(f"There is no file '{error.filename}'.") from error
+    with _open(options.file) as file:
+        if options.kind == "journal":
+            pieces = iter(lambda: file.read(_CHUNK_BYTES), b"")
+            for found in read_journal(pieces):
+                out.write(encoder.encode(observe(found)) + b"\n")
+        else:
+            out.write(encoder.encode(scan_medium(file, _read_ranges(options.ranges))) + b"\n")
     return 0
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"The file '{path}' cannot be read: {error.strerror}.") from error
+
+
+def _read_ranges(path: Path) -> list[tuple[int, int]]:
+    with _open(path) as file:
+        text = file.read()
+    try:
+        ranges = msgspec.json.decode(text, type=list[tuple[_Number, _Number]])
+    except msgspec.DecodeError as error:
+        raise UserError(
+            f"The file '{path}' holds no ranges: {error}.", hint="It must be [[LBA, COUNT], ...]."
+        ) from error
+    return ranges

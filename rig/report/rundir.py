@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
+import os
 import re
 import time
 from pathlib import Path
@@ -14,6 +17,8 @@ from rig.report.summary import summarize
 from rig.report.verdict import Verdict
 
 RUNS = Path("runs")
+_LONGEST_NAME = 80
+"""Of a run within its directory's name: file systems take 255 bytes."""
 
 
 class RunDirectory:
@@ -38,20 +43,18 @@ class RunDirectory:
             UserError: It cannot be made, or is there and not empty.
         """
         if path is None:
-            safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-            path = _unused(RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe}")
+            safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_LONGEST_NAME]
+            path = RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{safe}"
+            make = _make_unused
+        else:
+            make = _make_named
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise UserError(
-                    f"The run directory '{path}' is not empty.", hint="Name another with --out."
-                )
+            return cls(make(path))
         except OSError as error:
             raise UserError(
                 f"The run directory '{path}' cannot be made: {error.strerror}.",
                 hint="Name another with --out.",
             ) from error
-        return cls(path)
 
     def file(self, name: str) -> Path:
         """Return the path of a file in it."""
@@ -75,10 +78,24 @@ class RunDirectory:
         self.write("summary.txt", summarize(verdict))
 
 
-def _unused(path: Path) -> Path:
-    """Two runs may begin in the same second."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate = path.with_name(f"{path.name}-{number}")
-        number += 1
-    return candidate
+def _make_unused(path: Path) -> Path:
+    """Make a directory that nobody else has: two runs may begin in the same second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            candidate.mkdir()
+            return candidate
+    raise AssertionError("unreachable")
+
+
+def _make_named(path: Path) -> Path:
+    """Make the directory that the user named, or take it if it is empty."""
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        raise UserError(
+            f"The run directory '{path}' is not empty.", hint="Name another with --out."
+        )
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return path

@@ -145,7 +145,8 @@ def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
             f"{open_sectors} sectors were never confirmed by fsync: old and new are both legal."
         )
     unproven += [
-        f"Fault '{r.rule}' fired {r.fired} times of {'any' if r.planned < 0 else r.planned}."
+        f"Fault '{r.rule}' "
+        + ("never fired." if r.planned < 0 else f"fired {r.fired} times of {r.planned}.")
         for r in evidence.faults.rules
         if r.missed
     ]
