@@ -28,6 +28,9 @@ _NETWORK = (
 )
 _DISK = ("No space left on device", "not enough free space", "don't have enough free space")
 
+_END_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+"""Even if we are killed, nothing goes on behind our back (util-linux, which Debian always has)."""
+
 _PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "mkfs.erofs": "erofs-utils",
@@ -107,7 +110,7 @@ def run(
         sink.flush()
         start = sink.tell()
         process = subprocess.Popen(
-            [program, *command[1:]],
+            [*_END_WITH_US, program, *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
