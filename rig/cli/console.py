@@ -77,9 +77,9 @@ class ConsoleProgress:
             self._live = Live(
                 spinner, console=self._console, refresh_per_second=REFRESH_HZ, transient=True
             )
-            self._live.start()
+            self._live.start(refresh=True)
         else:
-            self._live.update(spinner)
+            self._live.update(spinner, refresh=True)
 
 
 class _TimedSpinner:
