@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from rig.errors import UserError
 from rig.integrity.judgement import Finding, SectorClass, View
-from rig.report import rundir
 from rig.report.rundir import RunDirectory
 from rig.report.summary import summarize
 from rig.report.verdict import CheckedFileSystem, FaultRule, Faults, Outcome, Verdict
@@ -41,7 +40,7 @@ VERDICT = Verdict(
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rundir.time, "strftime", lambda form: "20250102-030405")
+    monkeypatch.setattr("time.strftime", lambda form: "20250102-030405")
 
 
 def test_a_run_directory_is_named_by_time_and_run() -> None:

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from rig.errors import UserError
+from rig.faults.load import load_plan
+from rig.integrity.filesystems import MIB, file_system
+from rig.lab.options import LUN_SLACK_BYTES, RunOptions, check_wishes
+
+PLAN = 'name = "mine"\nseed = 7\n'
+RULE = '[[fault]]\nlayer = "medium"\nop = "write"\nnth = 3\nerror = "EIO"\n'
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(PLAN + RULE)
+    return path
+
+
+def wish(
+    plan: str | Path = "demo", fs: str = "ext4", kernel: str = "6.12", seed: int | None = None
+) -> RunOptions:
+    return check_wishes(str(plan), fs, kernel, seed)
+
+
+def test_a_shipped_plan_is_found_by_name() -> None:
+    assert wish("demo").plan == load_plan("demo")
+
+
+def test_the_machines_get_the_plans_very_text(plan: Path) -> None:
+    assert wish(plan).plan_text == plan.read_text()
+
+
+def test_a_plan_may_come_through_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(PLAN + RULE,), daemon=True)
+    writer.start()
+    options = wish(pipe)
+    writer.join(10.0)
+    assert options.plan.name == "mine"
+    assert options.plan_text == PLAN + RULE
+
+
+def test_a_seed_replaces_the_plans_own(plan: Path) -> None:
+    assert (wish(plan).plan.seed, wish(plan, seed=9).plan.seed) == (7, 9)
+
+
+def test_a_seed_of_zero_is_a_seed(plan: Path) -> None:
+    assert wish(plan, seed=0).plan.seed == 0
+
+
+def test_file_systems_keep_their_order_and_may_have_blanks_between() -> None:
+    assert wish(fs=" vfat, ext4").file_systems == ("vfat", "ext4")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("ntfs", "file system 'ntfs' is not known"),
+        ("EXT4", "file system 'EXT4' is not known"),
+        ("", "file system '' is not known"),
+        ("ext4,", "file system '' is not known"),
+        ("ext4,vfat, ext4", "'ext4,vfat, ext4' names one twice"),
+    ],
+)
+def test_file_systems_that_cannot_be_are_named(names: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        wish(fs=names)
+
+
+@pytest.mark.parametrize("kernel", ["5.4", "", "6.12 "])
+def test_an_unknown_kernel_is_named(kernel: str) -> None:
+    with pytest.raises(UserError, match=f"no guest kernel '{kernel}'"):
+        wish(kernel=kernel)
+
+
+def test_a_negative_seed_is_named() -> None:
+    with pytest.raises(UserError, match="Seed -1 is negative"):
+        wish(seed=-1)
+
+
+def test_a_missing_plan_is_named() -> None:
+    with pytest.raises(UserError, match=r"no plan file 'nowhere\.toml'"):
+        wish("nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAN + "seed ?", r"mine\.toml: not valid TOML: .* line 3"),
+        (PLAN + "speed = 1\n", r"mine\.toml: unknown key 'speed'"),
+        (PLAN + RULE + "lbas = [1, 2]\n", r"mine\.toml, line 8: fault 1 .*unknown key 'lbas'"),
+        (PLAN + RULE.replace("write", "eat"), r"mine\.toml, line 5: fault 1 .*'op' is 'eat'"),
+        ('name = "mine"\nseed = -3\n', r"mine\.toml: 'seed' is -3"),
+    ],
+)
+def test_a_bad_plan_is_named_with_the_place(plan: Path, text: str, said: str) -> None:
+    plan.write_text(text)
+    with pytest.raises(UserError, match=said):
+        wish(plan)
+
+
+@pytest.mark.parametrize("names", ["ext4", "ext4,vfat", "ext4,vfat,xfs,btrfs,f2fs,exfat"])
+def test_the_lun_holds_every_partition(names: str) -> None:
+    options = wish(fs=names)
+    rows = [file_system(name) for name in options.file_systems]
+    assert options.lun_bytes >= sum(row.smallest_bytes for row in rows)
+    assert options.lun_bytes >= len(rows) * 2 * options.bytes_each
+
+
+def test_more_data_needs_a_larger_lun(plan: Path) -> None:
+    wished = wish(plan)
+    small, large = (
+        RunOptions(wished.plan, wished.plan_text, ("ext4",), "6.12", bytes_each=n * MIB)
+        for n in (16, 64)
+    )
+    assert large.lun_bytes - small.lun_bytes == 2 * 48 * MIB
+
+
+def test_the_lun_is_whole_blocks() -> None:
+    assert LUN_SLACK_BYTES % 512 == 0
+    assert wish().lun_bytes % 512 == 0
