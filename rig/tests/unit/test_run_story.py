@@ -1,0 +1,553 @@
+"""The story of a run, told by machines and daemons that answer at once, and fail where told to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError, UserError
+from rig.guest_images.image import GuestImage
+from rig.integrity.filemap import Extent, FileMap, MappedFile
+from rig.integrity.judgement import SectorClass
+from rig.integrity.ledger import Event, Flushed, WriteReturned, WriteStarted
+from rig.integrity.scan import Run, scan
+from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp, encode_run
+from rig.lab import run as story
+from rig.lab.environment import Role
+from rig.lab.health import Health
+from rig.lab.machine import CompletedCommand
+from rig.lab.options import RunOptions, check_wishes
+from rig.lab.scan_service import Access, JournalDamage, Line
+from rig.lab.strategy import Setup
+from rig.progress import Silent
+from rig.report.rundir import RunDirectory
+from rig.report.verdict import Outcome, Verdict
+from rig.tests.harness.fake_lab import make_image
+
+PLAN = """
+name = "mine"
+seed = 5
+[[fault]]
+name = "cut"
+layer = "endpoint"
+direction = "out"
+nth = 3
+when = "middle"
+status = "EPROTO"
+[[fault]]
+name = "refuses"
+layer = "medium"
+op = "write"
+nth = 3
+error = "EIO"
+"""
+COUNT = 8
+LBAS = {"ext4": 1000, "vfat": 2000}
+JOURNAL = "rig scan journal /var/lib/rig/gadget/journal.bin"
+MEDIUM = "rig scan medium /var/lib/rig/gadget/medium.img --ranges /run/rig-ranges.json"
+
+STORY = [
+    "transition booted",
+    "back put /run/rig-plan.toml",
+    "transition attached",
+    "front start workload",
+    "workload prepare",
+    "gadget phase write",
+    "back phase write",
+    "workload write ext4",
+    "workload map ext4",
+    "workload write vfat",
+    "workload map vfat",
+    "gadget phase None",
+    "back phase None",
+    "workload check ext4",
+    "workload check vfat",
+    "gadget phase read",
+    "back phase read",
+    "workload read_back ext4",
+    "workload read_back vfat",
+    "gadget phase None",
+    "back phase None",
+    "workload unmount ext4",
+    "workload unmount vfat",
+    "workload stop",
+    "back faults",
+    "gadget faults",
+    "back put /run/rig-ranges.json",
+    f"back check {MEDIUM}",
+    f"back check {JOURNAL}",
+    "transition booted",
+]
+"""Every step of a run on two file systems, in order."""
+
+ENDING = ["back run dmesg", "front run dmesg", "close"]
+
+
+class World:
+    """What happens on the machines, and the log of it.
+
+    Attributes:
+        log: Every step so far.
+        disk: What lies on the medium, by LBA.
+        journal: What its journal holds.
+        fails: Called with each step's number and name; raises to let it fail.
+        checks: What a file system's checker says, if it is not clean.
+        outcome: How the workload ends.
+        fired: How often each rule fired.
+    """
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.disk: dict[int, bytes] = {}
+        self.journal: list[Line] = []
+        self.told: dict[str, str] = {}
+        self.fails: Callable[[int, str], None] = lambda number, step: None
+        self.checks: dict[str, dict[str, object]] = {}
+        self.outcome: dict[str, object] = {"stopped": "", "given_up_blocks": 0}
+        self.planned = {"back": {"cut": 1}, "gadget": {"refuses": 1}}
+        self.fired = {"cut": 1, "refuses": 1}
+        self.answers: dict[str, str] = {}
+        self.files: dict[str, MappedFile] = {}
+        self.daemon_events: list[dict[str, object]] = []
+
+    def step(self, name: str) -> None:
+        self.log.append(name)
+        self.fails(len(self.log) - 1, name)
+
+    def write(self, fs: str, run_id: int) -> None:
+        """Write one file of `COUNT` sectors, confirmed."""
+        number, lba = len(self.files) + 1, LBAS[fs]
+        stamp = Stamp(run_id, number, 0, lba, 1, 0, number)
+        data = encode_run(stamp, COUNT)
+        for sector in range(COUNT):
+            self.disk[lba + sector] = data[sector * SECTOR_BYTES :][:SECTOR_BYTES]
+        self.journal.append(
+            Access(
+                len(self.journal),
+                1,
+                "write",
+                lba,
+                COUNT,
+                0,
+                [Run(lba, COUNT, SectorKind.STAMP, stamp)],
+            )
+        )
+        path, size = f"/{fs}/file", COUNT * SECTOR_BYTES
+        self.files[fs] = MappedFile(number, path, size, True, [Extent(0, lba, COUNT)])
+        entries: list[Event] = [
+            WriteStarted(number, 0, COUNT, 1, number),
+            WriteReturned(number, number),
+            Flushed(number),
+        ]
+        self.daemon_events += [
+            {"event": "progress", "fs": fs},
+            {"event": "ledger", "fs": fs, "entries": as_json(entries)},
+        ]
+
+    def read(self, lba: int, first: int) -> list[Run]:
+        """What lies from an LBA on, counted from ``first``."""
+        return scan(b"".join(self.disk[lba + n] for n in range(COUNT)), first)
+
+
+def as_json(what: object) -> Any:
+    """What JSON carries of it."""
+    return msgspec.json.decode(msgspec.json.encode(what))
+
+
+class FakeDaemon:
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        return self._world.daemon_events
+
+    def ask(self, do: str, deadline_s: float = 30.0, **args: Any) -> Any:
+        subject = args["name"] if do == "phase" else args.get("fs", "")
+        self._world.step(f"{self._name} {do} {subject}".rstrip())
+        return as_json(getattr(self, f"_{do}")(**args))
+
+    def stop(self, deadline_s: float = 15.0) -> int:
+        self._world.step(f"{self._name} stop")
+        return 0
+
+    def _phase(self, name: str | None) -> None:
+        assert name in {"write", "read", None}
+
+    def _faults(self) -> object:
+        planned = self._world.planned[self._name]
+        return {"planned": planned, "fired": {rule: self._world.fired[rule] for rule in planned}}
+
+    def _prepare(self, disk: str, file_systems: list[str], bytes_each: int) -> None:
+        assert (disk, file_systems, bytes_each) == ("/dev/sda", ["ext4", "vfat"], 4096)
+
+    def _write(self, fs: str, run_id: int, seed: int, bytes_total: int) -> object:
+        assert (seed, bytes_total) == (5, 4096)
+        self._world.write(fs, run_id)
+        return self._world.outcome
+
+    def _map(self, fs: str) -> object:
+        return [self._world.files[fs]]
+
+    def _check(self, fs: str) -> object:
+        return self._world.checks.get(fs, {"clean": True, "status": 0, "output": "clean"})
+
+    def _read_back(self, fs: str) -> object:
+        file = self._world.files[fs]
+        runs = self._world.read(LBAS[fs], 0)
+        return [{"file_id": file.file_id, "path": file.path, "runs": runs}]
+
+    def _unmount(self, fs: str) -> None:
+        assert fs in self._world.files
+
+
+class FakeMachine:
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+        self.health = Health(name)
+
+    def put(self, local: Path, remote: str) -> None:
+        self._world.step(f"{self._name} put {remote}")
+        self._world.told[remote] = local.read_text()
+
+    def start_daemon(self, argv: Sequence[str], name: str) -> FakeDaemon:
+        self._world.step(f"{self._name} start {name}")
+        return FakeDaemon(self._world, name)
+
+    def run(self, command: str) -> CompletedCommand:
+        self._world.step(f"{self._name} run {command}")
+        return CompletedCommand(command, f"kernel log of {self._name}\n", "", 0)
+
+    def check(self, command: str, timeout_s: float) -> CompletedCommand:
+        self._world.step(f"{self._name} check {command}")
+        answer = self._world.answers.get(command)
+        if answer is None and command == MEDIUM:
+            ranges = json.loads(self._world.told["/run/rig-ranges.json"])
+            found = [run for lba, _ in ranges for run in self._world.read(lba, lba)]
+            answer = msgspec.json.encode(found).decode()
+        elif answer is None:
+            answer = "".join(msgspec.json.encode(x).decode() + "\n" for x in self._world.journal)
+        return CompletedCommand(command, answer, "", 0)
+
+
+class FakeLab:
+    """A lab whose machines are a `World`."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self._world = world
+        self._directory = directory
+        self.disk = ""
+        self.boot_retries = 0
+        self.setup: Setup | None = None
+        self.back, self.front = FakeMachine(world, "back"), FakeMachine(world, "front")
+        self.strategy = SimpleNamespace(machines={}, daemons={})
+
+    def transition(self, state: str) -> None:
+        self.boot_retries = 1
+        self._world.step(f"transition {state}")
+        for role, machine in ((Role.BACK, self.back), (Role.FRONT, self.front)):
+            (self._directory / role).mkdir(exist_ok=True)
+            self.strategy.machines[role] = machine
+        if state == "attached":
+            assert self.setup is not None
+            self.disk = "/dev/sda"
+            self.strategy.daemons = {n: FakeDaemon(self._world, n) for n in ("gadget", "back")}
+
+
+class Stage:
+    """One run in a `World`."""
+
+    def __init__(self, world: World, image: GuestImage, out: Path) -> None:
+        self.world = world
+        self.image = image
+        self.out = out
+        self.labs: list[FakeLab] = []
+
+    @contextmanager
+    def open(self, image: GuestImage, directory: Path, **_: object) -> Iterator[FakeLab]:
+        """Stands for `Lab.open`."""
+        assert (image, directory) == (self.image, self.out)
+        self.labs.append(FakeLab(self.world, directory))
+        try:
+            yield self.labs[-1]
+        finally:
+            self.world.log.append("close")
+
+    def run(self, **more: Any) -> Verdict:
+        self.out.parent.joinpath("plan.toml").write_text(PLAN)
+        wished = check_wishes(str(self.out.parent / "plan.toml"), "ext4,vfat", "6.12", None)
+        options = RunOptions(
+            wished.plan, wished.plan_text, wished.file_systems, "6.12", bytes_each=4096, **more
+        )
+        directory, verdict = story.run(options, self.out, Silent())
+        assert directory.path == self.out
+        return verdict
+
+    def kept(self) -> Verdict:
+        """The verdict as the run directory has it."""
+        return msgspec.json.decode((self.out / "verdict.json").read_bytes(), type=Verdict)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = Stage(World(), make_image(tmp_path), tmp_path / "out")
+    monkeypatch.setattr(story, "Lab", stage)
+    monkeypatch.setattr(story, "ensure", lambda kernel, progress: stage.image)
+    monkeypatch.setattr(story, "accelerator", lambda image: "tcg")
+    return stage
+
+
+def failing(number: int, error: BaseException) -> Callable[[int, str], None]:
+    def fail(at: int, step: str) -> None:
+        if at == number:
+            raise error
+
+    return fail
+
+
+def test_a_run_goes_step_by_step_and_passes(stage: Stage) -> None:
+    verdict = stage.run()
+    assert stage.world.log == STORY + ENDING
+    assert (verdict.verdict, verdict.reasons) == (Outcome.PASS, ())
+    for view in ("host", "medium", "arrival"):
+        assert {c: n for c, n in verdict.views[view].items() if n} == {"ok": 2 * COUNT}
+
+
+def test_a_run_leaves_a_complete_directory(stage: Stage) -> None:
+    verdict = stage.run()
+    assert stage.kept() == verdict
+    files = {str(path.relative_to(stage.out)) for path in stage.out.rglob("*") if path.is_file()}
+    assert files == {
+        *("plan.toml", "seed", "verdict.json", "summary.txt", "journal.jsonl", "ranges.json"),
+        *("back/kernel.log", "front/kernel.log"),
+    }
+    assert (stage.out / "plan.toml").read_text() == PLAN
+    assert (stage.out / "seed").read_text() == "5\n"
+    assert (stage.out / "front" / "kernel.log").read_text() == "kernel log of front\n"
+
+
+def test_the_verdict_tells_what_was_run(stage: Stage) -> None:
+    verdict = stage.run()
+    assert (verdict.plan, verdict.seed, verdict.policy) == ("mine", 5, "hold")
+    assert (verdict.kernel, verdict.accelerator) == (stage.image.kernel_version, "tcg")
+    assert (verdict.file_systems, verdict.boot_retries) == (("ext4", "vfat"), 1)
+    told = [(r.rule, r.layer, r.planned, r.fired) for r in verdict.faults.rules]
+    assert told == [("cut", "endpoint", 1, 1), ("refuses", "medium", 1, 1)]
+
+
+def test_each_part_has_its_time_and_the_total_covers_them(stage: Stage) -> None:
+    times = dict(stage.run().durations_s)
+    total = times.pop("total")
+    assert set(times) == {
+        *("boot", "attach", "make file systems", "write ext4", "write vfat"),
+        *("check and remount", "read back ext4", "read back vfat", "unmount"),
+        *("look at the medium", "stop", "judge"),
+    }
+    assert total >= sum(times.values()) - 0.01 * len(times)  # each is rounded
+
+
+def test_the_machines_get_the_plan_and_its_seed(stage: Stage) -> None:
+    stage.run()
+    setup = stage.labs[0].setup
+    assert setup is not None
+    assert stage.world.told["/run/rig-plan.toml"] == PLAN
+    for command in (setup.gadget, setup.back):
+        assert " ".join(command).endswith("--plan /run/rig-plan.toml --seed 5 --supervised")
+
+
+@pytest.mark.parametrize("number", range(len(STORY)), ids=STORY)
+def test_a_machine_that_fails_in_any_step_is_an_infrastructure_verdict(
+    stage: Stage, number: int
+) -> None:
+    error = CommandFailure("The machine coughed.", hint="Give it tea.")
+    stage.world.fails = failing(number, error)
+
+    verdict = stage.run()
+
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert verdict.reasons == ("The machine coughed. Give it tea.",)
+    assert (verdict.views, verdict.findings, sum(verdict.sectors.values())) == ({}, (), 0)
+    assert verdict.boot_retries == 1
+    # Nothing further was done, but to keep the logs of machines that are up.
+    assert stage.world.log[: number + 1] == STORY[: number + 1]
+    assert stage.world.log[number + 1 :] == (ENDING if number else ["close"])
+    assert stage.kept() == verdict
+    for name in ("plan.toml", "seed", "summary.txt"):
+        assert (stage.out / name).stat().st_size > 0
+    assert "The machine coughed." in (stage.out / "summary.txt").read_text()
+
+
+def test_a_failed_part_has_its_time_too(stage: Stage) -> None:
+    stage.world.fails = failing(STORY.index("workload write vfat"), MachineError("Gone."))
+    assert {"write vfat", "total"} <= set(stage.run().durations_s)
+
+
+def test_a_lost_machine_is_not_asked_for_its_log(stage: Stage) -> None:
+    def lose(number: int, step: str) -> None:
+        if step == "workload write ext4":
+            loss = LostVMError("Machine 'front' panicked.")
+            stage.labs[0].front.health.lose(loss)
+            raise loss
+
+    stage.world.fails = lose
+    assert stage.run().verdict is Outcome.INFRASTRUCTURE
+    assert stage.world.log[-2:] == ["back run dmesg", "close"]
+    assert not (stage.out / "front" / "kernel.log").exists()
+
+
+def test_a_kernel_log_that_cannot_be_read_changes_no_verdict(stage: Stage) -> None:
+    stage.world.fails = failing(len(STORY), MachineError("No answer."))
+    assert stage.run().verdict is Outcome.PASS
+    log = (stage.out / "back" / "kernel.log").read_text()
+    assert log == "could not be read: No answer.\n"
+    assert (stage.out / "front" / "kernel.log").read_text() == "kernel log of front\n"
+
+
+@pytest.mark.parametrize("number", [0, 7, len(STORY) - 1])
+def test_an_interruption_closes_the_lab_and_goes_on(stage: Stage, number: int) -> None:
+    stage.world.fails = failing(number, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        stage.run()
+    assert stage.world.log[-1] == "close"
+    assert not (stage.out / "verdict.json").exists()
+
+
+def test_a_rule_that_did_not_fire_leaves_the_verdict_open(stage: Stage) -> None:
+    stage.world.fired["refuses"] = 0
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INDETERMINATE
+    assert verdict.reasons == ("Fault 'refuses' fired 0 times of 1.",)
+    assert (verdict.faults.planned, verdict.faults.fired) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        ({"stopped": "The disk is gone.", "given_up_blocks": 3}, "The disk is gone"),
+        ({"stopped": "", "given_up_blocks": 3}, "some blocks could not be confirmed"),
+    ],
+)
+def test_a_workload_that_did_not_write_all_leaves_the_verdict_open(
+    stage: Stage, outcome: dict[str, object], why: str
+) -> None:
+    stage.world.outcome = outcome
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INDETERMINATE
+    assert len(verdict.reasons) == 2
+    assert verdict.reasons[0].startswith(f"The workload on ext4 did not write all: {why}")
+    # What was written is judged all the same.
+    assert verdict.views["host"][SectorClass.OK] == 2 * COUNT
+
+
+def test_a_damaged_file_system_fails_the_run(stage: Stage) -> None:
+    stage.world.checks["vfat"] = {"clean": False, "status": 1, "output": "FATs differ."}
+    verdict = stage.run()
+    assert (verdict.verdict, verdict.reasons) == (
+        Outcome.FAIL,
+        ("vfat is damaged: FATs differ.",),
+    )
+    assert [(check.fs, check.clean) for check in verdict.checks] == [
+        ("ext4", True),
+        ("vfat", False),
+    ]
+
+
+def test_sectors_swapped_before_reading_back_fail_and_both_are_named(stage: Stage) -> None:
+    def swap(lab: object, files: FileMap) -> None:
+        assert stage.world.log[-1] == "workload check vfat"
+        assert files.ranges == [(1000, COUNT), (2000, COUNT)]
+        disk = stage.world.disk
+        disk[1001], disk[2005] = disk[2005], disk[1001]
+
+    verdict = stage.run(interfere=swap)
+
+    assert verdict.verdict is Outcome.FAIL
+    found = {(f.view, f.lba, f.belongs_lba) for f in verdict.findings}
+    assert found == {(v, *p) for v in ("host", "medium") for p in ((1001, 2005), (2005, 1001))}
+    assert verdict.sectors[SectorClass.MISDIRECTED] == 4
+
+
+def test_a_write_that_arrives_elsewhere_fails_although_it_was_repaired(stage: Stage) -> None:
+    def misdirect(number: int, step: str) -> None:
+        if step == "workload write vfat":
+            good = stage.world.journal[0]
+            assert isinstance(good, Access)
+            moved = [Run(2000, COUNT, good.runs[0].kind, good.runs[0].stamp)]
+            stage.world.journal.append(Access(1, 1, "write", 2000, COUNT, 0, moved))
+
+    stage.world.fails = misdirect
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.FAIL
+    assert {f.view for f in verdict.findings} == {"arrival"}
+    assert verdict.views["medium"][SectorClass.OK] == 2 * COUNT
+
+
+def test_reads_and_flushes_of_the_journal_are_no_arrivals(stage: Stage) -> None:
+    stage.world.journal = [Access(0, 1, "read", 1000, COUNT), Access(1, 1, "flush", 0, 0)]
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.PASS
+    assert sum(verdict.views["arrival"].values()) == 2 * COUNT
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_damaged_journal_proves_nothing_about_data(stage: Stage, torn: bool) -> None:
+    stage.world.journal = [JournalDamage("A record's magic is missing.", 77, 9, torn)]
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert verdict.reasons == (
+        "The store's journal is damaged at octet 77: A record's magic is missing.",
+    )
+    assert '"position":77' in (stage.out / "journal.jsonl").read_text()
+
+
+@pytest.mark.parametrize("command", [MEDIUM, JOURNAL], ids=["medium", "journal"])
+@pytest.mark.parametrize("answer", ["Segmentation fault\n", "{}\n", '[["a"]]\n'])
+def test_an_answer_without_sense_is_an_infrastructure_verdict(
+    stage: Stage, command: str, answer: str
+) -> None:
+    stage.world.answers[command] = answer
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert verdict.reasons[0].startswith("A machine's answer is not what it must be: ")
+    assert stage.kept() == verdict
+
+
+def test_a_ledger_that_contradicts_itself_is_an_infrastructure_verdict(stage: Stage) -> None:
+    entries = as_json([WriteReturned(1, 99)])
+    stage.world.daemon_events.append({"event": "ledger", "fs": "ext4", "entries": entries})
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert verdict.reasons == ("Write 99 of file 1 ends, but is not in flight.",)
+
+
+def test_an_image_that_cannot_be_built_leaves_no_run_directory(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(kernel: str, progress: object) -> GuestImage:
+        raise LaunchFailure("There is no mirror.")
+
+    monkeypatch.setattr(story, "ensure", fail)
+    with pytest.raises(LaunchFailure, match="no mirror"):
+        stage.run()
+    assert not stage.out.exists()
+    assert stage.world.log == []
+
+
+def test_a_used_run_directory_is_refused_before_an_image_is_built(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    monkeypatch.setattr(story, "ensure", lambda kernel, progress: built.append(kernel))
+    RunDirectory.create("mine", stage.out).write("mine", "")
+    with pytest.raises(UserError, match="is not empty"):
+        stage.run()
+    assert built == []
