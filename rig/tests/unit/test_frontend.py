@@ -297,6 +297,38 @@ def test_the_next_devices_numbers_may_begin_anew() -> None:
     assert unlink(front, 2, 1) == []
 
 
+def replugged(front: FrontEnd) -> FrontEnd:
+    """The same front end with another device."""
+    hear(front, Disconnect(1), Connect(2, Speed.HIGH))
+    return front
+
+
+def test_a_stop_of_the_former_device_is_not_the_next_ones() -> None:
+    front = replugged(failed())
+    queue(front, command(11))
+    assert hear(front, Complete(2, 11, 0, 4)) == [GiveBack(11, 0, 4)]
+
+
+def test_urbs_of_the_former_device_are_not_completed_on_the_next() -> None:
+    front = plugged()
+    queue(front, command(1))
+    with pytest.raises(RemoteProtocolError, match="is not open"):
+        hear(replugged(front), Complete(2, 1, 0, 4))
+
+
+def test_unlinks_of_the_former_device_do_not_wait_for_the_next_ones_urbs() -> None:
+    front = plugged()
+    unlink(front, 2, 1)
+    assert len(queue(replugged(front), command(1))) == 1
+
+
+def test_a_stop_that_was_told_is_not_taken_back() -> None:
+    front = failed(quiet=False)
+    hear(front, Complete(1, 2, 0, 4, 0))
+    front.fence_passed(OUT, 2)
+    assert front.take_actions() == [Send(Resume(1, OUT, 1))]
+
+
 @pytest.mark.parametrize(("speed", "length"), [(Speed.HIGH, 64), (Speed.SUPER, 8)])
 def test_a_port_reset_is_recognised_and_sent_before_what_told_of_it(
     speed: Speed, length: int
