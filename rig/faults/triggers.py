@@ -9,8 +9,9 @@ first one in the plan does, and the others keep their turn.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from rig.errors import ApiViolationError
 from rig.faults.plan import (
@@ -30,8 +31,7 @@ _GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's step: 2**64 divided by the golden ra
 Effect = TypeVar("Effect", "EndpointEffect", "MediumEffect")
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointTransfer:
+class EndpointTransfer(msgspec.Struct, frozen=True):
     """A bulk transfer that is about to run.
 
     Attributes:
@@ -45,8 +45,7 @@ class EndpointTransfer:
     length_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class MediumAccess:
+class MediumAccess(msgspec.Struct, frozen=True):
     """An access of the medium: `blocks` blocks of 512 bytes from `lba` on."""
 
     op: MediumOp
@@ -54,8 +53,7 @@ class MediumAccess:
     blocks: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointEffect:
+class EndpointEffect(msgspec.Struct, frozen=True):
     """What is to happen to a transfer.
 
     Attributes:
@@ -67,15 +65,13 @@ class EndpointEffect:
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class MediumEffect:
+class MediumEffect(msgspec.Struct, frozen=True):
     """What is to happen to an access: it ends with `errno` (positive) and nothing else."""
 
     errno: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fired(Generic[Effect]):
+class Fired(msgspec.Struct, Generic[Effect], frozen=True):
     """A rule that fired.
 
     Attributes:

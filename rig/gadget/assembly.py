@@ -11,8 +11,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from rig.daemon import Command, Events
 from rig.errors import ApiViolationError, MachineError, RemoteProtocolError, UserError
@@ -30,8 +31,7 @@ SILENCE_DEADLINE_S = 5.0
 """A store that is silent for longer hangs: it is killed, so that the kernel need not wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """What the daemon is asked for.
 
     Attributes:

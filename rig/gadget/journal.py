@@ -31,8 +31,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from rig.errors import ApiViolationError
 
@@ -55,8 +56,7 @@ class Op(IntEnum):
 _OPS = frozenset(Op)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One access.
 
     Attributes:
@@ -78,8 +78,7 @@ class Record:
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """Bytes of a journal that are no record.
 
     Attributes:

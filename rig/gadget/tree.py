@@ -8,8 +8,9 @@ carries the steps out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from rig.errors import UserError
 
@@ -26,22 +27,19 @@ class MaxSpeed(StrEnum):
     SUPER = "super-speed"
 
 
-@dataclass(frozen=True, slots=True)
-class MakeDirectory:
+class MakeDirectory(msgspec.Struct, frozen=True):
     """Make a directory: an object of the kernel comes to be."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveDirectory:
+class RemoveDirectory(msgspec.Struct, frozen=True):
     """Remove a directory that step `MakeDirectory` made."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class WriteAttribute:
+class WriteAttribute(msgspec.Struct, frozen=True):
     """Write an attribute of an object.
 
     Attributes:
@@ -55,16 +53,14 @@ class WriteAttribute:
     undo: WriteAttribute | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """Link a function into a configuration; both paths are relative to all gadgets."""
 
     path: str
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unlink:
+class Unlink(msgspec.Struct, frozen=True):
     """Remove a link that step `Link` made."""
 
     path: str
@@ -73,8 +69,7 @@ class Unlink:
 Step = MakeDirectory | RemoveDirectory | WriteAttribute | Link | Unlink
 
 
-@dataclass(frozen=True, slots=True)
-class GadgetSpec:
+class GadgetSpec(msgspec.Struct, frozen=True):
     """A mass-storage gadget with one LUN.
 
     Attributes:

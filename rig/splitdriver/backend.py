@@ -11,7 +11,8 @@ them; they become `Perform` actions, in ep0's queue order like the rest.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+
+import msgspec
 
 from rig.errors import ApiViolationError, RemoteProtocolError
 from rig.splitdriver.endpoint import RESET_NUMBER, Endpoint, Unlinked, Work
@@ -44,37 +45,32 @@ by default (``usbfs_memory_mb``); a client that queues four times that is broken
 MAX_QUEUED_URBS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message to the front end."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Give an URB to the controller; tell its end to `BackEnd.completed`."""
 
     urb: Submit
 
 
-@dataclass(frozen=True, slots=True)
-class Perform:
+class Perform(msgspec.Struct, frozen=True):
     """Have the kernel carry out a control request; tell its end to `BackEnd.completed`."""
 
     urb: Submit
     operation: Operation
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(msgspec.Struct, frozen=True):
     """Take an URB back from the controller; its completion is told as any other."""
 
     urb_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResetPort:
+class ResetPort(msgspec.Struct, frozen=True):
     """Reset the device's port; tell the end to `BackEnd.reset_done`."""
 
 

@@ -17,7 +17,8 @@ A port reset is never forwarded by ``vhci_hcd``; it is recognised by what follow
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+
+import msgspec
 
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import (
@@ -46,28 +47,24 @@ from rig.usb.usbip import CmdSubmit, CmdUnlink
 _CARRIED_FLAGS = TransferFlags.SHORT_NOT_OK | TransferFlags.ZERO_PACKET | TransferFlags.NO_INTERRUPT
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message to the back end."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Plug:
+class Plug(msgspec.Struct, frozen=True):
     """Attach a device of that speed to the port of ``vhci_hcd``."""
 
     device: int
     speed: Speed
 
 
-@dataclass(frozen=True, slots=True)
-class Unplug:
+class Unplug(msgspec.Struct, frozen=True):
     """Detach: ``vhci_hcd`` gives back whatever is still open."""
 
 
-@dataclass(frozen=True, slots=True)
-class GiveBack:
+class GiveBack(msgspec.Struct, frozen=True):
     """Send RET_SUBMIT."""
 
     seqnum: int
@@ -76,15 +73,13 @@ class GiveBack:
     data: Payload = b""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerUnlink:
+class AnswerUnlink(msgspec.Struct, frozen=True):
     """Send RET_UNLINK."""
 
     seqnum: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(msgspec.Struct, frozen=True):
     """Tell `FrontEnd.fence_passed` when the kernel has read on, past all that was sent so far."""
 
     endpoint_key: int
@@ -94,8 +89,7 @@ class Fence:
 Action = Send | Plug | Unplug | GiveBack | AnswerUnlink | Fence
 
 
-@dataclass(slots=True)
-class _Urb:
+class _Urb(msgspec.Struct):
     endpoint_key: int
     buffer_bytes: int
     is_in: bool
@@ -103,8 +97,7 @@ class _Urb:
     unlink_sent: bool = False  # the back end was asked, and will answer by COMPLETE
 
 
-@dataclass(slots=True)
-class _Endpoint:
+class _Endpoint(msgspec.Struct):
     told_epoch: int = 0  # of the last stop that the back end told
     resumed_epoch: int = 0
     quiet: bool = False  # nothing that is queued there has run, or will before RESUME

@@ -1,14 +1,15 @@
 """What the two ends say to each other.
 
-Each message is one frozen dataclass; its octets are in `rig.splitdriver.wire` and, for people, in
+Each message is one frozen struct; its octets are in `rig.splitdriver.wire` and, for people, in
 ``docs/protocol.md``.  ``device`` is the number that the back end gave to a plugged-in device; it
 counts up at every plug, so that what is late from a former device is told apart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from rig.usb.urb import Speed, TransferFlags
 
@@ -25,8 +26,7 @@ class Role(IntEnum):
     BACK = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(msgspec.Struct, frozen=True):
     """First message of each end.
 
     Attributes:
@@ -40,51 +40,44 @@ class Hello:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Last words to a peer before the link is closed: one sentence that says what was wrong."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     """Asks for a `Pong` with the same token."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """Answers a `Ping`."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(msgspec.Struct, frozen=True):
     """Back to front: a device is plugged into the mapped port."""
 
     device: int
     speed: Speed
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(msgspec.Struct, frozen=True):
     """Back to front: the device is gone.  Nothing more is completed for it."""
 
     device: int
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(msgspec.Struct, frozen=True):
     """Front to back: the front end is done with that device and will not mention it again."""
 
     device: int
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(msgspec.Struct, frozen=True):
     """Front to back: queue an URB behind those of its endpoint.
 
     Attributes:
@@ -106,8 +99,7 @@ class Submit:
     data: Payload = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Unlink:
+class Unlink(msgspec.Struct, frozen=True):
     """Front to back: the client wants an URB back.
 
     Attributes:
@@ -122,8 +114,7 @@ class Unlink:
     local: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(msgspec.Struct, frozen=True):
     """Back to front: an URB has ended, exactly once.
 
     Attributes:
@@ -146,8 +137,7 @@ class Complete:
     data: Payload = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(msgspec.Struct, frozen=True):
     """Front to back: the client's handler has returned and its unlinks are retired.
 
     Releases the endpoint only if no further stop came meanwhile, which the epoch tells.
@@ -158,15 +148,13 @@ class Resume:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(msgspec.Struct, frozen=True):
     """Front to back: the client's hub driver has reset the port; takes its turn in ep0's queue."""
 
     device: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResetDone:
+class ResetDone(msgspec.Struct, frozen=True):
     """Back to front: the reset was carried out (status 0) or failed (a negative errno)."""
 
     device: int

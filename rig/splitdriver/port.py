@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from rig.errors import RigError, UserError
 from rig.faults.triggers import EndpointEffect, EndpointTransfer, Fired, Injector
@@ -29,8 +30,7 @@ from rig.usb.usbfs import UsbfsDevice
 _log = logging.getLogger("rig.port")
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """An URB has ended; `data` is its IN data."""
 
     urb_id: int
@@ -39,8 +39,7 @@ class Completion:
     data: Payload = b""
 
 
-@dataclass(slots=True)
-class _InFlight:
+class _InFlight(msgspec.Struct):
     urb: Submit
     buffer: memoryview
     altered: Altered | None = None

@@ -7,14 +7,13 @@ error's status and with what really moved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rig.faults.plan import When
 from rig.faults.triggers import EndpointEffect
 
 
-@dataclass(frozen=True, slots=True)
-class Altered:
+class Altered(msgspec.Struct, frozen=True):
     """How a transfer runs instead.
 
     Attributes:

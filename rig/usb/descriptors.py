@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from rig.errors import RemoteProtocolError
 from rig.usb.urb import TransferType
@@ -28,8 +29,7 @@ _TRANSFER_TYPES = (
 )  # bmAttributes bits 1..0, USB 2.0 table 9-13
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """One endpoint of one alternate setting."""
 
     address: int
@@ -38,8 +38,7 @@ class Endpoint:
     """Payload of one packet, without the bits for high-bandwidth transactions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(msgspec.Struct, frozen=True):
     """One alternate setting of an interface."""
 
     number: int
@@ -47,8 +46,7 @@ class Interface:
     endpoints: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True):
     """One configuration; `value` is what SET_CONFIGURATION takes."""
 
     value: int
@@ -60,8 +58,7 @@ class Configuration:
         return tuple(dict.fromkeys(interface.number for interface in self.interfaces))
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """A device's identity and its configurations."""
 
     vendor_id: int

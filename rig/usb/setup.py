@@ -8,8 +8,9 @@ and forwarding the raw bytes would leave that state behind (``drivers/usb/core/m
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from rig.usb.urb import Speed
 
@@ -39,8 +40,7 @@ class Request(IntEnum):
     SET_INTERFACE = 0x0B
 
 
-@dataclass(frozen=True, slots=True)
-class SetupPacket:
+class SetupPacket(msgspec.Struct, frozen=True):
     """The eight octets that begin a control transfer."""
 
     request_type: int
@@ -64,23 +64,20 @@ class SetupPacket:
         return bool(self.request_type & 0x80)
 
 
-@dataclass(frozen=True, slots=True)
-class SetConfiguration:
+class SetConfiguration(msgspec.Struct, frozen=True):
     """SET_CONFIGURATION: choose a configuration; 0 unconfigures."""
 
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetInterface:
+class SetInterface(msgspec.Struct, frozen=True):
     """SET_INTERFACE: choose an alternate setting."""
 
     interface: int
     alternate: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClearHalt:
+class ClearHalt(msgspec.Struct, frozen=True):
     """CLEAR_FEATURE(ENDPOINT_HALT): clear a stalled endpoint and its data toggle."""
 
     endpoint_address: int

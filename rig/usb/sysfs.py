@@ -10,8 +10,9 @@ A port is named in one of two ways:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from rig.errors import UserError
 
@@ -21,8 +22,7 @@ _KERNEL_NAME = re.compile(r"(?P<bus>\d+)-(?P<chain>\d+(\.\d+)*)")
 _CONTROLLER_NAME = re.compile(r"(?P<controller>[^/]+)/(?P<port>\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class PortLocation:
+class PortLocation(msgspec.Struct, frozen=True):
     """A port of a hub of this machine.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from rig.usb.urb import Speed, TransferType
 
@@ -71,8 +72,7 @@ DISCONNECT_CLAIM: Final = _ioc(_READ, 27, ctypes.sizeof(_DisconnectClaim))
 GET_SPEED: Final = _ioc(_NONE, 31, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Reaped:
+class Reaped(msgspec.Struct, frozen=True):
     """A completed URB, with its number, its negative errno or 0, and its true length."""
 
     urb_id: int

@@ -17,8 +17,9 @@ start_frame, number_of_packets, error_count; IN data follows.  RET_UNLINK: statu
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from rig.errors import RemoteProtocolError
 from rig.usb.urb import DIRECTION_IN
@@ -51,8 +52,7 @@ class CommandCode(IntEnum):
     RET_UNLINK = 4
 
 
-@dataclass(frozen=True, slots=True)
-class CmdSubmit:
+class CmdSubmit(msgspec.Struct, frozen=True):
     """An URB that the front end's kernel has queued.
 
     Attributes:
@@ -98,8 +98,7 @@ class CmdSubmit:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CmdUnlink:
+class CmdUnlink(msgspec.Struct, frozen=True):
     """The front end's kernel wants the URB `target` back; the unlink itself is number `seqnum`."""
 
     seqnum: int

@@ -6,9 +6,10 @@ Only controller 0 has the files, and they serve all controllers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+
+import msgspec
 
 from rig.errors import MachineError, RemoteProtocolError
 from rig.usb.urb import Speed
@@ -25,8 +26,7 @@ class PortState(IntEnum):
     ERROR = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(msgspec.Struct, frozen=True):
     """One line of ``status``."""
 
     super_speed: bool

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,7 @@ from rig.tests.harness.configfs import FakeConfigfs
 FAKE = Path(__file__).parents[1] / "harness" / "fake_store.py"
 
 
-@dataclass(frozen=True)
-class FakeOptions(Options):
+class FakeOptions(Options, frozen=True):
     """Starts the fake store."""
 
     mode: str = "good"
