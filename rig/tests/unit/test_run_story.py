@@ -128,17 +128,8 @@ class World:
         data = encode_run(stamp, COUNT)
         for sector in range(COUNT):
             self.disk[lba + sector] = data[sector * SECTOR_BYTES :][:SECTOR_BYTES]
-        self.journal.append(
-            Access(
-                len(self.journal),
-                1,
-                "write",
-                lba,
-                COUNT,
-                0,
-                [Run(lba, COUNT, SectorKind.STAMP, stamp)],
-            )
-        )
+        brought = [Run(lba, COUNT, SectorKind.STAMP, stamp)]
+        self.journal.append(Access(len(self.journal), 1, "write", lba, COUNT, 0, brought))
         path, size = f"/{fs}/file", COUNT * SECTOR_BYTES
         self.files[fs] = MappedFile(number, path, size, True, [Extent(0, lba, COUNT)])
         entries: list[Event] = [
