@@ -483,7 +483,8 @@ def test_a_write_that_arrives_elsewhere_fails_although_it_was_repaired(stage: St
 
 
 def test_reads_and_flushes_of_the_journal_are_no_arrivals(stage: Stage) -> None:
-    stage.world.journal = [Access(0, 1, "read", 1000, COUNT), Access(1, 1, "flush", 0, 0)]
+    zeros = [Run(1000, COUNT, SectorKind.ZERO)]
+    stage.world.journal = [Access(0, 1, "read", 1000, COUNT, 0, zeros), Access(1, 1, "flush", 0, 0)]
     verdict = stage.run()
     assert verdict.verdict is Outcome.PASS
     assert sum(verdict.views["arrival"].values()) == 2 * COUNT
