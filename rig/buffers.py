@@ -39,11 +39,12 @@ class ReceiveBuffer:
 
         In the latter case room is made, so that they will be in one piece.
         """
-        if len(self) < count:
-            if self._start + count > len(self._view):
+        end = self._start + count
+        if end > self._end:
+            if end > len(self._view):
                 self._renew(max(self._chunk_bytes, count))
             return None
-        return self._view[self._start : self._start + count]
+        return self._view[self._start : end]
 
     def take(self, count: int) -> None:
         """Drop `count` octets that were seen by `peek()`; views of them stay valid."""

@@ -6,6 +6,7 @@ there is nothing between a descriptor and its handler.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import sys
@@ -39,6 +40,7 @@ class Reactor:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._next_timer = math.inf
         self._stopping = False
 
     def watch(self, what: int | HasFileno, events: int, handler: Handler) -> None:
@@ -59,10 +61,12 @@ class Reactor:
     def at(self, name: str, when: float, call: Callable[[], None]) -> None:
         """Call something once at a time of `time.monotonic`; replaces a timer of that name."""
         self._timers[name] = (when, call)
+        self._find_next_timer()
 
     def cancel(self, name: str) -> None:
         """Forget a timer; not having it is no error."""
         self._timers.pop(name, None)
+        self._find_next_timer()
 
     def stop(self) -> None:
         """End `run` after the current handler."""
@@ -83,17 +87,25 @@ class Reactor:
         self._handlers.clear()
 
     def _timeout_s(self) -> float:
-        if not self._timers:
+        if self._next_timer == math.inf:
             return -1.0
-        return max(0.0, min(when for when, _ in self._timers.values()) - time.monotonic())
+        return max(0.0, self._next_timer - time.monotonic())
 
     def _run_timers(self) -> None:
-        if not self._timers:
+        # Asked after each round of the data path: most of the time nothing is due.
+        if self._next_timer == math.inf or (now := time.monotonic()) < self._next_timer:
             return
-        now = time.monotonic()
         for name in [name for name, (when, _) in self._timers.items() if when <= now]:
-            _, call = self._timers.pop(name)
+            _, call = self._timers.pop(name, (now, _nothing))
             call()
+        self._find_next_timer()
+
+    def _find_next_timer(self) -> None:
+        self._next_timer = min((when for when, _ in self._timers.values()), default=math.inf)
+
+
+def _nothing() -> None:
+    """Stands for a timer that another timer has cancelled."""
 
 
 def supervise(

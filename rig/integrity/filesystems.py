@@ -40,14 +40,14 @@ class FileSystem(msgspec.Struct, frozen=True):
 
 
 _ROWS = (
-    # Everything is initialised by mkfs: a kernel thread that writes inode tables later would mix
-    # its URBs with the workload's.  No discard: the medium's own content is part of the test.
+    # Inode tables are initialised by mkfs: a kernel thread that does it later would mix its URBs
+    # with the workload's.  No discard: the medium's own content is part of the test.
     FileSystem(
         name="ext4",
         smallest_bytes=16 * MIB,
         mkfs=(
             *("mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "256", "-J", "size=4"),
-            *("-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"),
+            *("-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=1"),
         ),
         mount_options="noatime",
         fsck=("e2fsck", "-f", "-n"),

@@ -16,6 +16,7 @@ from rig.errors import MachineError, RigError
 from rig.faults.plan import Layer
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
+from rig.integrity.filesystems import MIB
 from rig.integrity.judgement import Judgement, View, combine
 from rig.integrity.ledger import Ledger, decode_events
 from rig.integrity.oracle import Arrival, Oracle
@@ -45,6 +46,11 @@ STORE = "/var/lib/rig/gadget"
 PLAN_ON_MACHINE = "/run/rig-plan.toml"
 RANGES_ON_MACHINE = "/run/rig-ranges.json"
 POLICY = "hold"
+
+BLOCK_BYTES = 256 << 10
+FLUSH_BYTES = 4 * MIB
+"""Sizes of a write call and of what one fsync confirms.  Emulated, every SCSI command costs 20 ms
+or more, whatever its size: smaller ones would test the same with more waiting."""
 
 STEP_DEADLINE_S = 300.0
 """For one step of the workload.  A SCSI command that gets no answer is retried for 30 s, five
@@ -125,11 +131,12 @@ class Story:
             try:
                 with self._part("boot", shown=False):
                     lab.transition("booted")
-                self._boot_retries = lab.boot_retries
-                self._put_plan(lab)
+                # It starts while the daemons on the other machine do.
+                workload = lab.front.start_daemon(["rig", "workload", "--supervised"], "workload")
                 with self._part("attach", shown=False):
+                    self._put_plan(lab)
                     lab.transition("attached")
-                return self._exercise(lab)
+                return self._exercise(lab, workload)
             finally:
                 self._boot_retries = lab.boot_retries
                 self._keep_kernel_logs(lab)
@@ -146,10 +153,9 @@ class Story:
             front=("rig", "front", "--connect", *link, "--supervised"),
         )
 
-    def _exercise(self, lab: Lab) -> _Written:
+    def _exercise(self, lab: Lab, workload: Daemon) -> _Written:
         written = _Written()
         names = self._options.file_systems
-        workload = lab.front.start_daemon(["rig", "workload", "--supervised"], "workload")
         with self._part("make file systems"):
             workload.ask(
                 "prepare",
@@ -191,6 +197,8 @@ class Story:
             "run_id": self._run_id,
             "seed": self._options.plan.seed,
             "bytes_total": self._options.bytes_each,
+            "block_bytes": min(BLOCK_BYTES, self._options.bytes_each // 16),
+            "flush_bytes": FLUSH_BYTES,
         }
         outcome = workload.ask("write", STEP_DEADLINE_S, fs=name, **settings)
         if outcome["stopped"] or outcome["given_up_blocks"]:

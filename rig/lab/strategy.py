@@ -132,6 +132,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
                 hint="Assign the daemons' command lines to lab.setup first.",
             )
         self.check()
+        self._wanted = wanted
         try:
             self._walk(wanted)
         except Exception as error:
@@ -266,11 +267,15 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         assert self.setup is not None
         deadline_s = self.setup.ready_deadline_s
         back = self.machines[Role.BACK]
-        with self.progress.step("bind the gadget"):
+        with self.progress.step("bind the gadget, start the back end"):
+            # Side by side: both take a while to start, and neither cares which is first.
             gadget = self._start(back, "gadget", self.setup.gadget)
+            listener = self._start(back, "back", self.setup.back)
+            if self._wanted is LabState.ATTACHED:
+                # The front end calls until it is answered; it may start meanwhile.
+                self._start(self.machines[Role.FRONT], "front", self.setup.front)
             gadget.wait_event("ready", deadline_s)
-        with self.progress.step("start the back end"):
-            self._start(back, "back", self.setup.back).wait_event("listening", deadline_s)
+            listener.wait_event("listening", deadline_s)
 
     def _unbind(self) -> None:
         self._stop("back")
@@ -280,7 +285,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         assert self.setup is not None
         front = self.machines[Role.FRONT]
         with self.progress.step("attach the front end"):
-            daemon = self._start(front, "front", self.setup.front)
+            daemon = self.daemons.get("front") or self._start(front, "front", self.setup.front)
             daemon.wait_event("attached", self.setup.ready_deadline_s)
         with self.progress.step("wait for the disk"):
             self.disk = wait_for_disk(front, self.setup.disk_deadline_s)

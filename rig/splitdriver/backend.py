@@ -197,24 +197,24 @@ class BackEnd:
             RemoteProtocolError: The front end must not say that, or not now.
         """
         match message:
-            case Disconnected():
-                self._farewell()
-            case Submit() | Unlink() | Resume() | Reset() if self._is_stale(message.device):
-                pass  # sent before the front end knew; DISCONNECT has answered it
-            case Submit():
+            case Submit() if not self._is_stale(message.device):
                 self._submit(message)
-            case Unlink():
+            case Unlink() if not self._is_stale(message.device):
                 self._unlink(message)
-            case Resume():
+            case Resume() if not self._is_stale(message.device):
                 endpoint = self._endpoint(message.endpoint_address)
                 if endpoint.resume(message.epoch):
                     self._advance(endpoint)
-            case Reset():
+            case Reset() if not self._is_stale(message.device):
                 endpoint = self._endpoint(CONTROL_ENDPOINT)
                 if len(endpoint) >= MAX_QUEUED_URBS:
                     raise RemoteProtocolError(f"More than {MAX_QUEUED_URBS} resets are queued.")
                 endpoint.add(message)
                 self._advance(endpoint)
+            case Submit() | Unlink() | Resume() | Reset():
+                pass  # sent before the front end knew; DISCONNECT has answered it
+            case Disconnected():
+                self._farewell()
             case _:
                 raise RemoteProtocolError(f"A front end must not send {type(message).__name__}.")
 

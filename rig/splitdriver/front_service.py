@@ -182,22 +182,11 @@ class FrontService:
                         self._plug(device, speed)
                     case Unplug():
                         self._unplug()
-                    case _:
-                        self._to_hcd(action)
+                    case _ if self._hcd is not None:
+                        _tell(self._hcd, action)
             self._flush_hcd()
         if messages and self._peer is not None:
             self._peer.send(messages)
-
-    def _to_hcd(self, action: GiveBack | AnswerUnlink | Fence) -> None:
-        if self._hcd is None:
-            return
-        match action:
-            case GiveBack(seqnum, status, actual_bytes, data):
-                self._hcd.give_back(seqnum, status, actual_bytes, data)
-            case AnswerUnlink(seqnum):
-                self._hcd.answer_unlink(seqnum)
-            case Fence(endpoint_key, token):
-                self._hcd.fence(endpoint_key, token)
 
     def _flush_hcd(self) -> None:
         if self._hcd is None:
@@ -212,6 +201,16 @@ class FrontService:
         if self._hcd.fencing:
             # Edge-triggered, and first reported at once: what was read before is not missed.
             self._reactor.watch(self._hcd.fence_fd, WRITABLE | EDGE, self._on_fence)
+
+
+def _tell(hcd: Hcd, action: GiveBack | AnswerUnlink | Fence) -> None:
+    match action:
+        case GiveBack(seqnum, status, actual_bytes, data):
+            hcd.give_back(seqnum, status, actual_bytes, data)
+        case AnswerUnlink(seqnum):
+            hcd.answer_unlink(seqnum)
+        case Fence(endpoint_key, token):
+            hcd.fence(endpoint_key, token)
 
 
 def parser() -> argparse.ArgumentParser:

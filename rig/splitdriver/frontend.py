@@ -44,7 +44,9 @@ from rig.usb.urb import (
 )
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
-_CARRIED_FLAGS = TransferFlags.SHORT_NOT_OK | TransferFlags.ZERO_PACKET | TransferFlags.NO_INTERRUPT
+_CARRIED_FLAGS = int(
+    TransferFlags.SHORT_NOT_OK | TransferFlags.ZERO_PACKET | TransferFlags.NO_INTERRUPT
+)
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -177,15 +179,15 @@ class FrontEnd:
             RemoteProtocolError: The back end must not say that, or not now.
         """
         match message:
+            case Complete():
+                self._expect(message.device)
+                self._complete(message)
             case Connect():
                 self._connect(message)
             case Disconnect():
                 self._expect(message.device)
                 self._send(Disconnected(message.device))
                 self._forget_device()
-            case Complete():
-                self._expect(message.device)
-                self._complete(message)
             case ResetDone():
                 self._expect(message.device)
             case _:
@@ -223,7 +225,7 @@ class FrontEnd:
                 device,
                 command.seqnum,
                 command.endpoint_address,
-                TransferFlags(command.flags) & _CARRIED_FLAGS,
+                command.flags & _CARRIED_FLAGS,
                 command.buffer_bytes,
                 command.setup,
                 data,
@@ -295,7 +297,10 @@ class FrontEnd:
             self._actions.append(Fence(urb.endpoint_key, endpoint.fence))
 
     def _endpoint(self, key: int) -> _Endpoint:
-        return self._endpoints.setdefault(key, _Endpoint())
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = self._endpoints[key] = _Endpoint()
+        return endpoint
 
     def _send(self, message: Message) -> None:
         self._actions.append(Send(message))

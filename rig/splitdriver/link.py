@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections import deque
 from collections.abc import Iterable
 
 from rig.errors import RemoteProtocolError, UserError
-from rig.splitdriver.messages import Message, Refused
+from rig.splitdriver.messages import Message, Payload, Refused
 from rig.splitdriver.wire import FrameReader, encode
 
 DEFAULT_PORT = 7205
@@ -17,19 +16,24 @@ _IOV_MAX = 512
 
 
 class Outbox:
-    """Octets on their way into a non-blocking stream socket, in order and not copied."""
+    """Octets on their way into a non-blocking stream socket, in order and not copied.
+
+    Nearly always the socket takes all at once; only what it leaves is looked at piece by piece.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._parts: deque[memoryview] = deque()
+        self._parts: list[Payload] = []
 
     def __bool__(self) -> bool:
         """Whether something still waits for the socket."""
         return bool(self._parts)
 
-    def put(self, *parts: bytes | bytearray | memoryview) -> None:
+    def put(self, head: Payload, data: Payload = b"") -> None:
         """Add octets; `flush` sends them."""
-        self._parts.extend(memoryview(part) for part in parts if len(part))
+        self._parts.append(head)
+        if data:
+            self._parts.append(data)
 
     def flush(self) -> None:
         """Send as much as the socket takes now.
@@ -38,21 +42,26 @@ class Outbox:
             OSError: The connection is broken.
         """
         while self._parts:
-            batch = [part for part, _ in zip(self._parts, range(_IOV_MAX), strict=False)]
+            batch = self._parts[:_IOV_MAX]
             try:
                 sent = self._socket.sendmsg(batch)
             except BlockingIOError:
                 return
-            self._sent(sent)
+            left = sum(map(len, batch)) - sent
+            self._parts = self._parts[_IOV_MAX:]
+            if left:
+                self._parts = [*_tail(batch, left), *self._parts]
 
-    def _sent(self, count: int) -> None:
-        while count:
-            first = self._parts[0]
-            if count < len(first):
-                self._parts[0] = first[count:]
-                return
-            count -= len(first)
-            self._parts.popleft()
+
+def _tail(parts: list[Payload], left: int) -> list[Payload]:
+    """Return the last `left` octets of `parts`."""
+    kept: list[Payload] = []
+    for part in reversed(parts):
+        if left <= 0:
+            break
+        kept.append(part if len(part) <= left else memoryview(part)[-left:])
+        left -= len(part)
+    return kept[::-1]
 
 
 class Link:

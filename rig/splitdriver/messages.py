@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
-from rig.usb.urb import Speed, TransferFlags
+from rig.usb.urb import Speed
 
 PROTOCOL_VERSION = 1
 
@@ -84,7 +84,7 @@ class Submit(msgspec.Struct, frozen=True):
         device: The device.
         urb_id: The front end's number for it, growing.
         endpoint_address: Bit 7 for IN, also on ep0.
-        flags: Transfer flags.
+        flags: `TransferFlags`, as a number: the path of the data does no arithmetic on enums.
         buffer_bytes: Length of the transfer buffer.
         setup: The SETUP packet of a control transfer; zeroes otherwise.
         data: OUT data, `buffer_bytes` long; empty for IN.
@@ -93,7 +93,7 @@ class Submit(msgspec.Struct, frozen=True):
     device: int
     urb_id: int
     endpoint_address: int
-    flags: TransferFlags
+    flags: int
     buffer_bytes: int
     setup: bytes
     data: Payload = b""

@@ -131,7 +131,7 @@ class Port:
             self._at_once.append(Completion(urb.urb_id, -errno.ENODEV, 0))
             return
         try:
-            self._device.submit(urb.urb_id, kind, urb.endpoint_address, int(urb.flags), run)
+            self._device.submit(urb.urb_id, kind, urb.endpoint_address, urb.flags, run)
         except OSError as error:
             self._at_once.append(Completion(urb.urb_id, -(error.errno or errno.EIO), 0))
             return

@@ -8,6 +8,9 @@ from rig.splitdriver.messages import PROTOCOL_VERSION, Hello, Message, Ping, Pon
 HEARTBEAT_S = 1.0
 DEAD_AFTER_S = 5.0
 
+_OURS = (Hello, Refused, Ping, Pong)
+"""Messages that the session itself deals with."""
+
 
 class Session:
     """One link from its first octet to its last.
@@ -61,21 +64,21 @@ class Session:
                 does not fit; or the peer has refused us.
         """
         self._heard = now
+        if self.peer_name is not None and not isinstance(message, _OURS):
+            return None, message
         match message:
             case Refused():
                 raise RemoteProtocolError(f"The other end closed the link: {message.reason}")
             case Hello():
                 self._greeted(message)
                 return None, None
-            case _ if not self.established:
-                raise RemoteProtocolError(
-                    f"The first message was {type(message).__name__}, not a greeting."
-                )
-            case Ping():
+            case Ping() if self.established:
                 return Pong(message.token), None
-            case Pong():
+            case Pong() if self.established:
                 return None, None
-        return None, message
+        raise RemoteProtocolError(
+            f"The first message was {type(message).__name__}, not a greeting."
+        )
 
     def tick(self, now: float) -> Message | None:
         """Take note of the time; return a Ping if it is time for one.

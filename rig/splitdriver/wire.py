@@ -168,7 +168,7 @@ def _read_submit(device: int, body: memoryview) -> Submit:
     expected = 0 if address & DIRECTION_IN else buffer_bytes
     if len(data) != expected:
         raise ValueError(f"{len(data)} octets of data, {expected} expected")
-    return Submit(device, urb_id, address, TransferFlags(flags & _FLAGS), buffer_bytes, setup, data)
+    return Submit(device, urb_id, address, flags & _FLAGS, buffer_bytes, setup, data)
 
 
 def _read_complete(device: int, body: memoryview) -> Complete:

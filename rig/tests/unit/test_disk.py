@@ -89,10 +89,6 @@ def test_a_command_that_fails_is_told_with_its_words() -> None:
         run_command(sys.executable, "-c", "import sys; print('sorry'); sys.exit(3)")
 
 
-def test_a_command_reads_what_it_is_given() -> None:
-    assert run_command("cat", given="text") == "text"
-
-
 def test_a_program_that_is_missing_is_named() -> None:
     with pytest.raises(MachineError, match=r"no-such-program is not installed"):
         command_status("no-such-program")

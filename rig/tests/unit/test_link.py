@@ -53,7 +53,8 @@ def test_what_does_not_fit_the_socket_is_sent_when_there_is_room(pair: Pair) -> 
 def test_more_parts_than_one_call_takes_are_sent_in_order(pair: Pair) -> None:
     pair[0].setblocking(False)
     outbox = Outbox(pair[0])
-    outbox.put(*(bytes([n % 256]) for n in range(1500)), b"")
+    for n in range(0, 1500, 2):
+        outbox.put(bytes([n % 256]), bytes([(n + 1) % 256]))
     outbox.flush()
     assert not outbox
     assert pair[1].recv(2000, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == bytes(

@@ -55,9 +55,9 @@ MEDIUM = "rig scan medium /var/lib/rig/gadget/medium.img --ranges /run/rig-range
 
 STORY = [
     "transition booted",
+    "front start workload",
     "back put /run/rig-plan.toml",
     "transition attached",
-    "front start workload",
     "workload prepare",
     "gadget phase write",
     "back phase write",
@@ -180,7 +180,7 @@ class FakeDaemon:
     def _prepare(self, disk: str, file_systems: list[str], bytes_each: int) -> None:
         assert (disk, file_systems, bytes_each) == ("/dev/sda", ["ext4", "vfat"], 4096)
 
-    def _write(self, fs: str, run_id: int, seed: int, bytes_total: int) -> object:
+    def _write(self, fs: str, run_id: int, seed: int, bytes_total: int, **_: int) -> object:
         assert (seed, bytes_total) == (5, 4096)
         self._world.write(fs, run_id)
         return self._world.outcome

@@ -1,0 +1,78 @@
+"""What the front end's port shows when something happens at the back end's."""
+
+from __future__ import annotations
+
+import pytest
+
+from rig.lab.lab import Lab
+from rig.lab.run import LINK_ADDRESS, STORE
+from rig.lab.strategy import LabState, Setup, wait_for_disk
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+
+PULL_UP = "/sys/class/udc/dummy_udc.0/soft_connect"
+DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def attached_lab(booted_lab: Lab) -> Lab:
+    booted_lab.setup = Setup(
+        gadget=(
+            *("rig", "gadget", "--directory", STORE, "--size", "16M"),
+            *("--udc", "dummy_udc.0", "--supervised"),
+        ),
+        back=(
+            *("rig", "back", "--port", "dummy_hcd.0/1", "--listen", LINK_ADDRESS),
+            *("--insecure", "--supervised"),
+        ),
+        front=("rig", "front", "--connect", LINK_ADDRESS, "--insecure", "--supervised"),
+    )
+    booted_lab.transition(LabState.ATTACHED)
+    return booted_lab
+
+
+def test_unplug_and_plug_show_on_the_front_ends_port(attached_lab: Lab) -> None:
+    front = attached_lab.strategy.daemons["front"]
+    seen = len(front.events)
+
+    attached_lab.back.check(f"echo disconnect > {PULL_UP}")
+    front.wait_event("detached", DEADLINE_S, since=seen)
+    attached_lab.back.check(f"echo connect > {PULL_UP}")
+    front.wait_event("attached", DEADLINE_S, since=seen)
+
+    disk = wait_for_disk(attached_lab.front, DEADLINE_S)
+    attached_lab.front.check(f"dd if={disk} of=/dev/null bs=64k count=4 iflag=direct")
+
+
+def test_no_driver_of_the_back_machine_binds_what_is_in_a_mapped_port(attached_lab: Lab) -> None:
+    bound = attached_lab.back.check("readlink /sys/bus/usb/devices/1-1:1.0/driver")
+
+    assert bound.stdout.strip().endswith("/usbfs")
+    assert attached_lab.back.run("ls /sys/block | grep ^sd").stdout == ""
+
+
+def test_a_back_end_that_is_killed_is_an_unplug_and_another_serves_again(
+    attached_lab: Lab,
+) -> None:
+    strategy = attached_lab.strategy
+    front = strategy.daemons["front"]
+    seen = len(front.events)
+    assert strategy.setup is not None
+
+    attached_lab.back.check(f"kill -9 {strategy.daemons['back'].pid()}")
+    front.wait_event("detached", DEADLINE_S, since=seen)
+    strategy.daemons["back"] = attached_lab.back.start_daemon(strategy.setup.back, "back-again")
+    front.wait_event("attached", DEADLINE_S, since=seen)
+
+    disk = wait_for_disk(attached_lab.front, DEADLINE_S)
+    attached_lab.front.check(f"dd if={disk} of=/dev/null bs=64k count=4 iflag=direct")
+
+
+def test_a_second_front_end_is_told_that_it_is_not_wanted(attached_lab: Lab) -> None:
+    assert attached_lab.setup is not None
+
+    second = attached_lab.front.start_daemon(attached_lab.setup.front, "second")
+
+    lost = second.wait_event("back-lost", DEADLINE_S)
+    assert "Another front end is using this port." in lost["reason"]
+    assert not attached_lab.strategy.daemons["front"].ended
