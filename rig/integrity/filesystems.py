@@ -56,11 +56,12 @@ _ROWS = (
         in_place=True,
         preallocates=True,
     ),
-    # mkfs chooses the FAT's width by the partition's size.
+    # mkfs chooses the FAT's width by the partition's size.  Clusters of 8 KiB: the kernel reads and
+    # writes the FAT sector by sector, and a small one is few SCSI commands.
     FileSystem(
         name="vfat",
         smallest_bytes=16 * MIB,
-        mkfs=("mkfs.vfat",),
+        mkfs=("mkfs.vfat", "-s", "16"),
         mount_options="noatime",
         fsck=("fsck.vfat", "-n"),
         clean_statuses=frozenset({0}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import threading
 from pathlib import Path
 
 from rig.integrity.scan import Run, Scanner
@@ -41,22 +42,77 @@ def read_back(path: Path) -> list[Run]:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
     try:
-        with mmap.mmap(-1, CHUNK_BYTES) as buffer:  # page-aligned, as O_DIRECT wants it
-            return _read_all(descriptor, buffer)
+        # Page-aligned, as O_DIRECT wants it; two, so that the disk fills one while the other is
+        # looked at.
+        with mmap.mmap(-1, CHUNK_BYTES) as one, mmap.mmap(-1, CHUNK_BYTES) as other:
+            return _read_all(descriptor, (one, other))
     finally:
         os.close(descriptor)
 
 
-def _read_all(descriptor: int, buffer: mmap.mmap) -> list[Run]:
+class _Reading:
+    """A piece that is being read by a thread of its own."""
+
+    def __init__(self, descriptor: int, buffer: mmap.mmap, start: int, length: int) -> None:
+        self.buffer, self.length = buffer, length
+        self._descriptor, self._start = descriptor, start
+        self._whole = False
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def finished(self) -> bool:
+        """Wait for the end; return whether the piece is in the buffer, whole.
+
+        Raises:
+            OSError: It ended in a way that is no medium's fault.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._whole
+
+    def join(self) -> None:
+        """Wait for the end, whatever it is."""
+        self._thread.join()
+
+    def _read(self) -> None:
+        try:
+            self._whole = _read_piece(self._descriptor, self.buffer, self._start, self.length)
+        except OSError as error:
+            self._error = error
+
+
+def _read_all(descriptor: int, buffers: tuple[mmap.mmap, mmap.mmap]) -> list[Run]:
     size = os.fstat(descriptor).st_size
     scanner = Scanner(0)
-    for start, length in _pieces(0, size, CHUNK_BYTES):
-        if _read_piece(descriptor, buffer, scanner, start, length):
-            continue
-        for small, small_length in _pieces(start, length, _RETRY_BYTES):
-            if not _read_piece(descriptor, buffer, scanner, small, small_length):
-                scanner.feed_unreadable(small_length // SECTOR_BYTES)
+    pieces = _pieces(0, size, CHUNK_BYTES)
+    ahead = _Reading(descriptor, buffers[0], *pieces[0]) if pieces else None
+    try:
+        for number, here in enumerate(pieces, 1):
+            assert ahead is not None
+            done, whole = ahead, ahead.finished()
+            if number < len(pieces):
+                ahead = _Reading(descriptor, buffers[number % 2], *pieces[number])
+            if whole:
+                scanner.feed(done.buffer[: done.length])
+            else:
+                _read_in_small(descriptor, done.buffer, scanner, here)
+    finally:
+        if ahead is not None:
+            ahead.join()  # it has a buffer, which is about to go
     return scanner.finish()
+
+
+def _read_in_small(
+    descriptor: int, buffer: mmap.mmap, scanner: Scanner, failed: tuple[int, int]
+) -> None:
+    """Find out what of a piece is readable."""
+    for start, length in _pieces(*failed, _RETRY_BYTES):
+        if _read_piece(descriptor, buffer, start, length):
+            scanner.feed(buffer[:length])
+        else:
+            scanner.feed_unreadable(length // SECTOR_BYTES)
 
 
 def _pieces(start: int, length: int, step: int) -> list[tuple[int, int]]:
@@ -64,18 +120,12 @@ def _pieces(start: int, length: int, step: int) -> list[tuple[int, int]]:
     return [(at, min(step, end - at)) for at in range(start, end, step)]
 
 
-def _read_piece(
-    descriptor: int, buffer: mmap.mmap, scanner: Scanner, start: int, length: int
-) -> bool:
-    """Read and scan one piece; False if it could not be read whole."""
+def _read_piece(descriptor: int, buffer: mmap.mmap, start: int, length: int) -> bool:
+    """Read one piece; False if it could not be read whole."""
     with memoryview(buffer) as whole, whole[:length] as view:
         try:
-            got = os.preadv(descriptor, [view], start)
+            return os.preadv(descriptor, [view], start) == length
         except OSError as error:
             if error.errno not in _READ_ERRORS:
                 raise
             return False
-        if got != length:
-            return False
-        scanner.feed(bytes(view))
-    return True

@@ -47,7 +47,7 @@ PLAN_ON_MACHINE = "/run/rig-plan.toml"
 RANGES_ON_MACHINE = "/run/rig-ranges.json"
 POLICY = "hold"
 
-BLOCK_BYTES = 256 << 10
+BLOCK_BYTES = MIB
 FLUSH_BYTES = 4 * MIB
 """Sizes of a write call and of what one fsync confirms.  Emulated, every SCSI command costs 20 ms
 or more, whatever its size: smaller ones would test the same with more waiting."""

@@ -219,8 +219,8 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
     def _boot(self) -> None:
         """Boot both machines; try once more if one stays silent.
 
-        With two guests started in the same instant, about one boot in twelve hung before its first
-        console line.  A crash, or QEMU's end, is an answer and not tried again.
+        Guests on a busy station were seen to hang before their first console line.  A crash, or
+        QEMU's end, is an answer and not tried again.
         """
         try:
             self._power_on()
@@ -233,13 +233,13 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             self._power_on()
 
     def _power_on(self) -> None:
-        for role in Role:
-            with self.progress.step(f"start the {role.value} machine"):
+        with self.progress.step("start the machines"):
+            for role in Role:
                 driver = self.driver(role)
                 driver.target.activate(driver)
                 driver.on()
-                # A little apart: see `_boot`.
-                driver.powered_console.wait_for(r"\S", FIRST_LINE_DEADLINE_S)
+            for role in Role:
+                self.driver(role).powered_console.wait_for(r"\S", FIRST_LINE_DEADLINE_S)
         for role in Role:
             with self.progress.step(f"reach the {role.value} machine"):
                 self.machines[role] = self._reach(role)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from typing import Final
 
 import msgspec
@@ -20,23 +21,29 @@ _IOCTL = _LIBC.ioctl
 _IOCTL.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
 
 
-class UrbStruct(ctypes.Structure):
-    """``struct usbdevfs_urb``.  Its address is the URB's identity: it must stay where it is."""
+_URB: Final = struct.Struct("@BBiIPiiiiiIP")
+"""``struct usbdevfs_urb``: type, endpoint, status, flags, buffer, buffer_length, actual_length,
+start_frame, number_of_packets, error_count, signr, usercontext."""
 
-    _fields_ = (
-        ("type", ctypes.c_ubyte),
-        ("endpoint", ctypes.c_ubyte),
-        ("status", ctypes.c_int),
-        ("flags", ctypes.c_uint),
-        ("buffer", ctypes.c_void_p),
-        ("buffer_length", ctypes.c_int),
-        ("actual_length", ctypes.c_int),
-        ("start_frame", ctypes.c_int),
-        ("number_of_packets", ctypes.c_int),
-        ("error_count", ctypes.c_int),
-        ("signr", ctypes.c_uint),
-        ("usercontext", ctypes.c_void_p),
-    )
+_RESULT: Final = struct.Struct("@BBiIPii")
+"""Its beginning, as far as a completion fills it in."""
+
+
+class _Slot:
+    """Memory of one URB.  Its address is the URB's identity to the kernel, so it never moves."""
+
+    __slots__ = ("address", "memory", "pinned", "urb_id")
+
+    def __init__(self) -> None:
+        self.memory = bytearray(_URB.size)
+        # Not an array type of that length: ctypes would make one anew for every size.
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.urb_id = 0
+        self.pinned: ctypes.c_char | None = None
+
+
+_ZEROES: Final = (0,) * 6
+"""What the kernel fills in, or does not look at."""
 
 
 class _TwoUints(ctypes.Structure):
@@ -61,7 +68,7 @@ def _ioc(direction: int, number: int, size: int) -> int:
 
 SETINTERFACE: Final = _ioc(_READ, 4, 8)
 SETCONFIGURATION: Final = _ioc(_READ, 5, 4)
-SUBMITURB: Final = _ioc(_READ, 10, ctypes.sizeof(UrbStruct))
+SUBMITURB: Final = _ioc(_READ, 10, _URB.size)
 DISCARDURB: Final = _ioc(_NONE, 11, 0)
 REAPURBNDELAY: Final = _ioc(_WRITE, 13, ctypes.sizeof(ctypes.c_void_p))
 RELEASEINTERFACE: Final = _ioc(_READ, 16, 4)
@@ -93,8 +100,9 @@ class UsbfsDevice:
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        self._pending: dict[int, tuple[int, UrbStruct, object]] = {}
-        self._by_id: dict[int, UrbStruct] = {}
+        self._pending: dict[int, _Slot] = {}  # by address
+        self._by_id: dict[int, _Slot] = {}
+        self._free: list[_Slot] = []
         self._reaped = ctypes.c_void_p()
 
     def fileno(self) -> int:
@@ -108,6 +116,7 @@ class UsbfsDevice:
             self._fd = -1
             self._pending.clear()
             self._by_id.clear()
+            self._free.clear()
 
     def descriptors(self) -> bytes:
         """Return the device descriptor and all configurations, as usbfs keeps them."""
@@ -136,18 +145,17 @@ class UsbfsDevice:
                 appear here when the URB is *reaped*; until then the buffer must not be resized.
         """
         length = len(buffer)
-        pinned = (ctypes.c_char * length).from_buffer(buffer) if length else None
-        urb = UrbStruct(
-            type=transfer_type,
-            endpoint=endpoint_address,
-            flags=flags,
-            buffer=ctypes.addressof(pinned) if pinned is not None else None,
-            buffer_length=length,
+        slot = self._free.pop() if self._free else _Slot()
+        slot.urb_id = urb_id
+        # Keeps the buffer where it is, and alive, until the URB is reaped.
+        slot.pinned = ctypes.c_char.from_buffer(buffer) if length else None
+        place = ctypes.addressof(slot.pinned) if slot.pinned is not None else 0
+        _URB.pack_into(
+            slot.memory, 0, transfer_type, endpoint_address, 0, flags, place, length, *_ZEROES
         )
-        address = ctypes.addressof(urb)
-        self._ioctl(SUBMITURB, address)
-        self._pending[address] = (urb_id, urb, pinned)
-        self._by_id[urb_id] = urb
+        self._ioctl(SUBMITURB, slot.address)
+        self._pending[slot.address] = slot
+        self._by_id[urb_id] = slot
 
     def discard(self, urb_id: int) -> bool:
         """Kill one URB and wait until the controller has let go of it; it still must be reaped.
@@ -155,11 +163,11 @@ class UsbfsDevice:
         Returns:
             False if it had completed already.
         """
-        urb = self._by_id.get(urb_id)
-        if urb is None:
+        slot = self._by_id.get(urb_id)
+        if slot is None:
             return False
         try:
-            self._ioctl(DISCARDURB, ctypes.addressof(urb))
+            self._ioctl(DISCARDURB, slot.address)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENODEV):
                 return False
@@ -180,9 +188,12 @@ class UsbfsDevice:
             raise
         address = self._reaped.value
         assert address is not None
-        urb_id, urb, _ = self._pending.pop(address)
-        del self._by_id[urb_id]
-        return Reaped(urb_id, urb.status, urb.actual_length)
+        slot = self._pending.pop(address)
+        del self._by_id[slot.urb_id]
+        slot.pinned = None
+        self._free.append(slot)
+        _, _, status, _, _, _, actual_bytes = _RESULT.unpack_from(slot.memory)
+        return Reaped(slot.urb_id, status, actual_bytes)
 
     def claim_interface(self, number: int) -> None:
         """Claim an interface, unbinding a kernel driver that has it."""
