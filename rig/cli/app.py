@@ -11,8 +11,7 @@ from rig.cli import run
 from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
 from rig.cli.image import app as image_app
-from rig.cli.main import MACHINE_COMMANDS
-from rig.cli.main import run as run_machine_command
+from rig.cli.machine import HELP, MACHINE_COMMANDS, run_machine_command
 from rig.errors import UserError
 
 app = typer.Typer(
@@ -42,21 +41,11 @@ def _options(
     """Take the options before the command."""
 
 
-_HELP = {
-    "back": "Map a USB port of this machine and serve it to a front end.",
-    "front": "Show the port that a back end serves as a USB port of this machine.",
-    "gadget": "Play a mass-storage device whose medium the rig owns.",
-    "store": "Serve a gadget's medium over FUSE (started by 'rig gadget').",
-    "workload": "Make file systems and write stamped files (started by a lab).",
-    "scan": "Say what lies on a medium, or what its journal holds.",
-}
-
-
 def _listed(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        raise typer.Exit(run_machine_command([name, *context.args]))
+        raise typer.Exit(run_machine_command(name, context.args))
 
-    command.__doc__ = _HELP[name]
+    command.__doc__ = HELP[name]
     return command
 
 

@@ -1,30 +1,15 @@
-"""``rig``: finds the command, and turns errors into a sentence and an exit status.
-
-The daemons that run on the machines are started without the station's libraries: under emulation
-the import of a command-line framework costs more than the rest of their start.
-"""
+"""``rig``: finds the command, and turns errors into a sentence and an exit status."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
-from types import ModuleType
 from typing import NoReturn
 
 from rig.cli.exits import Exit
+from rig.cli.machine import MACHINE_COMMANDS, run_machine_command
 from rig.errors import RigError, UserError
-
-MACHINE_COMMANDS = {
-    "back": "rig.splitdriver.back_service",
-    "front": "rig.splitdriver.front_service",
-    "gadget": "rig.gadget.service",
-    "store": "rig.gadget.store_service",
-    "workload": "rig.integrity.service",
-    "scan": "rig.lab.scan_service",
-}
-"""Commands for a machine: each module has ``main(argv) -> int`` and imports little."""
 
 
 def main() -> NoReturn:
@@ -61,25 +46,15 @@ def run(argv: list[str]) -> int:
         Its exit status.
     """
     if argv and argv[0] in MACHINE_COMMANDS:
-        return int(_load_machine_command(argv[0]).main(argv[1:]))
+        return run_machine_command(argv[0], argv[1:])
     try:
-        from rig.cli.app import call  # noqa: PLC0415 - see the module's docstring
+        from rig.cli.app import call  # noqa: PLC0415 - see rig.cli.machine
     except ModuleNotFoundError as error:
         raise UserError(
             f"This machine lacks {error.name}, which only the station's commands need.",
             hint="On a machine: rig " + "|".join(MACHINE_COMMANDS) + ". On a station: make run.",
         ) from error
     return call(argv)
-
-
-def _load_machine_command(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(MACHINE_COMMANDS[name])
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"This machine lacks {error.name}, which 'rig {name}' needs.",
-            hint="The machines of a lab have it.",
-        ) from error
 
 
 def complain(what: object) -> None:

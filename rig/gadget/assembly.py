@@ -24,7 +24,7 @@ from rig.gadget.tree import GadgetSpec, MaxSpeed, build_steps, undo_steps
 from rig.gadget.udc import Udcs
 
 START_DEADLINE_S = 30.0
-"""The store starts Python, FUSE and trio: half a second, 15 times as much under emulation."""
+"""The store starts Python and FUSE: a fifth of a second, 15 times as much under emulation."""
 STEP_DEADLINE_S = 15.0
 """For one thing that the kernel or the store has to do."""
 SILENCE_DEADLINE_S = 5.0

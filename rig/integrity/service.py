@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rig.daemon import Command, CommandLines, Events, start_logging
-from rig.errors import RemoteProtocolError, RigError, UserError
+from rig.errors import CommandFailure, RemoteProtocolError, RigError, UserError
 from rig.integrity import disk
 from rig.integrity.filemap import MappedFile
 from rig.integrity.filesystems import MIB, file_system
@@ -198,12 +198,17 @@ class Service:
         return found
 
     def check(self, args: OnFileSystem) -> disk.CheckResult:
-        """Unmount, check, and mount again."""
+        """Unmount, check, and mount again; one that is damaged may stay unmounted."""
         mounted = self._find(args.fs)
         disk.unmount(mounted.target)
         self._step("fsck", args.fs)
         result = disk.check(mounted.partition)
-        disk.mount(mounted.partition, mounted.target)
+        try:
+            disk.mount(mounted.partition, mounted.target)
+        except CommandFailure as error:
+            if result.clean:
+                raise
+            _log.warning("%s is damaged, and stays unmounted: %s", args.fs, error)
         return result
 
     def unmount(self, args: OnFileSystem) -> None:

@@ -15,6 +15,7 @@ import pytest
 import rig
 from rig import __version__
 from rig.cli import main as cli
+from rig.cli.machine import MACHINE_COMMANDS
 from rig.errors import LaunchFailure, MachineError, RigError, UserError
 from rig.integrity.judgement import SectorClass
 from rig.lab import run as lab_run
@@ -25,7 +26,7 @@ from rig.report.verdict import Faults, Outcome, Verdict
 
 CHECKOUT = Path(rig.__file__).parent.parent
 PLAN = 'name = "mine"\n'
-COMMANDS = ("run", "doctor", "image", *cli.MACHINE_COMMANDS)
+COMMANDS = ("run", "doctor", "image", *MACHINE_COMMANDS)
 
 Ended = tuple[int, str, str]
 Call = Callable[..., Ended]
@@ -154,7 +155,7 @@ def test_a_wrong_argument_is_a_sentence_to_a_shell_too(argv: str) -> None:
     assert one_sentence(err), err
 
 
-@pytest.mark.parametrize("command", sorted(cli.MACHINE_COMMANDS))
+@pytest.mark.parametrize("command", sorted(MACHINE_COMMANDS))
 def test_a_machines_command_refuses_what_it_does_not_know(call: Call, command: str) -> None:
     status, out, err = call(command, "--no-such-option")
     assert (status, out) == (2, "")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.cli.main import MACHINE_COMMANDS
+from rig.cli.machine import MACHINE_COMMANDS
 from rig.errors import MachineError, UserError
 from rig.guest_images import bzimage, debian, image, kernel, source, spec, tools, tsc
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import rig
-from rig.cli.main import MACHINE_COMMANDS
+from rig.cli.machine import MACHINE_COMMANDS
 
 ROOT = Path(rig.__file__).parent
 

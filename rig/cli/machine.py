@@ -1,0 +1,49 @@
+"""Commands for a machine: what a lab starts there, and what a person starts by hand.
+
+They are started without the station's libraries: under emulation the import of a command-line
+framework costs more than the rest of a daemon's start.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from rig.errors import UserError
+
+MACHINE_COMMANDS = {
+    "back": "rig.splitdriver.back_service",
+    "front": "rig.splitdriver.front_service",
+    "gadget": "rig.gadget.service",
+    "store": "rig.gadget.store_service",
+    "workload": "rig.integrity.service",
+    "scan": "rig.lab.scan_service",
+}
+"""Each module has ``main(argv) -> int`` and imports little."""
+
+HELP = {
+    "back": "Map a USB port of this machine and serve it to a front end.",
+    "front": "Show the port that a back end serves as a USB port of this machine.",
+    "gadget": "Play a mass-storage device whose medium the rig owns.",
+    "store": "Serve a gadget's medium over FUSE (started by 'rig gadget').",
+    "workload": "Make file systems and write stamped files (started by a lab).",
+    "scan": "Say what lies on a medium, or what its journal holds.",
+}
+
+
+def run_machine_command(name: str, argv: list[str]) -> int:
+    """Run one of `MACHINE_COMMANDS`.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        UserError: This machine lacks a library that it needs.
+    """
+    try:
+        module = importlib.import_module(MACHINE_COMMANDS[name])
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"This machine lacks {error.name}, which 'rig {name}' needs.",
+            hint="The machines of a lab have it.",
+        ) from error
+    return int(module.main(argv))
