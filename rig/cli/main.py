@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from typing import NoReturn
 
 from rig.cli.exits import Exit
@@ -36,6 +37,15 @@ def main() -> NoReturn:
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         complain(f"The operating system refused: {error}.")
+        sys.exit(Exit.INFRASTRUCTURE)
+    except Exception as error:
+        # Python's own status for it would be 1: "data is not where it belongs".
+        if os.environ.get("RIG_TRACEBACK"):
+            traceback.print_exc()
+        complain(
+            f"The rig itself is at fault: {type(error).__name__}: {error}."
+            " RIG_TRACEBACK=1 shows where."
+        )
         sys.exit(Exit.INFRASTRUCTURE)
 
 

@@ -42,9 +42,9 @@ def read_plan_text(path: str | Path) -> str:
 
 def _read(path: str | Path) -> tuple[Path, str]:
     file = Path(path)
-    if not file.exists():
-        file = shipped_plans().get(str(path), file)
     try:
+        if not file.exists():
+            file = shipped_plans().get(str(path), file)
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         known = ", ".join(shipped_plans())

@@ -69,6 +69,8 @@ def parse_plan(text: str, source: str) -> Plan:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source}: not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: not valid TOML: it is nested too deeply.") from error
     unknown = [key for key in table if key not in PLAN_KEYS]
     if unknown:
         raise UserError(f"{source}: {_unknown_key(unknown[0], PLAN_KEYS)}.")

@@ -1,6 +1,6 @@
 """The guest image as the rest of the rig sees it: ask for one, get paths that boot.
 
-The contract with who boots it (DESIGN section 8 has the reasons):
+The contract with who boots it (docs/decisions/0001 has the reasons):
 
 * ``-M microvm,pcie=on,rtc=on`` with the kernel, the initrd and the arguments of `GuestImage`;
 * each layer is a read-only ``virtio-blk-pci`` drive with its serial number, in any order;

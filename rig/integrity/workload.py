@@ -1,7 +1,7 @@
 """Writes stamped files, and tells what it did: an edge, on the machine that mounted.
 
 Pass 1 writes every file from end to end; each later pass overwrites a random quarter.  Writes go
-through the page cache and are confirmed by fsync, about every MiB.  What fails is told, and
+through the page cache and are confirmed by fsync, every few MiB.  What fails is told, and
 written again with a new generation, a bounded number of times: an error is an observation here,
 not an exception.
 

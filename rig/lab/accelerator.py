@@ -19,6 +19,7 @@ import msgspec
 from rig.guest_images.cache import Cache
 from rig.guest_images.image import KERNEL_RUNS, GuestImage
 from rig.guest_images.tools import find
+from rig.lab.children import spawn
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -100,7 +101,7 @@ def _says_its_line(image: GuestImage) -> bool:
     command += ["-cpu", "host", "-m", "256", "-nodefaults", "-no-user-config", "-no-reboot"]
     command += ["-display", "none", "-serial", "stdio", "-kernel", str(image.kernel)]
     command += ["-initrd", str(image.initrd), "-append", image.boot_args]
-    process = subprocess.Popen(
+    process = spawn(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:

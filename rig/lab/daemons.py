@@ -59,7 +59,6 @@ class Daemon:
         self._replies: dict[int, Event] = {}
         self._log_lines: list[str] = []
         self._ids = itertools.count(1)
-        self._stopping = False
         self._ended = False
         self._unwatch = health.watch(self._wake)
         assert child.stdout
@@ -84,11 +83,6 @@ class Daemon:
     def machine_lost(self) -> bool:
         """Whether the daemon's machine is gone."""
         return self._health.lost
-
-    @property
-    def stopping(self) -> bool:
-        """Whether `stop` was called: an end is then no surprise."""
-        return self._stopping
 
     def pid(self, deadline_s: float = 10.0) -> int:
         """Return the daemon's process ID on its machine.
@@ -147,7 +141,6 @@ class Daemon:
         Returns:
             Its exit status, or None if the connection had to be cut: the daemon may still run.
         """
-        self._stopping = True
         with self._write_lock:
             assert self._child.stdin
             try:

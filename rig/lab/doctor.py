@@ -1,4 +1,4 @@
-"""What this machine has, and lacks, for the rig to run on it: looks only, and changes nothing."""
+"""What this machine has, and lacks, for the rig to run on it: looks only, and installs nothing."""
 
 from __future__ import annotations
 

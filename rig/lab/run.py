@@ -21,6 +21,7 @@ from rig.integrity.judgement import Judgement, View, combine
 from rig.integrity.ledger import Ledger, decode_events
 from rig.integrity.oracle import Arrival, Oracle
 from rig.integrity.scan import Run
+from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
@@ -57,13 +58,34 @@ STEP_DEADLINE_S = 300.0
 times; after that the kernel gives the disk up and the step ends with errors."""
 
 
+class _FileRead(msgspec.Struct):
+    """What the host read of one file."""
+
+    file_id: int
+    runs: list[Run]
+
+
+class _WriteOutcome(msgspec.Struct):
+    """How the workload went, as far as the verdict depends on it."""
+
+    stopped: str
+    given_up_blocks: int
+
+
+class _ToldFaults(msgspec.Struct):
+    """What a daemon says of its rules."""
+
+    planned: dict[str, int]
+    fired: dict[str, int]
+
+
 @dataclass(slots=True)
 class _Written:
     """What the machines told, for the oracle."""
 
     ledger: Ledger = field(default_factory=Ledger)
     files: list[MappedFile] = field(default_factory=list)
-    host: list[dict[str, Any]] = field(default_factory=list)
+    host: list[_FileRead] = field(default_factory=list)
     medium: list[Run] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     checks: list[CheckedFileSystem] = field(default_factory=list)
@@ -136,10 +158,15 @@ class Story:
                 with self._part("attach", shown=False):
                     self._put_plan(lab)
                     lab.transition("attached")
-                return self._exercise(lab, workload)
-            finally:
-                self._boot_retries = lab.boot_retries
-                self._keep_kernel_logs(lab)
+                written = self._exercise(lab, workload)
+            except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
+                self._keep_traces(lab)
+                raise
+            self._keep_traces(lab)
+            # A machine may have died after it was last spoken to.
+            for machine in lab.strategy.machines.values():
+                machine.health.check()
+            return written
 
     def _put_plan(self, lab: Lab) -> None:
         lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
@@ -179,12 +206,14 @@ class Story:
         # A file system that its checker calls damaged is a finding already, and may not be mounted.
         for name in [check.fs for check in written.checks if check.clean]:
             with self._part(f"read back {name}"):
-                written.host += workload.ask("read_back", STEP_DEADLINE_S, fs=name)
+                told = workload.ask("read_back", STEP_DEADLINE_S, fs=name)
+                written.host += msgspec.convert(told, list[_FileRead])
         self._set_phase(lab, None)
         with self._part("unmount"):
             for name in names:
                 workload.ask("unmount", STEP_DEADLINE_S, fs=name)
-            workload.stop()
+            if workload.stop() != 0:
+                raise MachineError("The workload's daemon did not end in order.")
         written.ledger.apply_all(_ledger_events(workload))
         written.faults = self._ask_faults(lab)
         with self._part("look at the medium"):
@@ -199,9 +228,10 @@ class Story:
             "block_bytes": min(BLOCK_BYTES, self._options.bytes_each // 16),
             "flush_bytes": FLUSH_BYTES,
         }
-        outcome = workload.ask("write", STEP_DEADLINE_S, fs=name, **settings)
-        if outcome["stopped"] or outcome["given_up_blocks"]:
-            why = outcome["stopped"] or "some blocks could not be confirmed in any attempt"
+        told = workload.ask("write", STEP_DEADLINE_S, fs=name, **settings)
+        outcome = msgspec.convert(told, _WriteOutcome)
+        if outcome.stopped or outcome.given_up_blocks:
+            why = outcome.stopped or "some blocks could not be confirmed in any attempt"
             written.unproven.append(f"The workload on {name} did not write all: {why}.")
         files = workload.ask("map", STEP_DEADLINE_S, fs=name)
         written.files += msgspec.convert(files, list[MappedFile])
@@ -217,27 +247,34 @@ class Story:
         written.medium = msgspec.json.decode(scan.stdout, type=list[Run])
         journal = lab.back.check(f"rig scan journal {STORE}/journal.bin", STEP_DEADLINE_S).stdout
         self._directory.write("journal.jsonl", journal)
-        for line in decode_lines(journal):
+        for number, line in enumerate(decode_lines(journal)):
             match line:
                 case JournalDamage():
                     raise MachineError(
                         f"The store's journal is damaged at octet {line.position}: {line.damage}"
                     )
+                case Access(sequence=sequence) if sequence != number:
+                    raise MachineError(f"The store's journal has no record {number}.")
                 case Access(op="write"):
                     written.arrivals.append(Arrival(line.sequence, line.error, line.runs))
 
     def _judge(self, written: _Written) -> Evidence:
         oracle = Oracle(written.ledger, FileMap(written.files), self._run_id)
         host: list[Judgement] = [
-            oracle.judge_host(file["file_id"], msgspec.convert(file["runs"], list[Run]))
-            for file in written.host
+            oracle.judge_host(file.file_id, file.runs) for file in written.host
         ]
         views = {
             View.HOST.value: combine(host),
             View.MEDIUM.value: oracle.judge_medium(written.medium),
             View.ARRIVAL.value: oracle.judge_arrivals(written.arrivals),
         }
-        return Evidence(views, tuple(written.checks), written.faults, tuple(written.unproven))
+        return Evidence(
+            views,
+            tuple(written.checks),
+            written.faults,
+            tuple(written.unproven),
+            promised=len(self._options.file_systems) * self._options.bytes_each // SECTOR_BYTES,
+        )
 
     def _set_phase(self, lab: Lab, name: str | None) -> None:
         for daemon in ("gadget", "back"):
@@ -246,15 +283,18 @@ class Story:
     def _ask_faults(self, lab: Lab) -> Faults:
         rules: list[FaultRule] = []
         for daemon, layer in (("back", Layer.ENDPOINT), ("gadget", Layer.MEDIUM)):
-            told = lab.strategy.daemons[daemon].ask("faults")
+            told = msgspec.convert(lab.strategy.daemons[daemon].ask("faults"), _ToldFaults)
             rules += [
-                FaultRule(rule, layer, planned, told["fired"][rule])
-                for rule, planned in told["planned"].items()
+                FaultRule(rule, layer, planned, told.fired.get(rule, 0))
+                for rule, planned in told.planned.items()
             ]
+        if {rule.rule for rule in rules} != {fault.name for fault in self._options.plan.faults}:
+            raise MachineError("The daemons do not know the faults of the plan.")
         return Faults.of(tuple(rules))
 
-    def _keep_kernel_logs(self, lab: Lab) -> None:
+    def _keep_traces(self, lab: Lab) -> None:
         """Save each machine's kernel log, if it can still be asked; the console has it too."""
+        self._boot_retries = lab.boot_retries
         for role in ("back", "front"):
             machine = lab.strategy.machines.get(role)  # type: ignore[call-overload]
             if machine is None or machine.health.lost:
@@ -310,7 +350,7 @@ def _why(error: Exception) -> str:
 def _ledger_events(workload: Daemon) -> Iterator[Any]:
     for event in workload.events:
         if event["event"] == "ledger":
-            yield from decode_events(event["entries"])
+            yield from decode_events(event.get("entries"))
 
 
 def run(options: RunOptions, out: Path | None, progress: Progress) -> tuple[RunDirectory, Verdict]:

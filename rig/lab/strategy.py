@@ -29,7 +29,7 @@ import attr
 from labgrid import target_factory
 from labgrid.strategy import Strategy
 
-from rig.errors import ApiViolationError, LostVMError, MachineError
+from rig.errors import ApiViolationError, LaunchFailure, LostVMError, MachineError, RigError
 from rig.guest_images.image import BOOTED
 from rig.lab import on_front
 from rig.lab.daemons import Daemon
@@ -250,7 +250,12 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         target = self._target(role)
         target.get_resource("NetworkService").port = driver.forwarded_port(22)
         ssh: RigSSHDriver = target.get_driver("RigSSHDriver", activate=False)
-        target.activate(ssh)
+        try:
+            target.activate(ssh)
+        except RigError:
+            raise
+        except Exception as error:  # labgrid has no narrower one for a connection that fails
+            raise LaunchFailure(f"Machine {role.value!r} cannot be reached: {error}.") from error
         return Machine(role.value, ssh, Path(driver.log_directory), driver.health, driver.console)
 
     def _power_off(self) -> None:

@@ -80,12 +80,14 @@ class Evidence(msgspec.Struct, frozen=True):
         checks: Of each file system, after unmounting.
         faults: What was planned, and fired.
         unproven: Sentences that say what else the run did not do that it was to do.
+        promised: Stamped sectors that every view must show.
     """
 
     views: dict[str, Judgement]
     checks: tuple[CheckedFileSystem, ...] = ()
     faults: Faults = Faults()
     unproven: tuple[str, ...] = ()
+    promised: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +146,10 @@ def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
         unproven.append(
             f"{open_sectors} sectors were never confirmed by fsync: old and new are both legal."
         )
+    for view, judgement in evidence.views.items():
+        seen = judgement.counts[SectorClass.OK] + judgement.counts[SectorClass.INDETERMINATE]
+        if seen < evidence.promised:
+            unproven.append(f"The {view} view shows {seen} of {evidence.promised} stamped sectors.")
     unproven += [
         f"Fault '{r.rule}' "
         + ("never fired." if r.planned < 0 else f"fired {r.fired} times of {r.planned}.")

@@ -95,7 +95,10 @@ class BackService:
                 self._look()
 
     def _look(self) -> None:
-        if self._port.device is not None and not self._port.present:
+        """See what is in the port; a device that is known is asked for once, and left alone."""
+        if self._port.device is not None:
+            if self._port.present:
+                return
             self._take(self._port.completions())
             self._forget_device()
             self._core.unplugged()
@@ -110,6 +113,7 @@ class BackService:
     def _forget_device(self) -> None:
         if self._port.device is not None:
             self._reactor.unwatch(self._port.device)
+            self._port.close_device()
             self._events.emit("unplugged", device=self._port.location.device)
 
     def _on_completions(self, events: int) -> None:

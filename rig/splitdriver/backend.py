@@ -4,7 +4,7 @@ It keeps a queue for each endpoint of the one device in the mapped port, lets an
 controller when the endpoint's state allows it (`rig.splitdriver.endpoint`), and answers every
 submit exactly once, unless the device is gone: then one DISCONNECT answers them all.
 
-Four control requests are not sent to the device as they are, because the kernel keeps state about
+Three control requests are not sent to the device as they are, because the kernel keeps state about
 them; they become `Perform` actions, in ep0's queue order like the rest.
 """
 

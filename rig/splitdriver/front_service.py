@@ -75,8 +75,8 @@ class FrontService:
     def _connect(self) -> None:
         try:
             connection = socket.create_connection(self._back, timeout=CONNECT_DEADLINE_S)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
+            reason = getattr(error, "strerror", None) or str(error)
             if reason != self._unreachable:
                 self._unreachable = reason
                 _log.info("no back end at %s:%d yet: %s", *self._back, reason)

@@ -44,9 +44,9 @@ from rig.usb.urb import (
 )
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
-_CARRIED_FLAGS = int(
-    TransferFlags.SHORT_NOT_OK | TransferFlags.ZERO_PACKET | TransferFlags.NO_INTERRUPT
-)
+_CARRIED_FLAGS = int(TransferFlags.SHORT_NOT_OK | TransferFlags.ZERO_PACKET)
+"""Not NO_INTERRUPT: it tells a controller that the next URB will interrupt soon, and the back end
+gives it no next one before this one has ended."""
 
 
 class Send(msgspec.Struct, frozen=True):

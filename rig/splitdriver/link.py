@@ -29,6 +29,11 @@ class Outbox:
         """Whether something still waits for the socket."""
         return bool(self._parts)
 
+    @property
+    def backlog_bytes(self) -> int:
+        """How many octets wait."""
+        return sum(map(len, self._parts))
+
     def put(self, head: Payload, data: Payload = b"") -> None:
         """Add octets; `flush` sends them."""
         self._parts.append(head)
@@ -83,6 +88,11 @@ class Link:
     def waits_for_room(self) -> bool:
         """Whether something is still to be sent when the socket becomes writable."""
         return bool(self._outbox)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How many octets wait until the socket becomes writable."""
+        return self._outbox.backlog_bytes
 
     def fileno(self) -> int:
         """The descriptor, for poll."""
@@ -171,7 +181,8 @@ def listen(address: tuple[str, int]) -> socket.socket:
         UserError: The address is not this machine's, or in use.
     """
     try:
-        listener = socket.create_server(address, backlog=1)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        listener = socket.create_server(address, family=family, backlog=1)
     except OSError as error:
         raise UserError(
             f"Cannot listen on {address[0]}:{address[1]}: {error.strerror}.",

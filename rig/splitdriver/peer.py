@@ -13,6 +13,10 @@ from rig.splitdriver.link import Link
 from rig.splitdriver.messages import Message, Refused, Role
 from rig.splitdriver.session import Session
 
+MAX_BACKLOG_BYTES = 128 << 20
+"""So much may wait to be sent.  It is twice what a front end may have queued at the back end; a
+peer that lets more pile up does not read."""
+
 
 class Peer:
     """One connection, from its greeting to its loss.
@@ -49,8 +53,8 @@ class Peer:
     def start(self) -> None:
         """Greet the other end and listen to it; `lost` may be called before this returns."""
         self._reactor.watch(self._link, READABLE, self._on_link)
-        self._tick()
         self.send([self._session.opening()])
+        self._tick()
 
     @property
     def name(self) -> str | None:
@@ -65,6 +69,9 @@ class Peer:
             self._link.send(messages)
         except OSError as error:
             self.close(f"The link broke: {error.strerror}.")
+            return
+        if self._link.backlog_bytes > MAX_BACKLOG_BYTES:
+            self.close(f"The other end did not read {MAX_BACKLOG_BYTES} octets.")
             return
         self._watch()
 
@@ -108,6 +115,11 @@ class Peer:
         return meaning
 
     def _tick(self) -> None:
+        # We may have been busy ourselves: what has come meanwhile is a sign of life.
+        if self._open:
+            self._on_link(READABLE)
+        if not self._open:
+            return
         try:
             ping = self._session.tick(time.monotonic())
         except ProtocolError as error:

@@ -83,7 +83,7 @@ class Port:
 
     def close(self) -> None:
         """Give the device back to nobody and the port back to the kernel."""
-        self._close_device()
+        self.close_device()
         self._hub.close()
 
     def look(self) -> Speed | None:
@@ -95,7 +95,7 @@ class Port:
         node = sysfs.node(self.location.device)
         if node == self._node:
             return None
-        self._close_device()
+        self.close_device()
         if node is None:
             return None
         try:
@@ -104,7 +104,7 @@ class Port:
             speed = self._device.speed()
         except (OSError, RigError) as error:
             _log.warning("%s is plugged into port %s, but: %s", node, self.name, error)
-            self._close_device()
+            self.close_device()
             return None
         self._node = node
         self._evict_drivers()
@@ -230,20 +230,24 @@ class Port:
         self, do: Callable[[UsbfsDevice], None], configuration: int | None = None
     ) -> None:
         """Release all interfaces, do it, and claim those that there are then."""
-        assert self._device is not None
-        claimed = self._claimed
-        for number in claimed:
-            self._device.release_interface(number)
+        device = self._device
+        assert device is not None
+        wanted = self._claimed
+        for number in wanted:
+            device.release_interface(number)
         self._claimed = []
-        do(self._device)
-        if configuration is not None:
-            chosen = self._layout.configuration(configuration)
-            interfaces = chosen.interfaces if chosen else ()
-            self._endpoints = {e.address: e for i in interfaces for e in i.endpoints}
-            claimed = list(chosen.interface_numbers) if chosen else []
-        for number in claimed:
-            self._device.claim_interface(number)
-        self._claimed = claimed
+        try:
+            do(device)
+            if configuration is not None:
+                chosen = self._layout.configuration(configuration)
+                interfaces = chosen.interfaces if chosen else ()
+                self._endpoints = {e.address: e for i in interfaces for e in i.endpoints}
+                wanted = list(chosen.interface_numbers) if chosen else []
+        finally:
+            # Also after a failure: what was claimed before still is to be.
+            for number in wanted:
+                device.claim_interface(number)
+                self._claimed.append(number)
 
     def _evict_drivers(self) -> None:
         """Unbind what was bound before the port was claimed; nothing binds again."""
@@ -256,7 +260,8 @@ class Port:
                     continue  # not of the active configuration
                 self._device.release_interface(number)
 
-    def _close_device(self) -> None:
+    def close_device(self) -> None:
+        """Forget the device; without one it is no error."""
         if self._device is not None:
             self._device.close()
         self._device = None

@@ -1,6 +1,6 @@
 """SETUP packets (USB 2.0 §9.3), and the requests that a split driver must understand.
 
-Most control transfers are carried as they are.  Four are not, because the back end's own kernel
+Most control transfers are carried as they are.  Three are not, because the back end's own kernel
 keeps state about them (data toggles, the bandwidth of alternate settings, who owns an interface),
 and forwarding the raw bytes would leave that state behind (``drivers/usb/core/message.c``).
 """

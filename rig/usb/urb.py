@@ -60,7 +60,6 @@ class TransferFlags(IntFlag):
     NONE = 0
     SHORT_NOT_OK = 0x01
     ZERO_PACKET = 0x40
-    NO_INTERRUPT = 0x80
 
 
 def status_name(status: int) -> str:

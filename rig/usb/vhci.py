@@ -1,4 +1,4 @@
-"""``vhci_hcd``'s sysfs files: which ports are free, attach, detach.
+"""``vhci_hcd``'s sysfs files: which ports are free, and attach.
 
 Only controller 0 has the files, and they serve all controllers
 (``drivers/usb/usbip/vhci_sysfs.c``).

@@ -27,7 +27,7 @@ LAYERS = {
     "faults": {"usb"},
     "usb": set(),
 }
-"""What each package may import besides itself and the modules at the top (DESIGN, layout)."""
+"""What each package may import besides itself and the modules at the top."""
 
 COMMON = {"rig", "rig.errors", "rig.progress", "rig.daemon", "rig.reactor", "rig.buffers"}
 """The modules at the top, which every package may import."""

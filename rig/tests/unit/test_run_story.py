@@ -551,3 +551,47 @@ def test_a_used_run_directory_is_refused_before_an_image_is_built(
     with pytest.raises(UserError, match="is not empty"):
         stage.run()
     assert built == []
+
+
+def test_views_that_show_less_than_was_promised_prove_nothing(stage: Stage) -> None:
+    stage.world.answers[JOURNAL] = ""
+    verdict = stage.run()
+    assert (verdict.verdict, verdict.reasons) == (
+        Outcome.INDETERMINATE,
+        (f"The arrival view shows 0 of {2 * COUNT} stamped sectors.",),
+    )
+
+
+def test_a_journal_that_lacks_a_record_is_not_believed(stage: Stage) -> None:
+    def lose(number: int, step: str) -> None:
+        if step == "workload check vfat":
+            del stage.world.journal[0]
+
+    stage.world.fails = lose
+    verdict = stage.run()
+    assert (verdict.verdict, verdict.reasons) == (
+        Outcome.INFRASTRUCTURE,
+        ("The store's journal has no record 0.",),
+    )
+
+
+def test_daemons_that_do_not_know_the_plans_faults_prove_nothing(stage: Stage) -> None:
+    stage.world.planned["gadget"] = {}
+    verdict = stage.run()
+    assert (verdict.verdict, verdict.reasons) == (
+        Outcome.INFRASTRUCTURE,
+        ("The daemons do not know the faults of the plan.",),
+    )
+
+
+def test_a_machine_that_dies_when_all_is_done_is_noticed(stage: Stage) -> None:
+    def lose(number: int, step: str) -> None:
+        if step == "workload stop":
+            stage.labs[0].front.health.lose(LostVMError("Machine 'front' panicked."))
+
+    stage.world.fails = lose
+    verdict = stage.run()
+    assert (verdict.verdict, verdict.reasons) == (
+        Outcome.INFRASTRUCTURE,
+        ("Machine 'front' panicked.",),
+    )

@@ -80,8 +80,7 @@ def test_the_demo_loses_no_byte_although_every_fault_fires(tmp_path: Path) -> No
     assert verdict["faults"]["fired"] == verdict["faults"]["planned"] > 0
     assert {"kernel", "policy", "seed", "durations_s"} <= verdict.keys()
     assert [check["clean"] for check in verdict["checks"]] == [True, True]
-    # The front's kernel saw the errors: usb-storage answers an endpoint error by a port reset,
-    # and the SCSI layer logs the medium's sense.
+    # The front's kernel saw the errors: usb-storage answers an endpoint error by a port reset.
     kernel_log = (out / "front" / "kernel.log").read_text()
     assert "reset high-speed USB device" in kernel_log
     # ... which vhci_hcd does not forward, but we do.
