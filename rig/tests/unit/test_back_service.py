@@ -6,6 +6,8 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,20 +18,21 @@ from rig.splitdriver import back_service
 from rig.splitdriver.back_service import BackService
 from rig.splitdriver.link import Link, listen
 from rig.splitdriver.messages import PROTOCOL_VERSION, Hello, Message, Refused, Role
+from rig.usb.urb import Speed
 
 
 class NoPort:
     """A port into which nothing is plugged."""
 
     name = "dummy_hcd.0/1"
-    device = None
+    device: socket.socket | None = None
     present = False
 
     def __init__(self, *_: object) -> None:
         self.abandoned = 0
 
-    def look(self) -> None:
-        """Nothing is there."""
+    def look(self) -> Speed | None:
+        return None
 
     def completions(self) -> list[object]:
         return []
@@ -146,3 +149,37 @@ def test_an_unknown_command_is_the_users_fault(world: World) -> None:
 def test_without_a_plan_nothing_is_planned(world: World) -> None:
     assert world.service.obey(Command(1, "faults", {})) == {"planned": {}, "fired": {}}
     assert world.service.obey(Command(1, "phase", {"name": "write"})) is None
+
+
+class Plugged(NoPort):
+    """A port with a device that stays; to look for another would lose it."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+        self.present = True
+        self.location = SimpleNamespace(device="1-1")
+
+    def look(self) -> Speed | None:
+        assert self.device is None, "asked again although a device is known"
+        if not self.present:
+            return None
+        self.device = socket.socket()
+        return Speed.HIGH
+
+    def close_device(self) -> None:
+        assert self.device is not None
+        self.device.close()
+        self.device = None
+
+
+def test_news_of_other_devices_leave_a_known_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(back_service, "Port", Plugged)
+    world = World()
+    world.service._look()
+    world.service._look()
+    assert world.events() == ["plugged"]
+    port: Any = world.service._port
+    port.present = False
+    world.service._look()
+    assert world.events() == ["plugged", "unplugged"]
+    world.close()

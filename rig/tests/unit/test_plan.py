@@ -256,3 +256,13 @@ def test_the_demo_covers_every_moment_in_both_directions_and_the_medium() -> Non
         (direction, when) for direction in Direction for when in When
     }
     assert {fault.op for fault in plan.faults if isinstance(fault, MediumFault)} == {MediumOp.WRITE}
+
+
+def test_a_plan_that_is_nested_too_deeply_is_no_plan() -> None:
+    with pytest.raises(UserError, match="nested too deeply"):
+        parse_plan("name = " + "[" * 100_000, "deep.toml")
+
+
+def test_a_name_that_no_file_can_have_is_no_plan() -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        load_plan("x" * 5000)

@@ -235,6 +235,18 @@ def test_set_configuration_releases_all_and_claims_what_is_there_then(usbfs: Usb
     ]
 
 
+def test_what_was_claimed_is_claimed_again_when_a_request_fails(usbfs: Usbfs) -> None:
+    port = opened(usbfs)
+    port.perform(urb(1, 0), SetConfiguration(1))
+    usbfs.take()
+    usbfs.errors["reset"] = errno.EIO
+    assert port.reset() == -errno.EIO
+    usbfs.errors.clear()
+    usbfs.take()
+    assert port.reset() == 0
+    assert usbfs.take() == [("release_interface", 0), ("reset",), ("claim_interface", 0)]
+
+
 def test_a_reset_releases_all_and_claims_it_again(usbfs: Usbfs) -> None:
     port = opened(usbfs)
     assert port.reset() == 0
