@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import socket
 import sys
 import time
@@ -53,6 +54,8 @@ class FrontService:
         self._hcd: Hcd | None = None
         self._peer: Peer | None = None
         self._unreachable: str | None = None
+        # Another front end may have left a port a moment ago: begin anywhere.
+        self._turn = os.getpid()
         self._connect()
 
     def close(self) -> None:
@@ -116,7 +119,8 @@ class FrontService:
 
     def _plug(self, device: int, speed: Speed) -> None:
         try:
-            port = vhci.choose_port(vhci.read_status(), speed)
+            self._turn += 1
+            port = vhci.choose_port(vhci.read_status(), speed, self._turn)
             self._hcd = Hcd(port, device, speed)
         except (MachineError, OSError) as error:
             self._drop_link(f"The device cannot be shown here: {error}")

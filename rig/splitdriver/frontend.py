@@ -148,8 +148,8 @@ class FrontEnd:
         else:
             self._watch_control(command)
             self._send_submit(self._device, command, data)
-        if (unlink := self._early_unlinks.pop(seqnum, None)) is not None:
-            self._unlink(unlink, seqnum)
+        if self._early_unlinks:
+            self._resolve_early_unlinks(seqnum)
 
     def unlink(self, command: CmdUnlink) -> None:
         """The kernel wants an URB back."""
@@ -159,6 +159,15 @@ class FrontEnd:
             self._early_unlinks[command.target] = command.seqnum
         else:
             self._unlink(command.seqnum, command.target)
+
+    def _resolve_early_unlinks(self, seqnum: int) -> None:
+        """Look at the unlinks that came before their URB, now that number `seqnum` has come.
+
+        Submits come in the order of their numbers: an URB with a lower one will not come any more;
+        it was a former device's.
+        """
+        for target in sorted(t for t in self._early_unlinks if t <= seqnum):
+            self._unlink(self._early_unlinks.pop(target), target)
 
     def fence_passed(self, endpoint_key: int, token: int) -> None:
         """The kernel has read past what was sent when that fence was asked for."""

@@ -65,8 +65,13 @@ def read_status(sysfs: Path = SYSFS) -> list[list[Port]]:
     return [parse_status(path.read_text(encoding="ascii")) for path in files]
 
 
-def choose_port(controllers: list[list[Port]], speed: Speed) -> Port:
-    """Return the first port of the first controller whose half for `speed` is not used at all.
+def choose_port(controllers: list[list[Port]], speed: Speed, turn: int) -> Port:
+    """Return a port of the first controller whose half for `speed` is not used at all.
+
+    A port that was just detached says that it is free while the kernel may still be taking leave of
+    the device that was in it.  Attached again at once, it would get the unlinks of that device's
+    URBs, which the kernel then waits for for ever (``vhci_urb_dequeue``): so every turn takes the
+    next port.
 
     A controller's half (its high-speed or its SuperSpeed root hub) shares one sequence of numbers
     among its ports; whoever owns the whole half can see that none is missing.
@@ -77,7 +82,7 @@ def choose_port(controllers: list[list[Port]], speed: Speed) -> Port:
     for ports in controllers:
         half = [port for port in ports if port.super_speed == (speed >= Speed.SUPER)]
         if half and all(port.state is PortState.NULL for port in half):
-            return half[0]
+            return half[turn % len(half)]
     raise MachineError(
         "Every controller of vhci_hcd has a port in use.",
         hint="Detach what is not needed: echo PORT > /sys/devices/platform/vhci_hcd.0/detach",

@@ -373,3 +373,11 @@ def test_both_directions_of_ep0_share_one_fence() -> None:
     queue(front, command(1, 0x80, descriptor(18), 18))
     actions = hear(front, Complete(1, 1, -errno.EPIPE, 0, 1, quiet=True))
     assert actions[-1] == Fence(0, 1)
+
+
+def test_an_unlink_of_a_former_devices_urb_is_answered_when_its_urb_cannot_come() -> None:
+    front = plugged()
+    front.unlink(CmdUnlink(9, 1, 4))
+    assert front.take_actions() == []
+    front.submit(CmdSubmit(10, 1, IN, 0, 512, 0, 0, bytes(8)))
+    assert AnswerUnlink(9) in front.take_actions()

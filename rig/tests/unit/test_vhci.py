@@ -54,18 +54,24 @@ def test_a_missing_module_is_named_with_the_mend(tmp_path: Path) -> None:
 
 def test_a_half_with_a_port_in_use_is_passed_over() -> None:
     controllers = [vhci.parse_status(BUSY), vhci.parse_status(FREE.replace("000", "01", 1))]
-    assert vhci.choose_port(controllers, Speed.HIGH) is controllers[1][0]
+    assert vhci.choose_port(controllers, Speed.HIGH, 0) is controllers[1][0]
+
+
+def test_every_turn_takes_the_next_port() -> None:
+    ports = [vhci.Port(False, number, vhci.PortState.NULL, "0-0") for number in range(3)]
+    turns = [vhci.choose_port([ports], Speed.HIGH, turn).number for turn in range(2, 6)]
+    assert turns == [2, 0, 1, 2]
 
 
 @pytest.mark.parametrize("speed", [Speed.SUPER, Speed.SUPER_PLUS])
 def test_the_other_half_of_a_busy_controller_is_free(speed: Speed) -> None:
-    assert vhci.choose_port([vhci.parse_status(BUSY)], speed).number == 2
+    assert vhci.choose_port([vhci.parse_status(BUSY)], speed, 0).number == 2
 
 
 @pytest.mark.parametrize("text", [BUSY, HEADING])
 def test_no_free_half_is_told_with_the_mend(text: str) -> None:
     with pytest.raises(MachineError, match=r"has a port in use\. Detach"):
-        vhci.choose_port([vhci.parse_status(text)], Speed.HIGH)
+        vhci.choose_port([vhci.parse_status(text)], Speed.HIGH, 0)
 
 
 @pytest.mark.parametrize(
