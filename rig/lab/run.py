@@ -48,10 +48,13 @@ PLAN_ON_MACHINE = "/run/rig-plan.toml"
 RANGES_ON_MACHINE = "/run/rig-ranges.json"
 POLICY = "hold"
 
+FILES = 2
 BLOCK_BYTES = MIB
 FLUSH_BYTES = 4 * MIB
-"""Sizes of a write call and of what one fsync confirms.  Emulated, every SCSI command costs 20 ms
-or more, whatever its size: smaller ones would test the same with more waiting."""
+"""Files on each file system, and sizes of a write call and of what one fsync confirms.
+
+Emulated, every SCSI command costs 20 ms or more, whatever its size: smaller ones would test the
+same with more waiting."""
 
 STEP_DEADLINE_S = 300.0
 """For one step of the workload.  A SCSI command that gets no answer is retried for 30 s, five
@@ -225,6 +228,7 @@ class Story:
             "run_id": self._run_id,
             "seed": self._options.plan.seed,
             "bytes_total": self._options.bytes_each,
+            "files": FILES,
             "block_bytes": min(BLOCK_BYTES, self._options.bytes_each // 16),
             "flush_bytes": FLUSH_BYTES,
         }
