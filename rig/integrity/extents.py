@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import struct
-from pathlib import Path
 from typing import NamedTuple
 
 from rig.errors import MachineError
@@ -40,33 +39,12 @@ class ByteExtent(NamedTuple):
     length: int
 
 
-def partition_start(device_number: int) -> int:
-    """Where the block device begins on its disk.
-
-    Args:
-        device_number: As `os.stat` gives it.
-
-    Returns:
-        The first 512-byte LBA (sysfs counts in 512 bytes, whatever the disk's blocks); 0 for a
-        whole disk.
-
-    Raises:
-        MachineError: The kernel knows no such block device.
-    """
-    major, minor = os.major(device_number), os.minor(device_number)
-    node = Path(f"/sys/dev/block/{major}:{minor}")
-    if not node.exists():
-        raise MachineError(f"There is no block device {major}:{minor}.")
-    start = node / "start"
-    return int(start.read_text()) if start.exists() else 0
-
-
 def file_extents(descriptor: int, start_lba: int) -> list[Extent]:
     """Map an open file.
 
     Args:
         descriptor: Of a regular file on a mounted file system.
-        start_lba: Where the file system's partition begins.  See `partition_start`.
+        start_lba: Where the file system's partition begins on the disk.
 
     Returns:
         The file's extents in LBAs of the whole disk, neighbours joined; holes, and bytes that lie

@@ -69,11 +69,6 @@ class Scanner:
         if count:
             self._add(Run(self._next, count, SectorKind.UNREADABLE))
 
-    def skip(self, count: int) -> None:
-        """Leave ``count`` sectors out: no run covers them."""
-        self._close()
-        self._next += count
-
     def finish(self) -> list[Run]:
         """End the scan.
 

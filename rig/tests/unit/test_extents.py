@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import MachineError
-from rig.integrity.extents import fibmap, file_extents, partition_start
+from rig.integrity.extents import fibmap, file_extents
 from rig.integrity.filemap import Extent
 
 FIEMAP, FIBMAP, FIGETBSZ = 0xC020660B, 1, 2
@@ -133,8 +133,3 @@ def test_a_medium_error_stays_an_os_error(monkeypatch: pytest.MonkeyPatch, descr
         file_extents(descriptor, 0)
     with pytest.raises(OSError, match="cannot read the map"):
         fibmap(descriptor, 512)
-
-
-def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(MachineError, match=r"no block device 4095:99"):
-        partition_start(os.makedev(4095, 99))

@@ -97,14 +97,6 @@ def test_unreadable_sectors_take_their_place() -> None:
     ]
 
 
-def test_skipped_sectors_are_in_no_run() -> None:
-    scanner = Scanner(0)
-    scanner.feed(bytes(512))
-    scanner.skip(10)
-    scanner.feed(bytes(512))
-    assert [(r.sector, r.count) for r in scanner.finish()] == [(0, 1), (11, 1)]
-
-
 def test_a_part_of_a_sector_is_refused() -> None:
     with pytest.raises(ApiViolationError, match="513 bytes"):
         scan(bytes(513), 0)
