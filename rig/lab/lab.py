@@ -19,6 +19,7 @@ from rig.lab.environment import GuestOptions, Places, Role, write
 from rig.lab.machine import Machine
 from rig.lab.private import private_directory
 from rig.lab.strategy import LabState, RigStrategy, Setup
+from rig.lab.waits import Awaited
 from rig.progress import Progress, Silent
 
 _log = logging.getLogger(__name__)
@@ -113,9 +114,23 @@ class Lab:
         return self.strategy.machine(Role.FRONT)
 
     @property
+    def client(self) -> Machine:
+        """The machine on which the device is used; there is one from ``booted`` on."""
+        return self.strategy.machine(self.strategy.client)
+
+    @property
+    def found(self) -> str:
+        """What the client waited for (`rig.lab.waits.Awaited`) while ``attached``, else ""."""
+        return self.strategy.found
+
+    @property
     def disk(self) -> str:
-        """The device's node on the front machine while ``attached``, else ""."""
-        return self.strategy.disk
+        """The disk's node on the client's machine while ``attached``, if that is what was awaited.
+
+        Else "".
+        """
+        awaits_disk = self.setup is not None and self.setup.awaits is Awaited.DISK
+        return self.found if awaits_disk else ""
 
     @property
     def boot_retries(self) -> int:

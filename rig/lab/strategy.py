@@ -5,8 +5,8 @@
     off <-> booted <-> bound <-> attached          any -> broken
 
     booted     both machines run and can be reached over SSH
-    bound      the gadget is bound to its UDC, and the back end listens
-    attached   the front end is attached, and the front machine has the disk
+    bound      the gadget is bound to its UDC, and its path (`rig.lab.paths`) serves it
+    attached   the device is attached, and its client's machine has what the client waits for
 
 Upwards each step starts something, downwards it is undone in the opposite order.  A transition that
 fails makes the lab broken: it keeps the first error and refuses all later transitions with it, so
@@ -15,9 +15,7 @@ that one breakage is not fifty failures.
 
 from __future__ import annotations
 
-import inspect
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,12 +29,13 @@ from labgrid.strategy import Strategy
 
 from rig.errors import ApiViolationError, LaunchFailure, LostVMError, MachineError, RigError
 from rig.guest_images.image import BOOTED
-from rig.lab import on_front
-from rig.lab.daemons import Daemon
+from rig.lab.crew import Crew
 from rig.lab.environment import Role
 from rig.lab.machine import Machine
+from rig.lab.paths import DevicePath, Direct, PathName, Split, UsbIp
 from rig.lab.qemu import RigQEMUDriver
 from rig.lab.ssh import RigSSHDriver
+from rig.lab.waits import Awaited, wait_for
 from rig.progress import Progress, Silent
 
 FIRST_LINE_DEADLINE_S = 20.0
@@ -44,9 +43,6 @@ FIRST_LINE_DEADLINE_S = 20.0
 
 BOOT_DEADLINE_S = 75.0
 """From the first line to the guest's word that it can be reached; 2 busy cores without KVM."""
-
-STOP_DEADLINE_S = 20.0
-"""For a daemon that is told to stop in a transition; longer is an error."""
 
 ABANDON_DEADLINE_S = 5.0
 """For each daemon when the lab is shut down: the guests are thrown away with all they hold."""
@@ -69,21 +65,35 @@ _ORDER = (LabState.OFF, LabState.BOOTED, LabState.BOUND, LabState.ATTACHED)
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What runs on the machines.
+    """What runs on the machines, and how the device gets to its client.
 
     Attributes:
         gadget: Command line of the daemon that plays the device, on the back machine.
-        back: Command line of the back end.
-        front: Command line of the front end.
+        back: Command line of the back end; the path ``split`` alone has one.
+        front: Command line of the front end; likewise.
+        path: How the device gets to its client.
+        awaits: What the client waits for.
         ready_deadline_s: How long each daemon may take until it is ready.
-        disk_deadline_s: How long the front machine's kernel may take to show the disk.
+        client_deadline_s: How long the client's kernel may take to show what is waited for.
     """
 
     gadget: Sequence[str]
-    back: Sequence[str]
-    front: Sequence[str]
+    back: Sequence[str] = ()
+    front: Sequence[str] = ()
+    path: PathName = PathName.SPLIT
+    awaits: Awaited = Awaited.DISK
     ready_deadline_s: float = 60.0
-    disk_deadline_s: float = 60.0
+    client_deadline_s: float = 60.0
+
+    def device_path(self) -> DevicePath:
+        """Return what goes the path."""
+        match self.path:
+            case PathName.SPLIT:
+                return Split(self.back, self.front, self.ready_deadline_s)
+            case PathName.USBIP:
+                return UsbIp(self.ready_deadline_s)
+            case PathName.DIRECT:
+                return Direct()
 
 
 @target_factory.reg_driver
@@ -101,10 +111,12 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         self.setup: Setup | None = None
         self.progress: Progress = Silent()
         self.boot_retries = 0
-        self.machines: dict[Role, Machine] = {}
-        self.daemons: dict[str, Daemon] = {}
-        self.disk = ""
-        self._stop_deadline_s = STOP_DEADLINE_S
+        self.crew = Crew()
+        self.machines = self.crew.machines
+        self.daemons = self.crew.daemons
+        self.found = ""
+        # Whoever bound the gadget takes it back, even if the setup was changed meanwhile.
+        self._bound: tuple[Setup, DevicePath] | None = None
         self._up: dict[LabState, Callable[[], None]] = {
             LabState.BOOTED: self._boot,
             LabState.BOUND: self._bind,
@@ -154,7 +166,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
 
     def shut_down(self) -> None:
         """Stop everything from any state, also a broken one; errors are logged, not raised."""
-        self._stop_deadline_s = ABANDON_DEADLINE_S
+        self.crew.stop_deadline_s = ABANDON_DEADLINE_S
         # What a user of the lab started stands on top of the rest.
         extra = [
             daemon.stop
@@ -164,7 +176,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         ]
         undoings: list[Callable[[], object]] = [
             *(partial(stop, ABANDON_DEADLINE_S) for stop in extra),
-            *(partial(self._stop, name) for name in ("front", "back", "gadget")),
+            *(partial(self.crew.stop, name) for name in reversed(self.daemons)),
             self._power_off,
         ]
         for undo in undoings:
@@ -187,6 +199,17 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             self.check()
             raise ApiViolationError(f"The {role.value} machine is off.")
         return self.machines[role]
+
+    @property
+    def client(self) -> Role:
+        """The machine on which the device is used, by the path of the setup.
+
+        Raises:
+            ApiViolationError: There is no setup.
+        """
+        if self.setup is None:
+            raise ApiViolationError("A lab without a setup has no client.")
+        return self.setup.device_path().client
 
     def processes(self) -> list[int]:
         """Return the process IDs of all QEMUs and SSH masters that run for the lab."""
@@ -270,51 +293,35 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
 
     def _bind(self) -> None:
         assert self.setup is not None
-        deadline_s = self.setup.ready_deadline_s
-        back = self.machines[Role.BACK]
-        with self.progress.step("bind the gadget, start the back end"):
+        setup, path = self._bound = self.setup, self.setup.device_path()
+        with self.progress.step(", ".join(filter(None, ("bind the gadget", path.serving)))):
             # Side by side: both take a while to start, and neither cares which is first.
-            gadget = self._start(back, "gadget", self.setup.gadget)
-            listener = self._start(back, "back", self.setup.back)
-            if self._wanted is LabState.ATTACHED:
-                # The front end calls until it is answered; it may start meanwhile.
-                self._start(self.machines[Role.FRONT], "front", self.setup.front)
-            gadget.wait_event("ready", deadline_s)
-            listener.wait_event("listening", deadline_s)
+            gadget = self.crew.start(Role.BACK, "gadget", setup.gadget)
+            path.begin(self.crew, attach=self._wanted is LabState.ATTACHED)
+            gadget.wait_event("ready", setup.ready_deadline_s)
+            path.wait_served(self.crew)
 
     def _unbind(self) -> None:
-        self._stop("back")
-        self._stop("gadget")
+        assert self._bound is not None
+        self._bound[1].withdraw(self.crew)
+        self.crew.stop("gadget")
+        self._bound = None
 
     def _attach(self) -> None:
-        assert self.setup is not None
-        front = self.machines[Role.FRONT]
-        with self.progress.step("attach the front end"):
-            daemon = self.daemons.get("front") or self._start(front, "front", self.setup.front)
-            daemon.wait_event("attached", self.setup.ready_deadline_s)
-        with self.progress.step("wait for the disk"):
-            self.disk = wait_for_disk(front, self.setup.disk_deadline_s)
+        assert self._bound is not None
+        setup, path = self._bound
+        with self.progress.step(path.attaching):
+            path.attach(self.crew)
+        if setup.awaits is Awaited.NOTHING:
+            return
+        with self.progress.step(f"wait for the {setup.awaits.value}"):
+            client = self.machines[path.client]
+            self.found = wait_for(client, setup.awaits, path.controller, setup.client_deadline_s)
 
     def _detach(self) -> None:
-        self.disk = ""
-        self._stop("front")
-
-    def _start(self, machine: Machine, name: str, argv: Sequence[str]) -> Daemon:
-        self.daemons[name] = machine.start_daemon(argv, name)
-        return self.daemons[name]
-
-    def _stop(self, name: str) -> None:
-        daemon = self.daemons.pop(name, None)
-        if daemon is None:
-            return
-        status = daemon.stop(self._stop_deadline_s)
-        if status is None and not daemon.machine_lost:
-            raise MachineError(
-                f"Daemon {name!r} did not end within {self._stop_deadline_s:g} s of being told to.",
-                hint=f"Its log is {daemon.log}.",
-            )
-        if status:
-            _log.warning("Daemon %r ended with status %s; its log is %s", name, status, daemon.log)
+        assert self._bound is not None
+        self.found = ""
+        self._bound[1].detach(self.crew)
 
 
 def wait_for_disk(front: Machine, deadline_s: float) -> str:
@@ -323,12 +330,4 @@ def wait_for_disk(front: Machine, deadline_s: float) -> str:
     Raises:
         MachineError: It did not come in time; with what was there instead.
     """
-    # Sent as text: it then needs nothing of the rig on the machine, and no package's import time.
-    argv = ["python3", "-I", "-S", "-c", inspect.getsource(on_front), f"{deadline_s:g}"]
-    done = front.run(shlex.join(argv), deadline_s + 30.0)
-    if done.status != 0:
-        raise MachineError(
-            f"No disk came up behind vhci_hcd on machine {front.name!r} in {deadline_s:g} s.",
-            hint=f"It has {done.stdout.strip()} {done.stderr.strip()}".rstrip(),
-        )
-    return done.stdout.strip()
+    return wait_for(front, Awaited.DISK, Split.controller, deadline_s)

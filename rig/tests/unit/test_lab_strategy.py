@@ -30,7 +30,7 @@ Opener = Callable[..., "Lab"]
 @pytest.fixture
 def open_fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opener]:
     monkeypatch.setenv("PATH", make_path(tmp_path / "bin"))
-    monkeypatch.setattr(strategy, "wait_for_disk", lambda front, deadline_s: "/dev/sda")
+    monkeypatch.setattr(strategy, "wait_for", lambda *wanted: f"/dev/{wanted[1]}")
     opened = []
 
     def opener(mode: str = "boots") -> Lab:
@@ -54,7 +54,7 @@ def test_a_lab_goes_up_and_down_through_its_states(open_fake: Opener) -> None:
     lab = open_fake()
     lab.setup = SETUP
     lab.transition(LabState.ATTACHED)
-    assert (lab.state, lab.disk) == (LabState.ATTACHED, "/dev/sda")
+    assert (lab.state, lab.disk) == (LabState.ATTACHED, "/dev/disk")
     assert set(lab.strategy.daemons) == {"gadget", "back", "front"}
     lab.transition(LabState.BOOTED)
     assert (lab.state, lab.disk, lab.strategy.daemons) == (LabState.BOOTED, "", {})
