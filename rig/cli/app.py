@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from rig import __version__
-from rig.cli import run
+from rig.cli import conformance, run
 from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
 from rig.cli.image import app as image_app
@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(run.run)
+app.command("conformance")(conformance.conformance)
 app.command("doctor")(doctor)
 app.add_typer(image_app, name="image")
 

@@ -17,6 +17,7 @@ MACHINE_COMMANDS = {
     "store": "rig.gadget.store_service",
     "workload": "rig.integrity.service",
     "scan": "rig.lab.scan_service",
+    "usbtest": "rig.usb.usbtest",
 }
 """Each module has ``main(argv) -> int`` and imports little."""
 
@@ -27,6 +28,7 @@ HELP = {
     "store": "Serve a gadget's medium over FUSE (started by 'rig gadget').",
     "workload": "Make file systems and write stamped files (started by a lab).",
     "scan": "Say what lies on a medium, or what its journal holds.",
+    "usbtest": "Run the kernel's own test cases on a device that usbtest has bound.",
 }
 
 

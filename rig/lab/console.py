@@ -84,6 +84,12 @@ class Console:
             kept = [*self._lines, clean(self._rest)] if self._rest else list(self._lines)
         return kept[-lines:]
 
+    def since(self, position: int) -> list[str]:
+        """Return the finished lines from line number ``position`` on, as far as they are kept."""
+        with self._changed:
+            first = self._count - len(self._lines)
+            return list(self._lines)[max(position - first, 0) :]
+
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the machine."""
         with self._changed:

@@ -1,0 +1,79 @@
+"""``rig conformance``: usbtest's cases over the split driver, USB/IP, or neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from rig.cli.console import ConsoleProgress
+from rig.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rig.lab.conformance_report import Report
+
+Paths = Annotated[
+    list[str],
+    typer.Option("--path", help="split, usbip or direct; may be given several times."),
+]
+Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
+Policy = Annotated[str | None, typer.Option(help="The split driver's; default: its own.")]
+CaseList = Annotated[str, typer.Option("--case", help="Cases, like 0-14,24; default: all.")]
+Times = Annotated[int, typer.Option(min=1, help="Multiplies the iterations of each case.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-conformance.")]
+Json = Annotated[bool, typer.Option("--json", help="Print conformance.json alone.")]
+
+
+def conformance(  # noqa: PLR0917 - typer names them all
+    path: Paths = ["split"],  # noqa: B006 - typer only reads it
+    kernel: Kernel = "6.12",
+    policy: Policy = None,
+    case: CaseList = "",
+    times: Times = 1,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Run the kernel's own test cases for host controllers on two machines.
+
+    The exit status is 0 if every case passes over the split driver (or over the first path, if
+    that is not among them), 1 if one does not, 3 if the machines did not do their part.
+    """
+    # The lab's libraries are slow to import, and 'rig --help' does not need them.
+    from rich.console import Console  # noqa: PLC0415
+
+    from rig.lab.conformance import check_wishes, run  # noqa: PLC0415
+    from rig.report.rundir import RunDirectory  # noqa: PLC0415
+
+    wishes = check_wishes(path, kernel, policy, case, times)
+    directory = RunDirectory.create("conformance", out)
+    report = run(wishes, directory.path, ConsoleProgress())
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    else:
+        Console(highlight=False).print(table(report))
+        typer.echo(f"All of it is in {directory.path}/")
+    raise typer.Exit(Exit.PASS if report.judged.passed else Exit.FAIL)
+
+
+def table(report: Report) -> Table:
+    """Return the report as a table: a line for each case, two columns for each path."""
+    from rich.table import Table  # noqa: PLC0415
+
+    title = f"usbtest, kernel {report.kernel}, {report.accelerator}, policy {report.policy}"
+    made = Table("case", "", title=title, title_justify="left")
+    for path in report.paths:
+        made.add_column(path.path)
+        made.add_column("s", justify="right")
+    made.add_column("what the kernels said", overflow="fold")
+    for row in zip(*(path.cases for path in report.paths), strict=True):
+        cells = [str(row[0].case), row[0].name]
+        for one in row:
+            good = one.told == "pass"
+            cells += [f"[green]{one.told}[/]" if good else f"[red]{one.told}[/]"]
+            cells += [f"{one.duration_s:.2f}"]
+        made.add_row(*cells, "\n".join(one.detail for one in row if one.detail))
+    return made

@@ -1,0 +1,146 @@
+"""``rig conformance``: the kernel's own test cases for host controllers, over each path.
+
+usbtest's cases demand of a host controller what drivers rely on: order, unlinks, halts, short
+transfers.  A split driver is a host controller to its client, so it has to pass them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from rig.errors import UserError
+from rig.guest_images.image import ensure
+from rig.guest_images.spec import kernel_package
+from rig.lab.accelerator import accelerator
+from rig.lab.conformance_path import PathTest
+from rig.lab.conformance_report import Report
+from rig.lab.lab import Lab
+from rig.lab.paths import PathName
+from rig.lab.run import LINK_ADDRESS
+from rig.lab.strategy import Setup
+from rig.lab.waits import Awaited
+from rig.progress import Progress
+from rig.usb.usbtest import PRODUCT_ID, VENDOR_ID, parse_cases
+
+SOURCE_SINK = rf"""
+set -e
+gadget=/sys/kernel/config/usb_gadget/source-sink
+modprobe -a libcomposite usb_f_ss_lb
+mkdir -p $gadget
+cd $gadget
+echo {VENDOR_ID:#06x} >idVendor
+echo {PRODUCT_ID:#06x} >idProduct
+mkdir -p functions/SourceSink.0 configs/c.1 strings/0x409
+echo conformance >strings/0x409/serialnumber
+ln -s functions/SourceSink.0 configs/c.1/
+echo dummy_udc.0 >UDC
+echo '{{"event":"ready"}}'
+cat >/dev/null
+echo >UDC
+rm configs/c.1/SourceSink.0
+rmdir configs/c.1 functions/SourceSink.0 strings/0x409
+cd /
+rmdir $gadget
+"""
+"""Plays the SourceSink gadget, in the manner of the rig's daemons (`rig.daemon`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What to test.
+
+    Attributes:
+        paths: Over which paths, in this order.
+        cases: Numbers of `rig.usb.usbtest.CASES`.
+        kernel: ``6.12`` or ``6.1``.
+        policy: The split driver's; None for its own default.
+        times: Multiplies each case's iterations.
+        memory_mib: Of each machine.
+    """
+
+    paths: tuple[PathName, ...]
+    cases: tuple[int, ...]
+    kernel: str
+    policy: str | None = None
+    times: int = 1
+    memory_mib: int = 512
+
+    def setup(self, path: PathName) -> Setup:
+        """Return what runs on the machines for a path."""
+        policy = ("--policy", self.policy) if self.policy else ()
+        link = (LINK_ADDRESS, "--insecure", "--supervised", *policy)
+        return Setup(
+            gadget=("sh", "-c", SOURCE_SINK),
+            back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *link),
+            front=("rig", "front", "--connect", *link),
+            path=path,
+            awaits=Awaited.USBTEST,
+        )
+
+
+def check_wishes(
+    paths: Sequence[str], kernel: str, policy: str | None, cases: str, times: int
+) -> Wishes:
+    """Return what to test.
+
+    Args:
+        paths: Names of paths; a repeated one counts once.
+        kernel: ``6.12`` or ``6.1``.
+        policy: The split driver's; None for its own default.
+        cases: A list like ``0-14,24``; empty for all.
+        times: Multiplies each case's iterations.
+
+    Raises:
+        UserError: Any of them is not known.
+    """
+    kernel_package(kernel)
+    for path in paths:
+        if path not in list(PathName):
+            raise UserError(
+                f"There is no path '{path}'.", hint=f"Known are: {', '.join(PathName)}."
+            )
+    chosen = tuple(dict.fromkeys(PathName(path) for path in paths))
+    return Wishes(chosen, parse_cases(cases), kernel, policy, times)
+
+
+def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
+    """Build what is missing, and run all cases over all paths, each on machines of its own.
+
+    Args:
+        wishes: What to test.
+        directory: Gets the machines' logs, below the paths' names, and ``conformance.json``.
+        progress: Is told of the steps.
+
+    Raises:
+        MachineError: The image could not be built, or machines did not do their part.
+    """
+    image = ensure(wishes.kernel, progress)
+    chosen = accelerator(image)
+
+    def test(path: PathName) -> PathTest:
+        def open_lab(before: int) -> AbstractContextManager[Lab]:
+            return Lab.open(
+                image,
+                directory / f"{path.value}-{before + 1}",
+                accelerator=chosen,
+                memory_mib=wishes.memory_mib,
+                progress=progress,
+            )
+
+        return PathTest(wishes.cases, wishes.times, wishes.setup(path), open_lab, progress)
+
+    report = Report(
+        kernel=image.kernel_version,
+        accelerator=chosen,
+        policy=wishes.policy or "default",
+        times=wishes.times,
+        paths=tuple(test(path).run() for path in wishes.paths),
+    )
+    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
+    (directory / "conformance.json").write_bytes(encoded + b"\n")
+    return report
