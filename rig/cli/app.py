@@ -8,6 +8,7 @@ import typer
 
 from rig import __version__
 from rig.cli import conformance, run
+from rig.cli.certs import certs
 from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
 from rig.cli.image import app as image_app
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("conformance")(conformance.conformance)
 app.command("doctor")(doctor)
+app.command("certs")(certs)
 app.add_typer(image_app, name="image")
 
 

@@ -1,11 +1,12 @@
-"""The link between the two ends: a TCP connection that carries frames."""
+"""The link between the two ends: frames on a stream of octets, whatever that stream is."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from rig.errors import RemoteProtocolError, UserError
 from rig.splitdriver.messages import Message, Payload, Refused
@@ -13,20 +14,60 @@ from rig.splitdriver.wire import FrameReader, encode
 
 DEFAULT_PORT = 7205
 _IOV_MAX = 512
+_BACKLOG = 16
+_TLS_BEGINNINGS = (b"\x16\x03", b"\x15\x03")
+"""A record of TLS that holds a handshake or an alert (RFC 8446 §5.1).  No frame begins so: it would
+be 352 MB long."""
+
+
+class Stream(Protocol):
+    """A non-blocking, reliable and ordered stream of octets, used as a connected socket is.
+
+    A plain socket is one, with nothing in between; so is TLS (`rig.splitdriver.tls`).  One that
+    takes more from its descriptor than it hands out has a method ``pending`` besides, which says
+    whether it holds something that poll does not see.
+    """
+
+    def fileno(self) -> int:
+        """Return the descriptor, for poll."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Put octets into `buffer`; return how many, 0 if no more will come.
+
+        Raises:
+            BlockingIOError: There are none now.
+            RemoteProtocolError: What came is not what this stream carries.
+            OSError: The connection is broken.
+        """
+
+    def sendmsg(self, parts: Iterable[Payload], /) -> int:
+        """Take octets from the beginning of `parts`; return how many.
+
+        Who was told `BlockingIOError`, or took fewer, offers the octets that were not taken again
+        before any others.
+
+        Raises:
+            BlockingIOError: None can be taken now.
+            RemoteProtocolError: The stream takes no more.
+            OSError: The connection is broken.
+        """
+
+    def close(self) -> None:
+        """Close it; a second time is no error."""
 
 
 class Outbox:
-    """Octets on their way into a non-blocking stream socket, in order and not copied.
+    """Octets on their way into a stream, in order and not copied.
 
-    Nearly always the socket takes all at once; only what it leaves is looked at piece by piece.
+    Nearly always the stream takes all at once; only what it leaves is looked at piece by piece.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._parts: list[Payload] = []
 
     def __bool__(self) -> bool:
-        """Whether something still waits for the socket."""
+        """Whether something still waits for the stream."""
         return bool(self._parts)
 
     @property
@@ -41,15 +82,16 @@ class Outbox:
             self._parts.append(data)
 
     def flush(self) -> None:
-        """Send as much as the socket takes now.
+        """Send as much as the stream takes now.
 
         Raises:
+            RemoteProtocolError: The stream takes no more.
             OSError: The connection is broken.
         """
         while self._parts:
             batch = self._parts[:_IOV_MAX]
             try:
-                sent = self._socket.sendmsg(batch)
+                sent = self._stream.sendmsg(batch)
             except BlockingIOError:
                 return
             left = sum(map(len, batch)) - sent
@@ -73,15 +115,15 @@ class Link:
     """One connection.
 
     Args:
-        sock: Connected; becomes non-blocking and belongs to the link.
+        stream: Belongs to the link.  A bare socket must be connected, and becomes non-blocking.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        sock.setblocking(False)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._outbox = Outbox(sock)
+    def __init__(self, stream: Stream) -> None:
+        if isinstance(stream, socket.socket):
+            prepare(stream)
+        self._stream = stream
+        self._pending: Callable[[], bool] | None = getattr(stream, "pending", None)
+        self._outbox = Outbox(stream)
         self._reader = FrameReader()
 
     @property
@@ -96,12 +138,13 @@ class Link:
 
     def fileno(self) -> int:
         """The descriptor, for poll."""
-        return self._socket.fileno()
+        return self._stream.fileno()
 
     def send(self, messages: Iterable[Message]) -> None:
         """Send messages, or as much of them as goes now; `flush` sends the rest.
 
         Raises:
+            RemoteProtocolError: The stream takes no more.
             OSError: The connection is broken.
         """
         for message in messages:
@@ -119,23 +162,55 @@ class Link:
             RemoteProtocolError: The peer closed the link, or what came are no frames.
             OSError: The connection is broken.
         """
+        space = self._reader.space()
         try:
-            count = self._socket.recv_into(self._reader.space())
+            count = self._stream.recv_into(space)
         except BlockingIOError:
             return []
         if count == 0:
             raise RemoteProtocolError("The other end closed the link.")
-        return self._reader.received(count)
+        try:
+            messages = self._reader.received(count)
+        except RemoteProtocolError:
+            if space[:2] in _TLS_BEGINNINGS:
+                raise _tls_unexpected() from None
+            raise
+        if self._pending is not None:
+            self._drain(messages, self._pending)
+        return messages
 
     def close(self) -> None:
         """Close the connection."""
-        self._socket.close()
+        self._stream.close()
+
+    def _drain(self, messages: list[Message], pending: Callable[[], bool]) -> None:
+        """Take what the stream holds itself: nothing would wake us for it."""
+        while pending():
+            try:
+                count = self._stream.recv_into(self._reader.space())
+            except BlockingIOError:
+                return
+            messages += self._reader.received(count)
 
 
-def refuse(connection: socket.socket, reason: str) -> None:
+def prepare(connection: socket.socket) -> None:
+    """Make a connected socket one that frames travel on: non-blocking, small frames at once."""
+    connection.setblocking(False)
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _tls_unexpected() -> RemoteProtocolError:
+    return RemoteProtocolError(
+        "The other end speaks TLS, and this one does not.",
+        hint="Start both with --certs, or both without.",
+    )
+
+
+def refuse(stream: Stream, reason: str) -> None:
     """Tell somebody who has connected why he is not wanted, and close."""
-    link = Link(connection)
-    with contextlib.suppress(OSError):
+    link = Link(stream)
+    with contextlib.suppress(OSError, RemoteProtocolError):
         link.send([Refused(reason)])
     link.close()
 
@@ -170,7 +245,8 @@ def require_private(host: str, *, insecure: bool) -> None:
     if not loopback and not insecure:
         raise UserError(
             f"The link to {host} would be neither encrypted nor authenticated.",
-            hint="On a private network, allow that with --insecure.",
+            hint="Make certificates with 'rig certs' and give each end its own with --certs; where"
+            " nobody else is on the network, --insecure allows it as it is.",
         )
 
 
@@ -182,7 +258,7 @@ def listen(address: tuple[str, int]) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        listener = socket.create_server(address, family=family, backlog=1)
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise UserError(
             f"Cannot listen on {address[0]}:{address[1]}: {error.strerror}.",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rig.errors import ProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
-from rig.splitdriver.link import Link
+from rig.splitdriver.link import Link, Stream
 from rig.splitdriver.messages import Message, Refused, Role
 from rig.splitdriver.session import Session
 
@@ -22,7 +22,7 @@ class Peer:
     """One connection, from its greeting to its loss.
 
     Args:
-        connection: Connected socket; belongs to the peer from now on.
+        stream: Connected; belongs to the peer from now on.
         role: Ours.
         reactor: Waits.
         greeted: Called with the other end's name when it has greeted us.
@@ -33,7 +33,7 @@ class Peer:
 
     def __init__(
         self,
-        connection: socket.socket,
+        stream: Stream,
         role: Role,
         reactor: Reactor,
         *,
@@ -47,7 +47,7 @@ class Peer:
         self._lost = lost
         self._open = True
         self._waiting_for_room = False
-        self._link = Link(connection)
+        self._link = Link(stream)
         self._session = Session(role, socket.gethostname(), time.monotonic())
 
     def start(self) -> None:
@@ -67,6 +67,9 @@ class Peer:
             return
         try:
             self._link.send(messages)
+        except ProtocolError as error:
+            self.close(str(error))
+            return
         except OSError as error:
             self.close(f"The link broke: {error.strerror}.")
             return
@@ -80,7 +83,7 @@ class Peer:
         if not self._open:
             return
         self._open = False
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ProtocolError):
             self._link.send([Refused(reason)])
         self._reactor.unwatch(self._link)
         self._reactor.cancel(self._timer)

@@ -88,7 +88,7 @@ HARMLESS = {
 """Modules that only compute: no I/O, clock, thread, log or chance.  A pure module imports no
 other."""
 
-STATION_ONLY = {"typer", "rich", "labgrid", "numpy", "pexpect"}
+STATION_ONLY = {"cryptography", "typer", "rich", "labgrid", "numpy", "pexpect"}
 
 
 def modules() -> dict[str, Path]:
