@@ -8,51 +8,87 @@ import socket
 import sys
 from collections.abc import Sequence
 
+import msgspec
+
 from rig.daemon import Command, Events, start_logging
-from rig.errors import RigError, UserError
+from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
 from rig.faults.plan import Layer
-from rig.faults.triggers import EndpointEffect, Fired, Injector
-from rig.reactor import HANGUP, READABLE, WRITABLE, Reactor, supervise
-from rig.splitdriver.backend import BackEnd, Discard, Perform, ResetPort, Send, Start
+from rig.faults.triggers import Injector
+from rig.reactor import READABLE, Reactor, supervise
+from rig.splitdriver.back_port import BackPort
+from rig.splitdriver.backend import BackEnd
 from rig.splitdriver.link import DEFAULT_PORT, listen, parse_address, refuse, require_private
-from rig.splitdriver.messages import Message, Role, Submit
+from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.peer import Peer
-from rig.splitdriver.port import Completion, Port
+from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
+from rig.splitdriver.port import Port
 from rig.usb import uevent
-from rig.usb.urb import status_name
 
 _log = logging.getLogger("rig.back")
 
 
+MAX_WINDOW = 64
+
+EXACT_DRIVERS = frozenset({"dummy_hcd", "ohci-pci", "ohci-platform", "uhci_hcd"})
+"""Host controllers whose drivers run an URB's completion handler before the queue goes on, so that
+the kernel's BULK_CONTINUATION takes back what stands behind it (they lack ``HCD_BH``)."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What happens on an endpoint behind an error.
+
+    Attributes:
+        policy: The policy.
+        window: Of a bulk endpoint, under `Policy.HOLD`.
+        aca_status: What `Policy.ACA` fails URBs with.
+    """
+
+    policy: Policy = Policy.HOLD
+    window: int = 1
+    aca_status: int = ACA_STATUSES[DEFAULT_ACA_STATUS]
+
+
 class BackService:
-    """Joins the core with the port, the link and the reactor.
+    """Joins the ports with the link and the reactor.
 
     Args:
-        port_name: The port to map.
+        names: The ports to map, in the order of their places on the link.
+        rules: What happens on an endpoint behind an error.
         listener: Where front ends come.
         injector: Endpoint faults, or None.
         events: Where to tell what happens.
         reactor: Waits.
+
+    Raises:
+        UserError: A port is not there, or claimed by somebody else, or not fit for the window.
     """
 
     def __init__(
         self,
-        port_name: str,
+        names: Sequence[str],
+        rules: Rules,
         listener: socket.socket,
+        *,
         injector: Injector | None,
         events: Events,
         reactor: Reactor,
     ) -> None:
+        self._policy = rules.policy
         self._events = events
         self._reactor = reactor
         self._injector = injector
-        self._core = BackEnd()
         self._front: Peer | None = None
         self._listener = listener
         # Before the first look, so that no change can fall between the two.
         self._uevents = uevent.open_socket()
-        self._port = Port(port_name, injector, self._on_fault)
+        self._ports: list[BackPort] = []
+        try:
+            for number, name in enumerate(names):
+                self._ports.append(self._map(number, name, rules))
+        except UserError:
+            self.close()
+            raise
         reactor.watch(self._uevents, READABLE, self._on_uevents)
         reactor.watch(listener, READABLE, self._on_front)
         self._look()
@@ -61,9 +97,11 @@ class BackService:
         """Undo all."""
         if self._front is not None:
             self._front.close("The back end is being stopped.")
-        self._forget_device()
-        self._port.close()
+        for port in self._ports:
+            port.close()
+        self._reactor.unwatch(self._uevents)
         self._uevents.close()
+        self._reactor.unwatch(self._listener)
         self._listener.close()
 
     def obey(self, command: Command) -> object:
@@ -71,8 +109,7 @@ class BackService:
         match command.do:
             case "status":
                 return {
-                    "port": self._port.name,
-                    "device": self._core.device,
+                    "ports": [port.status() for port in self._ports],
                     "front": self._front.name if self._front else None,
                 }
             case "phase":
@@ -87,7 +124,25 @@ class BackService:
                 }
         raise UserError(f"'rig back' knows no command '{command.do}'.")
 
-    # The port.
+    # The ports.
+
+    def _map(self, number: int, name: str, rules: Rules) -> BackPort:
+        port = Port(name)
+        if rules.window > 1 and port.driver not in EXACT_DRIVERS:
+            port.close()
+            raise UserError(
+                f"Port '{name}' is {port.driver}'s, where a window of {rules.window} is not exact.",
+                hint="Leave --window out: a window of 1 is exact on every host controller.",
+            )
+        core = BackEnd(rules.policy, rules.window, rules.aca_status, number)
+        return BackPort(
+            core,
+            port,
+            self._injector,
+            send=self._send,
+            events=self._events,
+            reactor=self._reactor,
+        )
 
     def _on_uevents(self, _: int) -> None:
         for event in uevent.drain(self._uevents):
@@ -95,50 +150,8 @@ class BackService:
                 self._look()
 
     def _look(self) -> None:
-        """See what is in the port; a device that is known is asked for once, and left alone."""
-        if self._port.device is not None:
-            if self._port.present:
-                return
-            self._take(self._port.completions())
-            self._forget_device()
-            self._core.unplugged()
-        speed = self._port.look()
-        if speed is not None:
-            assert self._port.device is not None
-            self._reactor.watch(self._port.device, WRITABLE, self._on_completions)
-            self._core.plugged(speed)
-            self._events.emit("plugged", device=self._port.location.device, speed=speed.name)
-        self._act()
-
-    def _forget_device(self) -> None:
-        if self._port.device is not None:
-            self._reactor.unwatch(self._port.device)
-            self._port.close_device()
-            self._events.emit("unplugged", device=self._port.location.device)
-
-    def _on_completions(self, events: int) -> None:
-        if events & HANGUP and self._port.device is not None:
-            # The device is going; the uevent that follows says when it has gone.
-            self._reactor.unwatch(self._port.device)
-        self._take(self._port.completions())
-        self._act()
-
-    def _take(self, completions: list[Completion]) -> None:
-        for done in completions:
-            self._core.completed(done.urb_id, done.status, done.actual_bytes, done.data)
-
-    def _on_fault(self, fired: Fired[EndpointEffect], urb: Submit) -> None:
-        self._events.emit(
-            "fault",
-            layer=Layer.ENDPOINT,
-            rule=fired.rule_name,
-            match=fired.match,
-            when=fired.fault.when,
-            status=status_name(fired.fault.status),
-            endpoint=urb.endpoint_address,
-            urb=urb.urb_id,
-            buffer_bytes=urb.buffer_bytes,
-        )
+        for port in self._ports:
+            port.look()
 
     # The link.
 
@@ -149,11 +162,12 @@ class BackService:
             return
         if self._front is not None:
             _log.warning("refused %s: another front end is being served", address[0])
-            refuse(connection, "Another front end is using this port.")
+            refuse(connection, "Another front end is using this back end.")
             return
         self._front = Peer(
             connection,
             Role.BACK,
+            self._policy,
             self._reactor,
             greeted=self._on_greeting,
             received=self._on_messages,
@@ -163,63 +177,98 @@ class BackService:
 
     def _on_greeting(self, name: str) -> None:
         self._events.emit("front", name=name)
-        self._core.linked()
-        self._act()
+        for port in self._ports:
+            port.core.linked()
+            port.act()
 
     def _on_messages(self, messages: Sequence[Message]) -> None:
+        touched = {}
         for message in messages:
-            self._core.receive(message)
-        self._act()
+            if not isinstance(message, ToPort):
+                raise RemoteProtocolError(f"A front end must not send {type(message).__name__}.")
+            number = port_of(message.device)
+            if number >= len(self._ports):
+                raise RemoteProtocolError(f"There is no port {number} on this link.")
+            self._ports[number].core.receive(message)
+            touched[number] = self._ports[number]
+        for port in touched.values():
+            port.act()
+
+    def _send(self, messages: list[Message]) -> None:
+        if self._front is not None:
+            self._front.send(messages)
 
     def _on_lost(self, reason: str) -> None:
         _log.info("the link ends: %s", reason)
         self._front = None
-        self._core.link_lost()
-        self._port.abandon()
+        for port in self._ports:
+            port.core.link_lost()
+            port.act()
         self._events.emit("front-lost", reason=reason)
-
-    # The core.
-
-    def _act(self) -> None:
-        """Do what the core wants until it wants nothing more."""
-        messages: list[Message] = []
-        while actions := self._core.take_actions():
-            for action in actions:
-                match action:
-                    case Send(message):
-                        messages.append(message)
-                    case Start(urb):
-                        self._port.start(urb)
-                    case Perform(urb, operation):
-                        self._port.perform(urb, operation)
-                    case Discard(urb_id):
-                        self._port.discard(urb_id)
-                    case ResetPort():
-                        status = self._port.reset()
-                        self._events.emit("reset", status=status_name(status))
-                        self._core.reset_done(status)
-            self._take(self._port.refused())
-        if messages and self._front is not None:
-            self._front.send(messages)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``rig back``."""
     arguments = argparse.ArgumentParser(
         prog="rig back",
-        description="Map a USB port of this machine and serve it to a front end.",
+        description="Map USB ports of this machine and serve them to a front end.",
     )
-    arguments.add_argument("--port", required=True, help="3-1.4 or dummy_hcd.0/1")
+    arguments.add_argument(
+        "--port",
+        required=True,
+        action="append",
+        help="3-1.4 or dummy_hcd.0/1; may be given again for further ports",
+    )
     arguments.add_argument(
         "--listen", default=f"127.0.0.1:{DEFAULT_PORT}", metavar="HOST:PORT", help="for front ends"
     )
     arguments.add_argument(
         "--insecure", action="store_true", help="allow an unencrypted link beyond this machine"
     )
+    arguments.add_argument(
+        "--policy",
+        type=Policy,
+        choices=list(Policy),
+        default=Policy.HOLD,
+        help="behind an error; the front end's must be the same (default: %(default)s)",
+    )
+    arguments.add_argument(
+        "--aca-status",
+        choices=sorted(ACA_STATUSES),
+        default=DEFAULT_ACA_STATUS,
+        help="what policy aca fails URBs with (default: %(default)s)",
+    )
+    arguments.add_argument(
+        "--window",
+        type=int,
+        default=1,
+        metavar="N",
+        help="URBs of a bulk endpoint in the controller at a time (default: %(default)s)",
+    )
     arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
     arguments.add_argument("--seed", type=int, help="instead of the plan's own")
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return arguments
+
+
+def _rules(options: argparse.Namespace) -> Rules:
+    """Check the options that go together.
+
+    Raises:
+        UserError: They contradict each other.
+    """
+    if not 1 <= options.window <= MAX_WINDOW:
+        raise UserError(f"A window of {options.window} cannot be.", hint=f"Take 1 to {MAX_WINDOW}.")
+    if options.window > 1 and options.policy is not Policy.HOLD:
+        raise UserError(f"A window is for policy hold, not for {options.policy}.")
+    if options.window > 1 and options.plan is not None:
+        raise UserError(
+            "A window above 1 and a fault plan do not go together: what stands behind an induced"
+            " error is in the controller already, and runs."
+        )
+    if len(options.port) > MAX_PORTS:
+        raise UserError(f"One link carries {MAX_PORTS} ports, not {len(options.port)}.")
+    return Rules(options.policy, options.window, ACA_STATUSES[options.aca_status])
 
 
 def main(argv: list[str]) -> int:
@@ -235,11 +284,14 @@ def main(argv: list[str]) -> int:
     try:
         host, number = parse_address(options.listen)
         require_private(host, insecure=options.insecure)
+        rules = _rules(options)
         injector = None
         if options.plan is not None:
             injector = Injector(load_plan(options.plan, options.seed), Layer.ENDPOINT)
         listener = listen((host, number))
-        service = BackService(options.port, listener, injector, events, reactor)
+        service = BackService(
+            options.port, rules, listener, injector=injector, events=events, reactor=reactor
+        )
     except RigError as error:
         _log.error("%s", error)
         return 2

@@ -1,6 +1,6 @@
 """The back end's core: messages and completions in, actions out.  No I/O.
 
-It keeps a queue for each endpoint of the one device in the mapped port, lets an URB go to the
+It keeps a queue for each endpoint of the one device in a mapped port, lets an URB go to the
 controller when the endpoint's state allows it (`rig.splitdriver.endpoint`), and answers every
 submit exactly once, unless the device is gone: then one DISCONNECT answers them all.
 
@@ -11,12 +11,14 @@ them; they become `Perform` actions, in ep0's queue order like the rest.
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 import msgspec
 
 from rig.errors import ApiViolationError, RemoteProtocolError
 from rig.splitdriver.endpoint import RESET_NUMBER, Endpoint, Unlinked, Work
 from rig.splitdriver.messages import (
+    PLUGS,
     Complete,
     Connect,
     Disconnect,
@@ -28,7 +30,9 @@ from rig.splitdriver.messages import (
     Resume,
     Submit,
     Unlink,
+    device_number,
 )
+from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, NAIVE_WINDOW, Policy
 from rig.usb.setup import Operation, SetupPacket, operation
 from rig.usb.urb import (
     CONTROL_ENDPOINT,
@@ -44,6 +48,9 @@ by default (``usbfs_memory_mb``); a client that queues four times that is broken
 
 MAX_QUEUED_URBS = 4096
 
+_UNTOUCHED = (-errno.ECONNRESET, -errno.ENOENT)
+"""How the controller's kernel gives back what was unlinked or discarded."""
+
 
 class Send(msgspec.Struct, frozen=True):
     """Send a message to the front end."""
@@ -52,9 +59,16 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Give an URB to the controller; tell its end to `BackEnd.completed`."""
+    """Give an URB to the controller; tell its end to `BackEnd.completed`.
+
+    Attributes:
+        urb: The URB.
+        continues: Others of its endpoint are in the controller: if one of them fails, the kernel
+            must take this one back before it runs (``USBDEVFS_URB_BULK_CONTINUATION``).
+    """
 
     urb: Submit
+    continues: bool = False
 
 
 class Perform(msgspec.Struct, frozen=True):
@@ -81,26 +95,48 @@ class BackEnd:
     """The back end of one port.
 
     Args:
-        window: URBs of one endpoint that may be in the controller at a time.
+        policy: What happens on an endpoint behind an error.
+        window: URBs of one bulk endpoint that may be in the controller at a time, under policy
+            `hold`.  Above 1 it is exact only where the kernel's BULK_CONTINUATION is.
+        aca_status: What policy `aca` fails URBs with, a negative errno.
+        port: The port's place on the link.
     """
 
-    def __init__(self, window: int = 1) -> None:
-        self._window = window
+    def __init__(
+        self,
+        policy: Policy = Policy.HOLD,
+        window: int = 1,
+        aca_status: int = ACA_STATUSES[DEFAULT_ACA_STATUS],
+        port: int = 0,
+    ) -> None:
+        self._policy = policy
+        self._window = {Policy.NAIVE: NAIVE_WINDOW, Policy.ACA: 1}.get(policy, window)
+        self._aca_status = aca_status
+        self._port = port
         self._device: int | None = None
-        self._last_device = 0
+        self._plugs = 0
         self._speed = Speed.UNKNOWN
         self._linked = False
         self._awaits_farewell = False
+        self._kinds: Mapping[int, TransferType] = {}
         self._endpoints: dict[int, Endpoint] = {}
         self._where: dict[int, tuple[Endpoint, int]] = {}  # of every URB: its queue, its octets
         self._queued_bytes = 0
         self._unlinked: set[int] = set()  # running URBs that the front end wants back
+        self._aside: set[int] = set()  # discarded only because they stand behind one of those
+        self._orphans: set[int] = set()  # the controller has them, a lost front end had sent them
+        self._violations = 0
         self._actions: list[Action] = []
 
     @property
     def device(self) -> int | None:
         """The number of the device that the front end knows of, if any."""
         return self._device
+
+    @property
+    def violations(self) -> int:
+        """How many URBs ran in the controller although one before them had failed there."""
+        return self._violations + sum(e.violations for e in self._endpoints.values())
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done now, in this order, and forget it."""
@@ -117,19 +153,25 @@ class BackEnd:
         if self._device is not None:
             raise ApiViolationError("A device was plugged in where there is one already.")
         self._speed = speed
-        self._last_device = self._last_device % 0xFFFF + 1
-        self._device = self._last_device
-        if self._linked and not self._awaits_farewell:
-            self._actions.append(Send(Connect(self._device, speed)))
+        self._plugs = self._plugs % (PLUGS - 1) + 1
+        self._device = device_number(self._port, self._plugs)
+        self._announce()
 
     def unplugged(self) -> None:
         """The device is gone, and with it every URB."""
         if self._device is None:
             return
-        if self._linked and not self._awaits_farewell:
+        if self._is_known():
             self._actions.append(Send(Disconnect(self._device)))
             self._awaits_farewell = True
-        self._forget_device()
+        self._device = None
+        self._kinds = {}
+        self._orphans.clear()
+        self._forget_urbs()
+
+    def configured(self, kinds: Mapping[int, TransferType]) -> None:
+        """The device's endpoints are these now, by address; endpoint 0 is not among them."""
+        self._kinds = kinds
 
     def completed(self, urb_id: int, status: int, actual_bytes: int, data: Payload = b"") -> None:
         """An URB that was started, or a request that was performed, has ended.
@@ -143,16 +185,15 @@ class BackEnd:
             data: IN data, `actual_bytes` long.
         """
         if urb_id not in self._where:
+            self._bury(urb_id)
             return
-        endpoint = self._forget_urb(urb_id)
-        if urb_id in self._unlinked:
-            self._unlinked.discard(urb_id)
-            # Not -ENOENT, which usbfs gives to what it discards: the client asked asynchronously.
-            status = status if status not in (0, -errno.ENOENT) else -errno.ECONNRESET
-        control = endpoint is self._endpoints.get(CONTROL_ENDPOINT)
-        kind = TransferType.CONTROL if control else TransferType.BULK
-        endpoint.end(urb_id, stops=stops_endpoint(kind, status))
-        self._complete(endpoint, urb_id, status, actual_bytes, data)
+        endpoint = self._where[urb_id][0]
+        touched = actual_bytes > 0 or status not in _UNTOUCHED
+        if not touched and urb_id not in self._unlinked and self._comes_back(endpoint, urb_id):
+            self._aside.discard(urb_id)
+            endpoint.take_back(urb_id)
+        else:
+            self._ended(endpoint, urb_id, status, actual_bytes, data, ran=touched)
         self._advance(endpoint)
 
     def reset_done(self, status: int) -> None:
@@ -163,6 +204,7 @@ class BackEnd:
         """
         endpoint = self._endpoints.get(CONTROL_ENDPOINT)
         if endpoint is None or RESET_NUMBER not in endpoint.running():
+            self._bury(RESET_NUMBER)
             return
         endpoint.end(RESET_NUMBER, stops=False)
         assert self._device is not None
@@ -175,20 +217,21 @@ class BackEnd:
         """A front end has come and has greeted: it knows nothing yet."""
         self._linked = True
         self._awaits_farewell = False
-        if self._device is not None:
-            self._actions.append(Send(Connect(self._device, self._speed)))
+        self._announce()
 
-    def link_lost(self) -> list[int]:
-        """The front end is gone: forget all that it queued.
+    def link_lost(self) -> None:
+        """The front end is gone: forget all that it queued, and take back what runs.
 
-        Returns:
-            The URBs that the controller has; they must be discarded and reaped.
+        The next front end hears of the device when the controller has let go of all of it.
         """
         self._linked = False
-        running = [n for e in self._endpoints.values() for n in e.running() if n != RESET_NUMBER]
-        self._actions.clear()
+        unstarted = {
+            _number(a) for a in self._actions if isinstance(a, Start | Perform | ResetPort)
+        }
+        running = {n for e in self._endpoints.values() for n in e.running()} - unstarted
+        self._orphans |= running
         self._forget_urbs()
-        return running
+        self._actions = [Discard(n) for n in sorted(running, reverse=True) if n != RESET_NUMBER]
 
     def receive(self, message: Message) -> None:
         """Take one message of the front end.
@@ -202,15 +245,9 @@ class BackEnd:
             case Unlink() if not self._is_stale(message.device):
                 self._unlink(message)
             case Resume() if not self._is_stale(message.device):
-                endpoint = self._endpoint(message.endpoint_address)
-                if endpoint.resume(message.epoch):
-                    self._advance(endpoint)
+                self._resume(message)
             case Reset() if not self._is_stale(message.device):
-                endpoint = self._endpoint(CONTROL_ENDPOINT)
-                if len(endpoint) >= MAX_QUEUED_URBS:
-                    raise RemoteProtocolError(f"More than {MAX_QUEUED_URBS} resets are queued.")
-                endpoint.add(message)
-                self._advance(endpoint)
+                self._reset(message)
             case Submit() | Unlink() | Resume() | Reset():
                 pass  # sent before the front end knew; DISCONNECT has answered it
             case Disconnected():
@@ -218,26 +255,60 @@ class BackEnd:
             case _:
                 raise RemoteProtocolError(f"A front end must not send {type(message).__name__}.")
 
+    def _announce(self) -> None:
+        if self._is_known():
+            assert self._device is not None
+            self._actions.append(Send(Connect(self._device, self._speed)))
+
+    def _is_known(self) -> bool:
+        """Whether the front end is told of the device, and of its end."""
+        waits = self._awaits_farewell or self._orphans
+        return self._linked and self._device is not None and not waits
+
+    def _bury(self, number: int) -> None:
+        if number in self._orphans:
+            self._orphans.discard(number)
+            self._announce()
+
     def _is_stale(self, device: int) -> bool:
         return self._awaits_farewell or device != self._device
 
     def _farewell(self) -> None:
         if not self._awaits_farewell:
             raise RemoteProtocolError("The front end answered a DISCONNECT that was not sent.")
-        self.linked()
+        self._awaits_farewell = False
+        self._announce()
 
     def _submit(self, urb: Submit) -> None:
         if urb.urb_id in self._where:
             raise RemoteProtocolError(f"URB {urb.urb_id} was submitted twice.")
+        if urb.clear and self._policy is not Policy.ACA:
+            raise RemoteProtocolError(f"URB {urb.urb_id} clears, but the policy is {self._policy}.")
         self._queued_bytes += urb.buffer_bytes
         if self._queued_bytes > MAX_QUEUED_BYTES or len(self._where) >= MAX_QUEUED_URBS:
             raise RemoteProtocolError(
                 f"More than {MAX_QUEUED_BYTES} octets or {MAX_QUEUED_URBS} URBs are queued."
             )
         endpoint = self._endpoint(urb.endpoint_address)
-        endpoint.add(urb)
         self._where[urb.urb_id] = endpoint, urb.buffer_bytes
+        if endpoint.add(urb):
+            self._advance(endpoint)
+        else:
+            self._complete(endpoint, urb.urb_id, self._aca_status, 0)
+
+    def _reset(self, message: Reset) -> None:
+        endpoint = self._endpoint(CONTROL_ENDPOINT)
+        if len(endpoint) >= MAX_QUEUED_URBS:
+            raise RemoteProtocolError(f"More than {MAX_QUEUED_URBS} resets are queued.")
+        endpoint.add(message)
         self._advance(endpoint)
+
+    def _resume(self, message: Resume) -> None:
+        if self._policy is not Policy.HOLD:
+            raise RemoteProtocolError(f"RESUME, but the policy is {self._policy}.")
+        endpoint = self._endpoint(message.endpoint_address)
+        if endpoint.resume(message.epoch):
+            self._advance(endpoint)
 
     def _unlink(self, message: Unlink) -> None:
         if message.urb_id not in self._where:
@@ -249,17 +320,66 @@ class BackEnd:
             return
         match endpoint.unlink(message.urb_id):
             case Unlinked.RUNNING:
-                if message.urb_id not in self._unlinked:
-                    self._unlinked.add(message.urb_id)
-                    self._actions.append(Discard(message.urb_id))
+                self._discard(endpoint, message.urb_id)
             case Unlinked.DROPPED:
-                self._forget_urb(message.urb_id)
                 self._complete(endpoint, message.urb_id, -errno.ECONNRESET, 0)
+        self._refuse(endpoint)
+
+    def _discard(self, endpoint: Endpoint, urb_id: int) -> None:
+        """Take a running URB back, and first what stands behind it: else that would run now."""
+        if urb_id in self._unlinked:
+            return
+        self._unlinked.add(urb_id)
+        if self._policy is Policy.HOLD:
+            for behind in reversed(endpoint.running()):
+                if behind > urb_id and behind not in self._unlinked | self._aside:
+                    self._aside.add(behind)
+                    self._actions.append(Discard(behind))
+        if urb_id not in self._aside:
+            self._actions.append(Discard(urb_id))
+
+    def _comes_back(self, endpoint: Endpoint, urb_id: int) -> bool:
+        """Whether an URB that the controller gave back untouched was meant to be queued again."""
+        if urb_id in self._aside:
+            return True
+        return self._window > 1 and endpoint.drains_after_failure
+
+    def _ended(
+        self,
+        endpoint: Endpoint,
+        urb_id: int,
+        status: int,
+        actual_bytes: int,
+        data: Payload,
+        *,
+        ran: bool,
+    ) -> None:
+        if urb_id in self._unlinked:
+            # Not -ENOENT, which usbfs gives to what it discards: the client asked asynchronously.
+            status = status if status not in (0, -errno.ENOENT) else -errno.ECONNRESET
+        elif urb_id in self._aside and status in _UNTOUCHED:
+            # It had begun when it was to be taken back: the client must know that it was cut off.
+            status = -errno.EPROTO
+        elif status == -errno.ENOENT:
+            # Killed by a reset or a new configuration, as usb_disable_endpoint would tell it.
+            status = -errno.ESHUTDOWN
+        kind = TransferType.BULK  # interrupt endpoints have the same rule
+        if endpoint is self._endpoints.get(CONTROL_ENDPOINT):
+            kind = TransferType.CONTROL
+        endpoint.end(urb_id, stops=stops_endpoint(kind, status), ran=ran)
+        self._complete(endpoint, urb_id, status, actual_bytes, data)
+        self._refuse(endpoint)
+
+    def _refuse(self, endpoint: Endpoint) -> None:
+        """Policy `aca`: fail what is queued."""
+        for urb in endpoint.refused():
+            self._complete(endpoint, urb.urb_id, self._aca_status, 0)
 
     def _complete(
         self, endpoint: Endpoint, urb_id: int, status: int, actual_bytes: int, data: Payload = b""
     ) -> None:
         assert self._device is not None
+        self._forget_urb(urb_id)
         self._actions.append(
             Send(
                 Complete(
@@ -276,35 +396,42 @@ class BackEnd:
 
     def _advance(self, endpoint: Endpoint) -> None:
         while (work := endpoint.start()) is not None:
-            self._actions.append(_action(work))
+            self._actions.append(_action(work, continues=len(endpoint.running()) > 1))
 
     def _endpoint(self, address: int) -> Endpoint:
         key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT
-        if key not in self._endpoints:
-            self._endpoints[key] = Endpoint(self._window)
-        return self._endpoints[key]
-
-    def _forget_urb(self, urb_id: int) -> Endpoint:
-        endpoint, buffer_bytes = self._where.pop(urb_id)
-        self._queued_bytes -= buffer_bytes
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            # BULK_CONTINUATION is for bulk alone; without a policy nothing needs to be taken back.
+            deep = self._kinds.get(key) is TransferType.BULK or self._policy is Policy.NAIVE
+            endpoint = Endpoint(self._policy, self._window if deep and key else 1)
+            self._endpoints[key] = endpoint
         return endpoint
 
-    def _forget_device(self) -> None:
-        self._device = None
-        self._forget_urbs()
+    def _forget_urb(self, urb_id: int) -> None:
+        _, buffer_bytes = self._where.pop(urb_id)
+        self._queued_bytes -= buffer_bytes
+        self._unlinked.discard(urb_id)
+        self._aside.discard(urb_id)
 
     def _forget_urbs(self) -> None:
+        self._violations = self.violations
         self._endpoints.clear()
         self._where.clear()
         self._unlinked.clear()
+        self._aside.clear()
         self._queued_bytes = 0
 
 
-def _action(work: Work) -> Action:
+def _action(work: Work, *, continues: bool) -> Action:
     if isinstance(work, Reset):
         return ResetPort()
     if work.endpoint_address & ~DIRECTION_IN == CONTROL_ENDPOINT:
         wanted = operation(SetupPacket.unpack(work.setup))
         if wanted is not None:
             return Perform(work, wanted)
-    return Start(work)
+    return Start(work, continues)
+
+
+def _number(action: Start | Perform | ResetPort) -> int:
+    return RESET_NUMBER if isinstance(action, ResetPort) else action.urb.urb_id

@@ -2,14 +2,12 @@
 
 No I/O.  It gives every URB back exactly once, answers every unlink (the URB first, then the
 unlink: ``vhci_hcd`` loses data otherwise), and lets a stopped endpoint run again only when its
-client is done with the error: that is the **fence**.
+client is done with the error: that is the **fence** (``docs/recovery.md``).
 
-The fence, in this version: ``vhci_hcd`` gives an URB back from the thread that reads our socket,
-and begins to read the next PDU only when the client's completion handler has returned.  So when the
-kernel has read the first octets behind a failed URB's PDU, the handler has returned; and the
-unlinks that it asked for and that have reached us by then are answered before RESUME.  An unlink
-that the kernel has queued but not yet sent is not seen: a client with several URBs in flight needs
-the second half of the fence (``docs/recovery.md``), usb-storage, which has one, does not.
+A round of the fence has two parts, which the edge carries out (`Fence`): the client's completion
+handlers have returned, and then everything that the kernel had queued until then has been told to
+`submit` and `unlink`.  If a round brought nothing that was given back on the endpoint, and no
+unlink waits for the back end, the endpoint goes on; if it did, there is another round.
 
 A port reset is never forwarded by ``vhci_hcd``; it is recognised by what follows it on ep0.
 """
@@ -22,6 +20,8 @@ import msgspec
 
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -34,6 +34,7 @@ from rig.splitdriver.messages import (
     Submit,
     Unlink,
 )
+from rig.splitdriver.policy import Policy
 from rig.usb.setup import Request, RequestType, SetupPacket, announces_port_reset
 from rig.usb.urb import (
     CONTROL_ENDPOINT,
@@ -82,10 +83,11 @@ class AnswerUnlink(msgspec.Struct, frozen=True):
 
 
 class Fence(msgspec.Struct, frozen=True):
-    """Tell `FrontEnd.fence_passed` when the kernel has read on, past all that was sent so far."""
+    """Tell `FrontEnd.fence_passed` when both are true, in this order.
 
-    endpoint_key: int
-    token: int
+    The completion handlers of all that was given back so far have returned; and all that the kernel
+    had queued when the last of them did has been told to `FrontEnd.submit` and `FrontEnd.unlink`.
+    """
 
 
 Action = Send | Plug | Unplug | GiveBack | AnswerUnlink | Fence
@@ -103,22 +105,38 @@ class _Endpoint(msgspec.Struct):
     told_epoch: int = 0  # of the last stop that the back end told
     resumed_epoch: int = 0
     quiet: bool = False  # nothing that is queued there has run, or will before RESUME
-    fence: int = 0  # the last fence asked for
+    given_back: int = 0  # the number of the last URB given back there, counted over the device
     unlinking: int = 0  # unlinks that the back end has not answered
+    open: int = 0  # URBs that are not given back
+    clears: bool = False  # policy aca: the next URB ends the failing
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the back end waits for us there."""
+        return self.told_epoch > self.resumed_epoch
 
 
 class FrontEnd:
-    """The front end of one port."""
+    """The front end of one port.
 
-    def __init__(self) -> None:
+    Args:
+        policy: What happens on an endpoint behind an error.
+        capabilities: What both ends can do.
+    """
+
+    def __init__(
+        self, policy: Policy = Policy.HOLD, capabilities: Capability = ALL_CAPABILITIES
+    ) -> None:
+        self._policy = policy
+        self._local_unlink = Capability.LOCAL_UNLINK in capabilities
+        self._port_reset = Capability.PORT_RESET in capabilities
         self._device: int | None = None
         self._speed = Speed.UNKNOWN
         self._configured = False
         self._urbs: dict[int, _Urb] = {}
-        self._early_unlinks: dict[int, int] = {}  # of URBs not seen yet: target -> unlink
-        self._last_submit = 0
         self._endpoints: dict[int, _Endpoint] = {}
-        self._fences = 0
+        self._given_back = 0
+        self._fenced: int | None = None  # the round under way is about so many given back
         self._actions: list[Action] = []
 
     def take_actions(self) -> list[Action]:
@@ -126,7 +144,7 @@ class FrontEnd:
         actions, self._actions = self._actions, []
         return actions
 
-    # What vhci_hcd tells.
+    # What vhci_hcd tells, in the order in which it queued it.
 
     def submit(self, command: CmdSubmit, data: Payload = b"") -> None:
         """The kernel has queued an URB.
@@ -136,48 +154,66 @@ class FrontEnd:
             data: OUT data, `command.payload_bytes` long.
         """
         seqnum = command.seqnum
-        self._last_submit = seqnum
-        key = _endpoint_key(command.endpoint_address)
-        is_in = bool(command.endpoint_address & DIRECTION_IN)
-        self._urbs[seqnum] = _Urb(key, command.buffer_bytes, is_in)
-        if self._device is None:
+        address = command.endpoint_address
+        key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT
+        self._urbs[seqnum] = _Urb(key, command.buffer_bytes, address >= DIRECTION_IN)
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = self._endpoints[key] = _Endpoint()
+        endpoint.open += 1
+        device = self._device
+        if device is None:
             self._give_back(seqnum, -errno.ENODEV, 0)
         elif command.number_of_packets > 0 or command.buffer_bytes > MAX_TRANSFER_BYTES:
             # Isochronous, or larger than the back end's kernel would take: refused, not half done.
             self._give_back(seqnum, -errno.EINVAL, 0)
         else:
-            self._watch_control(command)
-            self._send_submit(self._device, command, data)
-        if self._early_unlinks:
-            self._resolve_early_unlinks(seqnum)
+            if key == CONTROL_ENDPOINT:
+                self._watch_control(device, command)
+            clear, endpoint.clears = endpoint.clears, False
+            self._actions.append(
+                Send(
+                    Submit(
+                        device,
+                        seqnum,
+                        address,
+                        command.flags & _CARRIED_FLAGS,
+                        command.buffer_bytes,
+                        command.setup,
+                        data,
+                        clear,
+                    )
+                )
+            )
 
     def unlink(self, command: CmdUnlink) -> None:
         """The kernel wants an URB back."""
-        if command.target > self._last_submit:
-            # vhci_tx sends submits before unlinks, but an unlink that it was about to send can
-            # overtake its own target (drivers/usb/usbip/vhci_tx.c).
-            self._early_unlinks[command.target] = command.seqnum
+        urb = self._urbs.get(command.target)
+        if urb is None or urb.unlink_seqnum is not None:
+            # Given back already, or asked for before.
+            self._actions.append(AnswerUnlink(command.seqnum))
+            return
+        urb.unlink_seqnum = command.seqnum
+        endpoint = self._endpoints[urb.endpoint_key]
+        assert self._device is not None
+        if endpoint.quiet and self._local_unlink:
+            self._send(Unlink(self._device, command.target, local=True))
+            self._give_back(command.target, -errno.ECONNRESET, 0)
+            self._start_round()
         else:
-            self._unlink(command.seqnum, command.target)
+            urb.unlink_sent = True
+            endpoint.unlinking += 1
+            self._send(Unlink(self._device, command.target))
 
-    def _resolve_early_unlinks(self, seqnum: int) -> None:
-        """Look at the unlinks that came before their URB, now that number `seqnum` has come.
-
-        Submits come in the order of their numbers: an URB with a lower one will not come any more;
-        it was a former device's.
-        """
-        for target in sorted(t for t in self._early_unlinks if t <= seqnum):
-            self._unlink(self._early_unlinks.pop(target), target)
-
-    def fence_passed(self, endpoint_key: int, token: int) -> None:
-        """The kernel has read past what was sent when that fence was asked for."""
-        endpoint = self._endpoints.get(endpoint_key)
-        if endpoint is None or endpoint.fence != token or endpoint.unlinking:
-            return  # a later fence will decide
-        if endpoint.told_epoch > endpoint.resumed_epoch and self._device is not None:
-            endpoint.resumed_epoch = endpoint.told_epoch
-            endpoint.quiet = False
-            self._send(Resume(self._device, endpoint_key, endpoint.told_epoch))
+    def fence_passed(self) -> None:
+        """The round of the fence that was asked for is over."""
+        if self._fenced is None or self._device is None:
+            return
+        mark, self._fenced = self._fenced, None
+        for key, endpoint in self._endpoints.items():
+            if endpoint.stopped and not endpoint.unlinking and endpoint.given_back <= mark:
+                self._go_on(self._device, key, endpoint)
+        self._start_round(above=mark)
 
     # What the link tells.
 
@@ -221,39 +257,22 @@ class FrontEnd:
     def _forget_device(self) -> None:
         self._device = None
         self._configured = False
+        self._fenced = None
+        self._given_back = 0
         self._urbs.clear()
-        self._early_unlinks.clear()
-        # The next device may stand in another half of vhci_hcd, which counts by itself.
-        self._last_submit = 0
         self._endpoints.clear()
         self._actions.append(Unplug())
 
-    def _send_submit(self, device: int, command: CmdSubmit, data: Payload) -> None:
-        self._send(
-            Submit(
-                device,
-                command.seqnum,
-                command.endpoint_address,
-                command.flags & _CARRIED_FLAGS,
-                command.buffer_bytes,
-                command.setup,
-                data,
-            )
-        )
-
-    def _watch_control(self, command: CmdSubmit) -> None:
+    def _watch_control(self, device: int, command: CmdSubmit) -> None:
         """Recognise a port reset; the first requests to a new device are not one."""
-        if _endpoint_key(command.endpoint_address) != CONTROL_ENDPOINT:
-            return
         setup = SetupPacket.unpack(command.setup)
         if (setup.request_type, setup.request) == (
             RequestType.TO_DEVICE,
             Request.SET_CONFIGURATION,
         ):
             self._configured = True
-        elif self._configured and announces_port_reset(setup, self._speed):
-            assert self._device is not None
-            self._send(Reset(self._device))
+        elif self._configured and self._port_reset and announces_port_reset(setup, self._speed):
+            self._send(Reset(device))
 
     def _complete(self, message: Complete) -> None:
         urb = self._urbs.get(message.urb_id)
@@ -266,55 +285,49 @@ class FrontEnd:
                 f"URB {message.urb_id} of {urb.buffer_bytes} octets came back with"
                 f" {message.actual_bytes}, and {len(message.data)} octets of data."
             )
-        endpoint = self._endpoint(urb.endpoint_key)
+        endpoint = self._endpoints[urb.endpoint_key]
         endpoint.told_epoch = max(endpoint.told_epoch, message.epoch)
-        if endpoint.told_epoch > endpoint.resumed_epoch:
+        if endpoint.stopped:
             endpoint.quiet = message.quiet
         self._give_back(message.urb_id, message.status, message.actual_bytes, message.data)
-
-    def _unlink(self, unlink_seqnum: int, target: int) -> None:
-        urb = self._urbs.get(target)
-        if urb is None:
-            self._actions.append(AnswerUnlink(unlink_seqnum))  # given back already
-            return
-        if urb.unlink_seqnum is not None:
-            self._actions.append(AnswerUnlink(unlink_seqnum))  # asked for before
-            return
-        urb.unlink_seqnum = unlink_seqnum
-        endpoint = self._endpoint(urb.endpoint_key)
-        assert self._device is not None
-        if endpoint.quiet:
-            self._send(Unlink(self._device, target, local=True))
-            self._give_back(target, -errno.ECONNRESET, 0)
-        else:
-            urb.unlink_sent = True
-            endpoint.unlinking += 1
-            self._send(Unlink(self._device, target))
+        if endpoint.stopped:
+            self._start_round()
 
     def _give_back(self, seqnum: int, status: int, actual_bytes: int, data: Payload = b"") -> None:
-        """Give an URB back, answer its unlink, and fence if its endpoint is stopped."""
+        """Give an URB back and answer its unlink."""
         urb = self._urbs.pop(seqnum)
-        endpoint = self._endpoint(urb.endpoint_key)
+        endpoint = self._endpoints[urb.endpoint_key]
+        endpoint.open -= 1
+        self._given_back += 1
+        endpoint.given_back = self._given_back
         self._actions.append(GiveBack(seqnum, status, actual_bytes, data))
         if urb.unlink_seqnum is not None:
             self._actions.append(AnswerUnlink(urb.unlink_seqnum))
         if urb.unlink_sent:
             endpoint.unlinking -= 1
-        if endpoint.told_epoch > endpoint.resumed_epoch:
-            self._fences += 1
-            endpoint.fence = self._fences
-            self._actions.append(Fence(urb.endpoint_key, endpoint.fence))
 
-    def _endpoint(self, key: int) -> _Endpoint:
-        endpoint = self._endpoints.get(key)
-        if endpoint is None:
-            endpoint = self._endpoints[key] = _Endpoint()
-        return endpoint
+    def _start_round(self, above: int = -1) -> None:
+        """Ask for a round, if none is under way and it could let an endpoint go on.
+
+        Args:
+            above: The last round was about so many given back; without more it would bring nothing.
+        """
+        if self._fenced is None and any(
+            e.stopped and not e.unlinking and e.given_back > above for e in self._endpoints.values()
+        ):
+            self._fenced = self._given_back
+            self._actions.append(Fence())
+
+    def _go_on(self, device: int, key: int, endpoint: _Endpoint) -> None:
+        """The client is done with the error there."""
+        if self._policy is Policy.ACA:
+            if endpoint.open:
+                return  # only an endpoint that has gone idle may clear
+            endpoint.clears = True
+        else:
+            self._send(Resume(device, key, endpoint.told_epoch))
+        endpoint.resumed_epoch = endpoint.told_epoch
+        endpoint.quiet = False
 
     def _send(self, message: Message) -> None:
         self._actions.append(Send(message))
-
-
-def _endpoint_key(address: int) -> int:
-    """Both directions of ep0 are one queue."""
-    return address if address & ~DIRECTION_IN else CONTROL_ENDPOINT

@@ -66,7 +66,7 @@ class Hcd:
         self._outbox = Outbox(ours)
         self._buffer = ReceiveBuffer()
         self._prefix_sent = False
-        self._fences: dict[int, int] = {}
+        self._fencing = False
 
     def fileno(self) -> int:
         """The descriptor that is readable when the kernel has sent something."""
@@ -80,7 +80,7 @@ class Hcd:
     @property
     def fencing(self) -> bool:
         """Whether a fence waits for the kernel to read on."""
-        return bool(self._fences)
+        return self._fencing
 
     def receive(self) -> list[PduWithData]:
         """Return all commands that have come, submits with their OUT data.
@@ -110,27 +110,26 @@ class Hcd:
         """Put RET_UNLINK into the outbox."""
         self._put(pack_ret_unlink(seqnum, 0))
 
-    def fence(self, endpoint_key: int, token: int) -> None:
+    def fence(self) -> None:
         """Ask when the kernel will have read past all that was put so far."""
         if not self._prefix_sent:
             self._outbox.put(RET_PREFIX)
             self._prefix_sent = True
-        self._fences[endpoint_key] = token
+        self._fencing = True
 
     def flush(self) -> None:
         """Send what is in the outbox, or as much as goes now."""
         self._outbox.flush()
 
-    def fences_passed(self) -> list[tuple[int, int]]:
-        """Return the fences behind which the kernel has read, and forget them."""
-        if not self._fences or self._outbox:
-            return []
+    def fence_passed(self) -> bool:
+        """Whether a fence was asked for and the kernel has read past it; then it is forgotten."""
+        if not self._fencing or self._outbox:
+            return False
         (unread,) = _INT.unpack(fcntl.ioctl(self._socket, termios.TIOCOUTQ, _INT.pack(0)))
         if unread >= _SMALLEST_CHARGE:
-            return []
-        passed = list(self._fences.items())
-        self._fences.clear()
-        return passed
+            return False
+        self._fencing = False
+        return True
 
     def close(self) -> None:
         """Unplug: the kernel sees the end of its socket and gives back every URB."""

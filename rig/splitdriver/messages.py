@@ -1,22 +1,57 @@
 """What the two ends say to each other.
 
 Each message is one frozen struct; its octets are in `rig.splitdriver.wire` and, for people, in
-``docs/protocol.md``.  ``device`` is the number that the back end gave to a plugged-in device; it
-counts up at every plug, so that what is late from a former device is told apart.
+``docs/protocol.md``.  ``device`` tells of which device one speaks: the number of the port, and how
+often something was plugged in there (`device_number`), so that what is late from a former device is
+told apart.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 import msgspec
 
+from rig.splitdriver.policy import Policy
 from rig.usb.urb import Speed
 
-PROTOCOL_VERSION = 1
+OLDEST_VERSION = 2
+NEWEST_VERSION = 2
+"""The protocol versions that this code speaks, from and to."""
+
+MAX_PORTS = 256
+PLUGS = 1 << 16
 
 Payload = bytes | bytearray | memoryview
 """Data of an URB.  What is received is a view into the receiver's own buffer: no copy."""
+
+
+def device_number(port: int, plug: int) -> int:
+    """Return the number of a device.
+
+    Args:
+        port: The port's place on the link, from 0, below `MAX_PORTS`.
+        plug: From 1, below `PLUGS`.
+    """
+    return port * PLUGS + plug
+
+
+def port_of(device: int) -> int:
+    """Return the port in which a device is plugged."""
+    return device // PLUGS
+
+
+class Capability(IntFlag):
+    """What an end can do beyond the least; used if both ends can."""
+
+    NONE = 0
+    LOCAL_UNLINK = 1
+    """The front end may give back by itself what it knows not to have run."""
+    PORT_RESET = 2
+    """A port reset is carried to the device."""
+
+
+ALL_CAPABILITIES = Capability.LOCAL_UNLINK | Capability.PORT_RESET
 
 
 class Role(IntEnum):
@@ -31,13 +66,19 @@ class Hello(msgspec.Struct, frozen=True):
 
     Attributes:
         role: The sender's.
-        version: The protocol version it speaks.
+        policy: The sender's.
         name: The sender's name for people, such as a host name.
+        oldest: The oldest protocol version that it speaks.
+        newest: The newest.
+        capabilities: What it can do; bits that this code does not know are dropped.
     """
 
     role: Role
-    version: int
+    policy: Policy
     name: str
+    oldest: int = OLDEST_VERSION
+    newest: int = NEWEST_VERSION
+    capabilities: Capability = ALL_CAPABILITIES
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -88,6 +129,7 @@ class Submit(msgspec.Struct, frozen=True):
         buffer_bytes: Length of the transfer buffer.
         setup: The SETUP packet of a control transfer; zeroes otherwise.
         data: OUT data, `buffer_bytes` long; empty for IN.
+        clear: Policy `aca`: the client has let the endpoint go idle; run this and what follows.
     """
 
     device: int
@@ -97,6 +139,7 @@ class Submit(msgspec.Struct, frozen=True):
     buffer_bytes: int
     setup: bytes
     data: Payload = b""
+    clear: bool = False
 
 
 class Unlink(msgspec.Struct, frozen=True):
@@ -176,3 +219,8 @@ Message = (
     | Reset
     | ResetDone
 )
+
+ToPort = (
+    Connect | Disconnect | Disconnected | Submit | Unlink | Complete | Resume | Reset | ResetDone
+)
+"""What speaks of a device, and so of a port."""

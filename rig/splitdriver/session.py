@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.messages import PROTOCOL_VERSION, Hello, Message, Ping, Pong, Refused, Role
+from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    Capability,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Refused,
+    Role,
+)
+from rig.splitdriver.policy import Policy
 
 HEARTBEAT_S = 1.0
 DEAD_AFTER_S = 5.0
@@ -20,6 +32,7 @@ class Session:
 
     Args:
         role: Ours.
+        policy: Ours; the other end's must be the same.
         name: Ours, for people.
         now: Seconds of a clock that never goes back; so are all other times here.
         heartbeat_s: After so long without hearing anything the peer is asked for a sign of life.
@@ -29,6 +42,7 @@ class Session:
     def __init__(
         self,
         role: Role,
+        policy: Policy,
         name: str,
         now: float,
         *,
@@ -36,6 +50,7 @@ class Session:
         dead_after_s: float = DEAD_AFTER_S,
     ) -> None:
         self._role = role
+        self._policy = policy
         self._name = name
         self._heartbeat_s = heartbeat_s
         self._dead_after_s = dead_after_s
@@ -43,6 +58,8 @@ class Session:
         self._token = 0
         self.next_tick = now + heartbeat_s
         self.peer_name: str | None = None
+        self.capabilities = Capability.NONE
+        """What both ends can do, once the peer has greeted us."""
 
     @property
     def established(self) -> bool:
@@ -51,7 +68,7 @@ class Session:
 
     def opening(self) -> Hello:
         """Return the message to begin with."""
-        return Hello(self._role, PROTOCOL_VERSION, self._name)
+        return Hello(self._role, self._policy, self._name)
 
     def receive(self, message: Message, now: float) -> tuple[Message | None, Message | None]:
         """Take a message.
@@ -102,9 +119,16 @@ class Session:
             raise RemoteProtocolError("The other end greeted twice.")
         if hello.role is self._role:
             raise RemoteProtocolError(f"Both ends are a {self._role.name.lower()} end.")
-        if hello.version != PROTOCOL_VERSION:
+        # With one version there is nothing to choose: both ends use the newest that both speak.
+        if hello.newest < OLDEST_VERSION or hello.oldest > NEWEST_VERSION:
             raise RemoteProtocolError(
-                f"The other end speaks protocol version {hello.version}, this one"
-                f" {PROTOCOL_VERSION}: install the same rig on both machines."
+                f"The other end speaks protocol versions {hello.oldest} to {hello.newest}, this one"
+                f" {OLDEST_VERSION} to {NEWEST_VERSION}: install the same rig on both machines."
             )
+        if hello.policy is not self._policy:
+            raise RemoteProtocolError(
+                f"The other end's policy is {hello.policy}, this one's {self._policy}: start both"
+                " with the same --policy."
+            )
+        self.capabilities = hello.capabilities & ALL_CAPABILITIES
         self.peer_name = hello.name or "?"

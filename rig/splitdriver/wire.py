@@ -3,10 +3,10 @@
 Every frame is a header of 8 octets, big endian, then a body whose layout depends on the type, then
 possibly data up to the frame's end::
 
-     0               4       5       6               8
-    +---------------+-------+-------+---------------+
-    | length        | type  | 0     | device        |  body …  data …
-    +---------------+-------+-------+---------------+
+     0               4       5                       8
+    +---------------+-------+-----------------------+
+    | length        | type  | device                |  body …  data …
+    +---------------+-------+-----------------------+
 
 ``length`` counts the octets behind the header.  ``docs/protocol.md`` has every body.
 
@@ -23,6 +23,8 @@ from enum import IntEnum
 from rig.buffers import ReceiveBuffer
 from rig.errors import LocalProtocolError, RemoteProtocolError
 from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -40,14 +42,18 @@ from rig.splitdriver.messages import (
     Submit,
     Unlink,
 )
+from rig.splitdriver.policy import Policy, PolicyCode
 from rig.usb.urb import DIRECTION_IN, MAX_TRANSFER_BYTES, Speed, TransferFlags
 
-HEADER = struct.Struct(">IBxH")
-_HELLO = struct.Struct(">4sBH")
+HEADER = struct.Struct(">II")
+"""The length; the type, and in the lower 24 bits the device."""
+_TYPE_SHIFT = 24
+_DEVICE_MASK = (1 << _TYPE_SHIFT) - 1
+_HELLO = struct.Struct(">4sBHHIB")
 _MAGIC = b"RIG\0"
 _TOKEN = struct.Struct(">Q")
 _CONNECT = struct.Struct(">B")
-_SUBMIT = struct.Struct(">IBxHI8s")
+_SUBMIT = struct.Struct(">IBBHI8s")
 _UNLINK = struct.Struct(">IB")
 _COMPLETE = struct.Struct(">IiIIB")
 _RESUME = struct.Struct(">BI")
@@ -57,6 +63,7 @@ _FLAGS = sum(TransferFlags)
 """Other bits are reserved: what usbfs means by them is not for the front end to ask."""
 _QUIET = 0x01
 _LOCAL = 0x01
+_CLEAR = 0x01
 
 MAX_FRAME_BYTES = MAX_TRANSFER_BYTES + 64
 """A longer frame is refused: no message can need it."""
@@ -90,7 +97,10 @@ def encode(message: Message) -> tuple[bytes, Payload]:
     """
     try:
         frame_type, device, body, data = _parts(message)
-        return HEADER.pack(len(body) + len(data), frame_type, device) + body, data
+        if device > _DEVICE_MASK:
+            raise struct.error(f"the device {device} is over {_DEVICE_MASK}")
+        kind = frame_type << _TYPE_SHIFT | device
+        return HEADER.pack(len(body) + len(data), kind) + body, data
     except struct.error as error:
         raise LocalProtocolError(f"{message!r} cannot be sent: {error}.") from error
 
@@ -101,6 +111,7 @@ def _parts(message: Message) -> tuple[FrameType, int, bytes, Payload]:  # noqa: 
             body = _SUBMIT.pack(
                 m.urb_id,
                 m.endpoint_address,
+                _CLEAR if m.clear else 0,
                 m.flags,
                 m.buffer_bytes,
                 m.setup,
@@ -126,8 +137,9 @@ def _parts(message: Message) -> tuple[FrameType, int, bytes, Payload]:  # noqa: 
         case Pong() as m:
             return FrameType.PONG, 0, _TOKEN.pack(m.token), b""
         case Hello() as m:
-            body = _HELLO.pack(_MAGIC, m.role, m.version) + _text(m.name)
-            return FrameType.HELLO, 0, body, b""
+            policy = PolicyCode[m.policy.name]
+            head = (m.role, m.oldest, m.newest, m.capabilities, policy)
+            return FrameType.HELLO, 0, _HELLO.pack(_MAGIC, *head) + _text(m.name), b""
         case Refused() as m:
             return FrameType.REFUSED, 0, _text(m.reason), b""
 
@@ -161,14 +173,15 @@ def decode(frame_type: int, device: int, body: memoryview) -> Message:
 
 
 def _read_submit(device: int, body: memoryview) -> Submit:
-    urb_id, address, flags, buffer_bytes, setup = _SUBMIT.unpack_from(body)
+    urb_id, address, marks, flags, buffer_bytes, setup = _SUBMIT.unpack_from(body)
     if buffer_bytes > MAX_TRANSFER_BYTES:
         raise ValueError(f"a buffer of {buffer_bytes} octets is over {MAX_TRANSFER_BYTES}")
     data = body[_SUBMIT.size :]
     expected = 0 if address & DIRECTION_IN else buffer_bytes
     if len(data) != expected:
         raise ValueError(f"{len(data)} octets of data, {expected} expected")
-    return Submit(device, urb_id, address, flags & _FLAGS, buffer_bytes, setup, data)
+    clear = bool(marks & _CLEAR)
+    return Submit(device, urb_id, address, flags & _FLAGS, buffer_bytes, setup, data, clear)
 
 
 def _read_complete(device: int, body: memoryview) -> Complete:
@@ -202,10 +215,19 @@ def _read_reset_done(device: int, body: memoryview) -> ResetDone:
 
 
 def _read_hello(_device: int, body: memoryview) -> Hello:
-    magic, role, version = _HELLO.unpack_from(body)
+    magic, role, oldest, newest, capabilities, policy = _HELLO.unpack_from(body)
     if magic != _MAGIC:
         raise ValueError("it does not begin with RIG")
-    return Hello(Role(role), version, _read_text(body[_HELLO.size :]))
+    if not oldest <= newest:
+        raise ValueError(f"its versions go from {oldest} to {newest}")
+    return Hello(
+        Role(role),
+        Policy[PolicyCode(policy).name],
+        _read_text(body[_HELLO.size :]),
+        oldest,
+        newest,
+        Capability(capabilities & ALL_CAPABILITIES),
+    )
 
 
 def _read_text(body: memoryview) -> str:
@@ -260,12 +282,13 @@ class FrameReader:
         buffer.received(count)
         messages: list[Message] = []
         while (header := buffer.peek(HEADER.size)) is not None:
-            length, frame_type, device = HEADER.unpack(header)
+            length, kind = HEADER.unpack(header)
             if length > MAX_FRAME_BYTES:
                 raise RemoteProtocolError(f"A frame of {length} octets is over {MAX_FRAME_BYTES}.")
             frame = buffer.peek(HEADER.size + length)
             if frame is None:
                 break
-            messages.append(decode(frame_type, device, frame[HEADER.size :]))
+            message = decode(kind >> _TYPE_SHIFT, kind & _DEVICE_MASK, frame[HEADER.size :])
+            messages.append(message)
             buffer.take(len(frame))
         return messages

@@ -64,6 +64,7 @@ class Device(msgspec.Struct, frozen=True):
     vendor_id: int
     product_id: int
     configurations: tuple[Configuration, ...]
+    device_class: int = 0
 
     def configuration(self, value: int) -> Configuration | None:
         """Return the configuration of that value, or None."""
@@ -96,7 +97,7 @@ def parse(octets: bytes) -> Device:
             )
         if configurations:
             configurations[-1] = Configuration(configurations[-1].value, tuple(interfaces))
-    return Device(device[7], device[8], tuple(configurations))
+    return Device(device[7], device[8], tuple(configurations), device[3])
 
 
 def _endpoint(body: bytes) -> Endpoint:

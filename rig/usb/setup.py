@@ -33,6 +33,7 @@ class RequestType(IntEnum):
 class Request(IntEnum):
     """Standard requests (USB 2.0 table 9-4)."""
 
+    GET_STATUS = 0x00
     CLEAR_FEATURE = 0x01
     SET_FEATURE = 0x03
     GET_DESCRIPTOR = 0x06

@@ -65,6 +65,26 @@ def hub_ports(hub: str, devices: Path = DEVICES) -> int:
         return 0
 
 
+def twin(location: PortLocation, devices: Path = DEVICES) -> PortLocation | None:
+    """Return the other half of a USB 3 connector, or None.
+
+    Such a connector is two ports to the kernel, one of a high-speed and one of a SuperSpeed hub,
+    which name each other (``peer``, Documentation/ABI/testing/sysfs-bus-usb).
+    """
+    interface = f"{location.hub.removeprefix('usb')}-0" if _is_root(location.hub) else location.hub
+    port = devices / f"{interface}:1.0" / f"{location.hub}-port{location.number}" / "peer"
+    if not port.exists():
+        return None
+    hub, _, number = port.resolve().name.rpartition("-port")
+    return PortLocation(hub, int(number), _device_at(hub, int(number)))
+
+
+def controller_driver(hub: str, devices: Path = DEVICES) -> str:
+    """Return the name of the driver of the host controller above a hub, such as ``dummy_hcd``."""
+    bus = hub.removeprefix("usb").split("-")[0]
+    return (devices / f"usb{bus}").resolve().parent.joinpath("driver").resolve().name
+
+
 def node(device: str, devices: Path = DEVICES) -> str | None:
     """Return the usbfs node of a device, or None if it is not (or no longer) there."""
     try:
@@ -98,4 +118,12 @@ def _by_controller(name: str, devices: Path) -> PortLocation | None:
             hint=f"Present: {', '.join(sorted(roots)) or 'none'}.",
         )
     number = int(match["port"])
-    return PortLocation(root, number, f"{root.removeprefix('usb')}-{number}")
+    return PortLocation(root, number, _device_at(root, number))
+
+
+def _is_root(hub: str) -> bool:
+    return hub.startswith("usb")
+
+
+def _device_at(hub: str, port: int) -> str:
+    return f"{hub.removeprefix('usb')}-{port}" if _is_root(hub) else f"{hub}.{port}"

@@ -76,6 +76,9 @@ RESET: Final = _ioc(_NONE, 20, 0)
 CLEAR_HALT: Final = _ioc(_READ, 21, 4)
 CLAIM_PORT: Final = _ioc(_READ, 24, 4)
 DISCONNECT_CLAIM: Final = _ioc(_READ, 27, ctypes.sizeof(_DisconnectClaim))
+BULK_CONTINUATION: Final = 0x04
+"""``USBDEVFS_URB_BULK_CONTINUATION``: take this URB back if one before it fails."""
+
 GET_SPEED: Final = _ioc(_NONE, 31, 0)
 
 

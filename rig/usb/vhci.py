@@ -65,28 +65,29 @@ def read_status(sysfs: Path = SYSFS) -> list[list[Port]]:
     return [parse_status(path.read_text(encoding="ascii")) for path in files]
 
 
-def choose_port(controllers: list[list[Port]], speed: Speed, turn: int) -> Port:
-    """Return a port of the first controller whose half for `speed` is not used at all.
-
-    A port that was just detached says that it is free while the kernel may still be taking leave of
-    the device that was in it.  Attached again at once, it would get the unlinks of that device's
-    URBs, which the kernel then waits for for ever (``vhci_urb_dequeue``): so every turn takes the
-    next port.
+def free_halves(controllers: list[list[Port]], *, super_speed: bool) -> list[list[Port]]:
+    """Return the halves of controllers of which no port is in use, the last controller first.
 
     A controller's half (its high-speed or its SuperSpeed root hub) shares one sequence of numbers
-    among its ports; whoever owns the whole half can see that none is missing.
+    among its ports; whoever owns the whole half can see that none is missing.  The kernel's own
+    tool takes the first free port, so the last controller is the least likely to be wanted.
+    """
+    halves = ([p for p in ports if p.super_speed is super_speed] for ports in controllers)
+    return [
+        half
+        for half in reversed(list(halves))
+        if half and all(port.state is PortState.NULL for port in half)
+    ]
+
+
+def read_port(number: int, sysfs: Path = SYSFS) -> Port | None:
+    """Return what is said of a port now.
 
     Raises:
-        MachineError: Every half has a port in use.
+        MachineError: The module is not loaded.
     """
-    for ports in controllers:
-        half = [port for port in ports if port.super_speed == (speed >= Speed.SUPER)]
-        if half and all(port.state is PortState.NULL for port in half):
-            return half[turn % len(half)]
-    raise MachineError(
-        "Every controller of vhci_hcd has a port in use.",
-        hint="Detach what is not needed: echo PORT > /sys/devices/platform/vhci_hcd.0/detach",
-    )
+    ports = (port for half in read_status(sysfs) for port in half)
+    return next((port for port in ports if port.number == number), None)
 
 
 def attach(port: Port, socket_fd: int, devid: int, speed: Speed, sysfs: Path = SYSFS) -> None:

@@ -1,0 +1,158 @@
+"""One mapped port with what is plugged in there, joined to its core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rig.daemon import Events
+from rig.faults.plan import Layer
+from rig.faults.triggers import EndpointEffect, Fired, Injector
+from rig.reactor import Reactor
+from rig.splitdriver.backend import (
+    Action,
+    BackEnd,
+    Discard,
+    Perform,
+    ResetPort,
+    Send,
+    Start,
+)
+from rig.splitdriver.mapped_device import Completion, Configured, Ended, MappedDevice, ResetEnded
+from rig.splitdriver.messages import Message, Submit
+from rig.splitdriver.port import Port
+from rig.usb.urb import status_name
+
+
+class BackPort:
+    """Joins a core with a port.
+
+    Args:
+        core: The port's.
+        port: The port.
+        injector: Endpoint faults, or None.
+        send: Sends messages to the front end.
+        events: Where to tell what happens.
+        reactor: Waits.
+    """
+
+    def __init__(
+        self,
+        core: BackEnd,
+        port: Port,
+        injector: Injector | None,
+        *,
+        send: Callable[[list[Message]], None],
+        events: Events,
+        reactor: Reactor,
+    ) -> None:
+        self.core = core
+        self.port = port
+        self._injector = injector
+        self._send = send
+        self._events = events
+        self._reactor = reactor
+        self._device: MappedDevice | None = None
+        self._device_name = ""
+        self._violations = 0
+
+    def close(self) -> None:
+        """Give the device and the port back."""
+        self._forget_device()
+        self.port.close()
+
+    def status(self) -> dict[str, object]:
+        """Tell what a person would ask for."""
+        return {
+            "name": self.port.name,
+            "device": self.core.device,
+            "violations": self.core.violations,
+        }
+
+    def look(self) -> None:
+        """See what is in the port; a device that is known is left alone."""
+        if self._device is not None:
+            if self.port.present:
+                return
+            self._take(self._device.ended())
+            self._forget_device()
+            self.core.unplugged()
+        plugged = self.port.look()
+        if plugged is not None:
+            self._device = MappedDevice(
+                plugged.usbfs,
+                plugged.layout,
+                injector=self._injector,
+                on_fault=self._on_fault,
+                reactor=self._reactor,
+                progressed=self._on_progress,
+            )
+            self._device_name = plugged.name
+            self.core.plugged(plugged.speed)
+            self._events.emit("plugged", device=plugged.name, speed=plugged.speed.name)
+        self.act()
+
+    def act(self) -> None:
+        """Do what the core wants until it wants nothing more."""
+        messages: list[Message] = []
+        while actions := self.core.take_actions():
+            for action in actions:
+                if isinstance(action, Send):
+                    messages.append(action.message)
+                elif self._device is not None:
+                    _do(self._device, action)
+            if self._device is not None:
+                self._take(self._device.ended_at_once())
+        if messages:
+            self._send(messages)
+        if self.core.violations != self._violations:
+            self._violations = self.core.violations
+            self._events.emit("violation", port=self.port.name, count=self._violations)
+
+    def _on_progress(self) -> None:
+        if self._device is not None:
+            self._take(self._device.ended())
+            self.act()
+
+    def _take(self, ended: list[Ended]) -> None:
+        core = self.core
+        for done in ended:
+            match done:
+                case Completion(urb_id, status, actual_bytes, data):
+                    core.completed(urb_id, status, actual_bytes, data)
+                case Configured(kinds):
+                    core.configured(kinds)
+                case ResetEnded(status):
+                    self._events.emit("reset", status=status_name(status), port=self.port.name)
+                    core.reset_done(status)
+
+    def _forget_device(self) -> None:
+        if self._device is not None:
+            self._device.close()
+            self._device = None
+            self._events.emit("unplugged", device=self._device_name)
+        self.port.forget()
+
+    def _on_fault(self, fired: Fired[EndpointEffect], urb: Submit) -> None:
+        self._events.emit(
+            "fault",
+            layer=Layer.ENDPOINT,
+            rule=fired.rule_name,
+            match=fired.match,
+            when=fired.fault.when,
+            status=status_name(fired.fault.status),
+            endpoint=urb.endpoint_address,
+            urb=urb.urb_id,
+            buffer_bytes=urb.buffer_bytes,
+        )
+
+
+def _do(device: MappedDevice, action: Action) -> None:
+    match action:
+        case Start(urb, continues):
+            device.start(urb, continues=continues)
+        case Perform(urb, operation):
+            device.perform(urb, operation)
+        case Discard(urb_id):
+            device.discard(urb_id)
+        case ResetPort():
+            device.reset()

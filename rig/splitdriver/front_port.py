@@ -1,0 +1,167 @@
+"""One port of the back end as the front end shows it: the core, and the half that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rig.daemon import Events
+from rig.errors import MachineError, ProtocolError
+from rig.reactor import READABLE, WRITABLE, Reactor
+from rig.splitdriver.frontend import (
+    Action,
+    AnswerUnlink,
+    Fence,
+    FrontEnd,
+    GiveBack,
+    Plug,
+    Send,
+    Unplug,
+)
+from rig.splitdriver.half import Half
+from rig.splitdriver.halves import Halves
+from rig.splitdriver.hcd import Hcd, PduWithData
+from rig.splitdriver.messages import Message, ResetDone, port_of
+from rig.usb.urb import Speed, status_name
+from rig.usb.usbip import CmdUnlink
+
+
+class FrontPort:
+    """Joins a core with ``vhci_hcd``.
+
+    Args:
+        core: The port's.
+        halves: Where there are halves of controllers.
+        send: Sends messages to the back end.
+        broke: Called with a sentence when the device cannot be shown any longer.
+        events: Where to tell what happens.
+        reactor: Waits.
+    """
+
+    def __init__(
+        self,
+        core: FrontEnd,
+        halves: Halves,
+        *,
+        send: Callable[[list[Message]], None],
+        broke: Callable[[str], None],
+        events: Events,
+        reactor: Reactor,
+    ) -> None:
+        self._core = core
+        self._halves = halves
+        self._send = send
+        self._broke = broke
+        self._events = events
+        self._reactor = reactor
+        self._half: Half | None = None
+        self._hcd: Hcd | None = None
+        self._waits_for_room = False
+
+    @property
+    def vhci_port(self) -> int | None:
+        """The number of the port of ``vhci_hcd`` that shows the device, if it is plugged in."""
+        return self._hcd.port.number if self._hcd is not None else None
+
+    def receive(self, message: Message) -> None:
+        """Take one message of the back end; `act` must be called afterwards.
+
+        Raises:
+            RemoteProtocolError: The back end must not say that, or not now.
+        """
+        self._core.receive(message)
+        if isinstance(message, ResetDone):
+            status = status_name(message.status)
+            self._events.emit("reset", status=status, device_port=port_of(message.device))
+
+    def link_lost(self) -> None:
+        """The back end cannot be reached."""
+        self._core.link_lost()
+        self.act()
+
+    def act(self) -> None:
+        """Do what the core wants until it wants nothing more."""
+        messages: list[Message] = []
+        while actions := self._core.take_actions():
+            for action in actions:
+                if isinstance(action, Send):
+                    messages.append(action.message)
+                else:
+                    self._do(action)
+        self._flush()
+        if messages:
+            self._send(messages)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case GiveBack(seqnum, status, actual_bytes, data) if self._hcd is not None:
+                self._hcd.give_back(seqnum, status, actual_bytes, data)
+            case AnswerUnlink(seqnum) if self._hcd is not None:
+                self._hcd.answer_unlink(seqnum)
+            case Fence() if self._half is not None and self._hcd is not None:
+                self._half.fence(self._on_fence)
+            case Plug(device, speed):
+                self._plug(device, speed)
+            case Unplug():
+                self._unplug()
+
+    def _plug(self, device: int, speed: Speed) -> None:
+        try:
+            half = self._half = self._halves.take(super_speed=speed >= Speed.SUPER)
+        except (MachineError, OSError) as error:
+            self._broke(f"The device cannot be shown here: {error}")
+            return
+        half.when_ready(lambda: self._attach(half, device, speed))
+
+    def _attach(self, half: Half, device: int, speed: Speed) -> None:
+        try:
+            self._hcd = half.attach(device, speed, self._on_pdu)
+        except OSError as error:
+            self._broke(f"The device cannot be shown here: {error}")
+            return
+        self._reactor.watch(self._hcd, READABLE, self._on_hcd)
+        self._events.emit("attached", port=self._hcd.port.number, speed=speed.name)
+
+    def _unplug(self) -> None:
+        if self._half is None:
+            return
+        if self._hcd is not None:
+            self._events.emit("detached", port=self._hcd.port.number)
+            self._hcd = None
+            self._waits_for_room = False
+        self._half.detach()
+        self._halves.give_back(self._half)
+        self._half = None
+
+    def _on_hcd(self, events: int) -> None:
+        assert self._half is not None
+        try:
+            if events & READABLE:
+                self._half.receive()
+            self.act()
+        except (ProtocolError, OSError) as error:
+            self._broke(f"vhci_hcd gave up port {self.vhci_port}: {error}")
+
+    def _on_pdu(self, pdu: PduWithData) -> None:
+        if isinstance(pdu, CmdUnlink):
+            self._core.unlink(pdu)
+        else:
+            self._core.submit(*pdu)
+
+    def _on_fence(self) -> None:
+        self._core.fence_passed()
+        self.act()
+
+    def _flush(self) -> None:
+        hcd, half = self._hcd, self._half
+        if hcd is None or half is None:
+            return
+        try:
+            hcd.flush()
+        except OSError as error:
+            self._broke(f"vhci_hcd gave up port {hcd.port.number}: {error}")
+            return
+        if hcd.waits_for_room is not self._waits_for_room:
+            self._waits_for_room = hcd.waits_for_room
+            room = WRITABLE if self._waits_for_room else 0
+            self._reactor.watch(hcd, READABLE | room, self._on_hcd)
+        half.watch_fence()
