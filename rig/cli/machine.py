@@ -24,7 +24,7 @@ MACHINE_COMMANDS = {
 HELP = {
     "back": "Map a USB port of this machine and serve it to a front end.",
     "front": "Show the port that a back end serves as a USB port of this machine.",
-    "gadget": "Play a mass-storage device whose medium the rig owns.",
+    "gadget": "Play a USB device: disk, serial port, Ethernet, keyboard, or several at once.",
     "store": "Serve a gadget's medium over FUSE (started by 'rig gadget').",
     "workload": "Make file systems and write stamped files (started by a lab).",
     "scan": "Say what lies on a medium, or what its journal holds.",

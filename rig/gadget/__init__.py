@@ -1,1 +1,1 @@
-"""The gadget: a configfs mass-storage device, and the medium behind its LUN."""
+"""The gadget: a USB device made of the kernel's functions, and the medium behind a disk's LUN."""

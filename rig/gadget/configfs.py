@@ -62,6 +62,31 @@ class Configfs:
         """Whether a gadget of this name is there, whole or not."""
         return (self.root / name).exists()
 
+    def functions(self, name: str) -> list[str]:
+        """The directories of a gadget's functions, sorted; none if there is no such gadget."""
+        place = self.root / name / "functions"
+        return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+
+    def read(self, name: str, function: str, attribute: str) -> str:
+        """Read an attribute of a gadget's function.
+
+        Args:
+            name: Of the gadget.
+            function: The function's directory.
+            attribute: Relative to it.
+
+        Raises:
+            MachineError: It cannot be read.
+        """
+        path = self.root / name / "functions" / function / attribute
+        try:
+            # u_ether shows addresses with the zero that ends a string in C.
+            return path.read_text().strip("\0\n ")
+        except OSError as error:
+            raise MachineError(
+                f"Attribute {attribute} of function {function} cannot be read: {error.strerror}."
+            ) from error
+
     def bound_udc(self, name: str) -> str:
         """The UDC that a gadget is bound to; empty if to none or if there is no such gadget."""
         try:
@@ -91,15 +116,19 @@ class Configfs:
                 path.unlink()
 
 
-def write_attribute(path: Path, value: str) -> None:
+def write_attribute(path: Path, value: str | bytes) -> None:
     """Write an attribute of sysfs or configfs in the one system call that it is.
+
+    Args:
+        path: Of the attribute.
+        value: Text becomes a line; octets are written as they are.
 
     Raises:
         OSError: There is no such attribute, or the kernel refuses the value.
     """
     fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     try:
-        os.write(fd, value.encode() + b"\n")
+        os.write(fd, value if isinstance(value, bytes) else value.encode() + b"\n")
     finally:
         os.close(fd)
 
@@ -110,8 +139,10 @@ def _words(step: Step) -> str:
             return f"mkdir {path}"
         case RemoveDirectory(path):
             return f"rmdir {path}"
+        case WriteAttribute(path, bytes() as octets):
+            return f"write {len(octets)} octets to {path}"
         case WriteAttribute(path, value):
-            return f"write '{value}' to {path}"
+            return f"write '{value!s}' to {path}"
         case Link(path, target):
             return f"link {path} to {target}"
         case Unlink(path):

@@ -1,17 +1,18 @@
-"""What the gadget needs of this machine's kernel: modules, configfs, mounts."""
+"""What the gadget needs of this machine's kernel: modules, configfs, mounts, locks."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import logging
 import os
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from rig.errors import MachineError, UserError
 from rig.gadget.configfs import GADGETS
@@ -22,6 +23,7 @@ COMMAND_DEADLINE_S = 20.0
 """Loading a module or unmounting takes milliseconds; more under emulation."""
 CONFIGFS = Path("/sys/kernel/config")
 FUSE_DEVICE = Path("/dev/fuse")
+MODULES = Path("/sys/module")
 MOUNTS = Path("/proc/self/mountinfo")
 _MNT_DETACH = 2  # include/linux/fs.h
 
@@ -82,26 +84,54 @@ def run_command(argv: Sequence[str]) -> None:
         )
 
 
-def ensure_gadget_support(udc: str) -> None:
-    """Load what is missing: FUSE, configfs, libcomposite, and dummy_hcd for one of its UDCs.
+def ensure_gadget_support(modules: Iterable[str], *, fuse: bool) -> None:
+    """Load what is missing: libcomposite, configfs, the functions' modules, FUSE.
+
+    Args:
+        modules: Of the functions.
+        fuse: Whether a store is to be mounted.
 
     Raises:
-        UserError: This kernel lacks FUSE or USB gadgets.
+        UserError: This kernel lacks one of them.
     """
     try:
-        if not FUSE_DEVICE.exists():  # a module in Linux 6.1, and nothing else asks for it
+        if fuse and not FUSE_DEVICE.exists():  # a module in Linux 6.1, and nothing else asks for it
             run_command(["modprobe", "fuse"])
         if not GADGETS.is_dir():
             run_command(["modprobe", "libcomposite"])
         if not (CONFIGFS.is_dir() and is_mounted(CONFIGFS)):
             run_command(["mount", "-t", "configfs", "none", str(CONFIGFS)])
-        if udc.startswith("dummy_udc") and not Path("/sys/module/dummy_hcd").is_dir():
-            run_command(["modprobe", "dummy_hcd"])
+        for module in sorted(set(modules)):
+            if not (MODULES / module).is_dir():
+                run_command(["modprobe", module])
     except MachineError as error:
         raise UserError(
-            f"This machine's kernel cannot play a USB gadget. {error.message}",
+            f"This machine's kernel cannot play this USB gadget. {error.message}",
             hint="Boot a stock Debian kernel (not the cloud one), as root.",
         ) from error
+
+
+def lock(path: Path, in_use: str, hint: str) -> IO[bytes]:
+    """Take a lock that the kernel drops when we die.
+
+    Args:
+        path: The lock's file, made if need be.
+        in_use: What to say if somebody else has it.
+        hint: What to do then.
+
+    Returns:
+        What gives the lock back when it is closed.
+
+    Raises:
+        UserError: Somebody else has it.
+    """
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(in_use, hint=hint) from error
+    return file
 
 
 def mount_points(mountinfo: str) -> set[str]:

@@ -1,8 +1,19 @@
-"""The daemon ``rig gadget``: a mass-storage gadget whose medium is a `Store`.
+"""The daemon ``rig gadget``: a USB device with one or more functions of the kernel's.
 
-Events: ``ready`` once the UDC is bound; ``fault`` for every error injected into the medium;
-``error`` with a sentence before an end that nobody asked for.  Commands: ``phase {name}``,
-``status``, ``faults``.
+``--function KIND[,SETTING=VALUE...]`` may be given several times:
+
+* ``mass-storage`` (the default): a disk whose medium is a `rig.gadget.store.Store`, in
+  ``--directory``;
+* ``acm``: a serial port; what is written to /dev/ttyGS0 the host reads;
+* ``ncm``: an Ethernet card, the other end of which is a card of this machine;
+* ``hid``: a boot keyboard; reports of 8 octets written to /dev/hidg0 are keys that are down;
+* ``source-sink``, ``loopback``: test devices of the kernel's; usbtest binds the first.
+
+Several gadgets may be played at once, each with a ``--name`` and a ``--udc`` of its own.
+
+Events: ``ready`` once the UDC is bound, with what each function became (device node, network
+interface); ``fault`` for every error injected into the medium; ``error`` with a sentence before an
+end that nobody asked for.  Commands: ``phase {name}``, ``status``, ``faults``.
 
 It runs as root on the machine that has the UDC, and undoes all it did when it ends.
 """
@@ -23,8 +34,12 @@ from rig.faults.load import load_plan
 from rig.gadget import kernel
 from rig.gadget.assembly import Gadget, Options
 from rig.gadget.configfs import Configfs
+from rig.gadget.dummy import ensure_dummy_udc
+from rig.gadget.kinds import Kind
+from rig.gadget.storage import Medium
 from rig.gadget.tree import MaxSpeed
 from rig.gadget.udc import Udcs
+from rig.gadget.wishes import Wish, parse_wish, wants_store
 
 log = logging.getLogger("rig.gadget")
 
@@ -39,17 +54,19 @@ def run(gadget: Gadget, events: Events, input_fd: int | None, signal_fd: int) ->
         RemoteProtocolError: What came in is no command.
     """
     lines = CommandLines()
+    store = gadget.store
     with selectors.DefaultSelector() as selector:
         selector.register(signal_fd, selectors.EVENT_READ)
-        selector.register(gadget.store, selectors.EVENT_READ)
+        if store is not None:
+            selector.register(store, selectors.EVENT_READ)
         if input_fd is not None:
             selector.register(input_fd, selectors.EVENT_READ)
         while True:
             ready = {key.fd for key, _ in selector.select()}
             if signal_fd in ready:
                 return
-            if gadget.store.fileno() in ready and not gadget.store.pump():
-                raise MachineError(f"The store ended by itself. {gadget.store.last_error}")
+            if store is not None and store.fileno() in ready and not store.pump():
+                raise MachineError(f"The store ended by itself. {store.last_error}")
             if input_fd in ready:
                 data = os.read(input_fd, 1 << 16)
                 if not data:
@@ -74,17 +91,71 @@ def parse_size(text: str) -> int:
     return size_bytes
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rig gadget", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--directory", type=Path, required=True, help="medium, journal, mount")
-    parser.add_argument("--size", default="256M", help="of the medium (default: %(default)s)")
-    parser.add_argument("--udc", default="dummy_udc.0", help="default: %(default)s")
-    parser.add_argument("--name", default="rig0", help="of the gadget (default: %(default)s)")
-    parser.add_argument("--max-speed", type=MaxSpeed, choices=list(MaxSpeed), default=MaxSpeed.HIGH)
-    parser.add_argument("--plan", type=Path, help="file of the fault plan (default: no faults)")
-    parser.add_argument("--seed", type=int, help="instead of the plan's")
-    parser.add_argument("--supervised", action="store_true", help="events and commands by lines")
-    return parser
+def parse_id(text: str) -> tuple[int, int]:
+    """Vendor and product ID of a text like ``0525:a4a0``, in hexadecimal.
+
+    Raises:
+        UserError: It is none.
+    """
+    match = re.fullmatch(r"([0-9A-Fa-f]{4}):([0-9A-Fa-f]{4})", text)
+    if match is None:
+        raise UserError(f"'{text}' is no device ID.", hint="Write it as lsusb does: 0525:a4a0.")
+    return int(match[1], 16), int(match[2], 16)
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """What the command line asks for.
+
+    Raises:
+        UserError: It asks for what cannot be.
+    """
+    wishes = tuple(parse_wish(text) for text in arguments.function) or (Wish(Kind.MASS_STORAGE),)
+    if arguments.plan:
+        load_plan(arguments.plan, arguments.seed)  # a bad one starts nothing
+    medium = None
+    if wants_store(wishes):
+        if arguments.directory is None:
+            raise UserError(
+                "A disk needs a directory for its medium.", hint="Name one with --directory."
+            )
+        size_bytes = parse_size(arguments.size)
+        medium = Medium(arguments.directory, size_bytes, arguments.plan, arguments.seed)
+    return Options(
+        arguments.name,
+        arguments.udc,
+        wishes,
+        medium,
+        arguments.max_speed,
+        parse_id(arguments.id) if arguments.id else None,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    description, _, rest = (__doc__ or "").partition("\n")
+    made = argparse.ArgumentParser(
+        prog="rig gadget",
+        description=description,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        *("--function", "-f"),
+        action="append",
+        default=[],
+        metavar="KIND[,SETTING=VALUE...]",
+        help=f"one of {', '.join(Kind)}; may be repeated (default: {Kind.MASS_STORAGE})",
+    )
+    made.add_argument("--directory", type=Path, help="of a disk: medium, journal, mount")
+    made.add_argument("--size", default="256M", help="of the medium (default: %(default)s)")
+    made.add_argument("--udc", default="dummy_udc.0", help="default: %(default)s")
+    made.add_argument("--name", default="rig0", help="of the gadget (default: %(default)s)")
+    made.add_argument("--max-speed", type=MaxSpeed, choices=list(MaxSpeed), default=MaxSpeed.HIGH)
+    made.add_argument("--id", metavar="VVVV:PPPP", help="vendor and product, instead of the usual")
+    made.add_argument("--plan", type=Path, help="file of the fault plan (default: no faults)")
+    made.add_argument("--seed", type=int, help="instead of the plan's")
+    made.add_argument("--supervised", action="store_true", help="events and commands by lines")
+    return made
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,25 +164,17 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0 after an end that was asked for, 2 if what was asked cannot be, 3 after a failure.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     start_logging()
     events = Events(sys.stdout.buffer if arguments.supervised else None)
     signal_fd = wake_on_signals()
     input_fd = sys.stdin.fileno() if arguments.supervised else None
     try:
-        if arguments.plan:
-            load_plan(arguments.plan, arguments.seed)  # a bad one starts nothing
-        options = Options(
-            arguments.name,
-            arguments.directory,
-            parse_size(arguments.size),
-            arguments.udc,
-            arguments.max_speed,
-            arguments.plan,
-            arguments.seed,
-        )
-        kernel.ensure_gadget_support(options.udc)
+        options = options_of(arguments)
+        modules = [function.facts.module for function in options.functions()]
+        kernel.ensure_gadget_support(modules, fuse=options.medium is not None)
         configfs = Configfs()
+        ensure_dummy_udc(options.udc, options.max_speed, configfs)
         with Gadget(options, events, configfs, Udcs(configfs)) as gadget:
             events.emit("ready", **gadget.ready_fields())
             run(gadget, events, input_fd, signal_fd)

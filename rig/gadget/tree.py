@@ -1,22 +1,25 @@
 """The gadget's configfs tree as data: what to make, in order, and its exact reverse.
 
 Paths are relative to the directory of all gadgets.  Sources: Documentation/usb/gadget_configfs.rst
-and Documentation/ABI/testing/configfs-usb-gadget{,-mass-storage}.  Pure: `rig.gadget.configfs`
-carries the steps out.
+and Documentation/ABI/testing/configfs-usb-gadget.  Pure: `rig.gadget.configfs` carries the steps
+out.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
 
 from rig.errors import UserError
+from rig.gadget.functions import Attribute, Function, leftover
 
-FUNCTION = "mass_storage.0"
 LANGUAGE = "0x409"  # English (United States)
-_INQUIRY_WIDTHS = (8, 16, 4)  # vendor, product, revision: SPC-4 §6.4.2
+MANUFACTURER = "Rig"
+COMPOSITE = (0x1D6B, 0x0104)
+"""The Linux Foundation's ID for a gadget with several functions."""
 
 
 class MaxSpeed(StrEnum):
@@ -44,12 +47,12 @@ class WriteAttribute(msgspec.Struct, frozen=True):
 
     Attributes:
         path: The attribute's file.
-        value: Without a newline.
+        value: Text without a newline, which is written as a line; or octets, written as they are.
         undo: What takes the effect back; None where removing the object does.
     """
 
     path: str
-    value: str
+    value: str | bytes
     undo: WriteAttribute | None = None
 
 
@@ -70,98 +73,81 @@ Step = MakeDirectory | RemoveDirectory | WriteAttribute | Link | Unlink
 
 
 class GadgetSpec(msgspec.Struct, frozen=True):
-    """A mass-storage gadget with one LUN.
+    """A USB device with one configuration.
 
     Attributes:
         name: Of the gadget's directory.
-        backing_file: Absolute path of the LUN's file.
+        functions: What it can do; one at least, or it cannot be bound.
         max_speed: See `MaxSpeed`.
-        vendor_id: Of the device descriptor: 0x1d6b is the Linux Foundation's.
-        product_id: 0x0104 is its composite gadget.
-        serial: At least 12 upper-case hexadecimal digits, as BOT §4.1.1 wants.
-        vendor: SCSI vendor, at most 8 characters.
-        product: SCSI product, at most 16 characters; also the USB product string.
-        revision: SCSI revision, at most 4 characters.
-        removable: A removable medium.  Fixed by default: Linux refuses all I/O on a removable
-            disk after a unit attention that says that its medium may have changed.
-        stall: Whether the function may halt its bulk endpoints, as BOT expects.
+        chosen_id: Vendor and product ID; None takes the usual ones of its functions.
     """
 
     name: str
-    backing_file: str
+    functions: tuple[Function, ...]
     max_speed: MaxSpeed = MaxSpeed.HIGH
-    vendor_id: int = 0x1D6B
-    product_id: int = 0x0104
-    serial: str = "524947000001"
-    vendor: str = "Rig"
-    product: str = "Store"
-    revision: str = "0001"
-    removable: bool = False
-    stall: bool = True
+    chosen_id: tuple[int, int] | None = None
 
     @property
-    def inquiry(self) -> str:
-        """The 28 characters of an INQUIRY's answer that name the device.
+    def device_id(self) -> tuple[int, int]:
+        """Vendor and product ID of the device descriptor."""
+        if self.chosen_id is not None:
+            return self.chosen_id
+        if len(self.functions) != 1:
+            return COMPOSITE
+        facts = self.functions[0].facts
+        return facts.vendor_id, facts.product_id
 
-        Raises:
-            UserError: A name is too long.
+    @property
+    def device_class(self) -> tuple[int, int, int]:
+        """Class, subclass and protocol of the device descriptor.
+
+        A device with interface association descriptors must say so ("USB Interface Association
+        Descriptor Device Class Code and Use Model", USB-IF); for others the interfaces speak.
         """
-        names = (self.vendor, self.product, self.revision)
-        for name, width in zip(names, _INQUIRY_WIDTHS, strict=True):
-            if len(name) > width or not name.isascii():
-                raise UserError(f"SCSI name '{name}' does not fit into {width} ASCII characters.")
-        return "".join(n.ljust(w) for n, w in zip(names, _INQUIRY_WIDTHS, strict=True))
+        associated = any(function.facts.associated for function in self.functions)
+        return (0xEF, 0x02, 0x01) if associated else (0, 0, 0)
+
+    @property
+    def serial(self) -> str:
+        """12 upper-case hexadecimal digits, as BOT §4.1.1 wants; another for each name."""
+        return f"524947{zlib.crc32(self.name.encode()) & 0xFFFFFF:06X}"
+
+    @property
+    def title(self) -> str:
+        """What the device is, for people."""
+        return " + ".join(function.facts.title for function in self.functions)
 
 
 def build_steps(spec: GadgetSpec) -> tuple[Step, ...]:
     """The steps that make the gadget, up to but without binding it to a UDC.
 
     Raises:
-        UserError: A name of the spec does not fit.
+        UserError: The gadget's name is none for a directory.
     """
     top = spec.name
     if not top or "/" in top or top in (".", ".."):
         raise UserError(f"'{top}' cannot be a gadget's name.", hint="Take letters and digits.")
     configuration = f"{top}/configs/c.1"
-    function = f"{top}/functions/{FUNCTION}"
     return (
         MakeDirectory(top),
-        *_attributes(
-            top,
-            idVendor=f"0x{spec.vendor_id:04x}",
-            idProduct=f"0x{spec.product_id:04x}",
-            bcdDevice="0x0100",
-            max_speed=str(spec.max_speed),
-        ),
+        *_device_attributes(spec),
         MakeDirectory(f"{top}/strings/{LANGUAGE}"),
         *_attributes(
             f"{top}/strings/{LANGUAGE}",
             serialnumber=spec.serial,
-            manufacturer=spec.vendor,
-            product=spec.product,
+            manufacturer=MANUFACTURER,
+            product=spec.title,
         ),
         MakeDirectory(configuration),
         *_attributes(configuration, MaxPower="100"),
         MakeDirectory(f"{configuration}/strings/{LANGUAGE}"),
-        *_attributes(f"{configuration}/strings/{LANGUAGE}", configuration="mass storage"),
-        MakeDirectory(function),
-        *_attributes(function, stall=str(int(spec.stall))),
-        *_attributes(
-            f"{function}/lun.0",
-            # Refused once the file is open, so before it.
-            removable=str(int(spec.removable)),
-            ro="0",
-            cdrom="0",
-            nofua="0",
-            inquiry_string=spec.inquiry,
+        *_attributes(f"{configuration}/strings/{LANGUAGE}", configuration=spec.title),
+        *(step for function in spec.functions for step in _function_steps(top, function)),
+        # In the order of the interfaces' numbers.
+        *(
+            Link(f"{configuration}/{function.directory}", f"{top}/functions/{function.directory}")
+            for function in spec.functions
         ),
-        WriteAttribute(
-            f"{function}/lun.0/file",
-            spec.backing_file,
-            # Ejects even if the host has locked the medium.
-            undo=WriteAttribute(f"{function}/lun.0/forced_eject", "1"),
-        ),
-        Link(f"{configuration}/{FUNCTION}", function),
     )
 
 
@@ -182,6 +168,48 @@ def undo_steps(steps: Iterable[Step]) -> tuple[Step, ...]:
             case _:
                 pass
     return tuple(undone)
+
+
+def removal_steps(name: str, directories: Iterable[str]) -> tuple[Step, ...]:
+    """The steps that remove a gadget of which only its functions' directories are known.
+
+    That is what a process that was killed leaves behind.
+
+    Args:
+        name: Of the gadget.
+        directories: Names of its functions' directories; those of kinds that are not ours are
+            passed over, and the gadget then stays.
+    """
+    functions = tuple(f for directory in directories if (f := leftover(directory)) is not None)
+    return undo_steps(build_steps(GadgetSpec(name, functions)))
+
+
+def _device_attributes(spec: GadgetSpec) -> tuple[WriteAttribute, ...]:
+    vendor_id, product_id = spec.device_id
+    device_class, subclass, protocol = spec.device_class
+    return _attributes(
+        spec.name,
+        idVendor=f"0x{vendor_id:04x}",
+        idProduct=f"0x{product_id:04x}",
+        bcdDevice="0x0100",
+        bDeviceClass=f"0x{device_class:02x}",
+        bDeviceSubClass=f"0x{subclass:02x}",
+        bDeviceProtocol=f"0x{protocol:02x}",
+        max_speed=str(spec.max_speed),
+    )
+
+
+def _function_steps(top: str, function: Function) -> tuple[Step, ...]:
+    directory = f"{top}/functions/{function.directory}"
+    return (
+        MakeDirectory(directory),
+        *(_write(directory, attribute) for attribute in function.attributes),
+    )
+
+
+def _write(directory: str, attribute: Attribute) -> WriteAttribute:
+    undo = _write(directory, attribute.undo) if attribute.undo else None
+    return WriteAttribute(f"{directory}/{attribute.path}", attribute.value, undo)
 
 
 def _attributes(directory: str, **values: str) -> tuple[WriteAttribute, ...]:

@@ -1,7 +1,8 @@
 """A configfs of plain files that behaves, where it matters, as the kernel's does.
 
-Objects come with their attributes; an object with children, or a linked function, cannot be
-removed; writing ``UDC`` binds, and a UDC binds one gadget only; an ejected LUN has no file.
+Objects come with their attributes, and some of these tell what the kernel chose; an object with
+children, or a linked function, cannot be removed; writing ``UDC`` binds, and a UDC binds one gadget
+only; an ejected LUN has no file.
 """
 
 from __future__ import annotations
@@ -13,8 +14,25 @@ from pathlib import Path
 from rig.gadget.configfs import Configfs
 from rig.gadget.tree import Link, MakeDirectory, RemoveDirectory, Step, Unlink, WriteAttribute
 
-GADGET = ("idVendor", "idProduct", "bcdDevice", "bcdUSB", "max_speed", "UDC")
+GADGET = (
+    *("idVendor", "idProduct", "bcdDevice", "bcdUSB", "max_speed", "UDC"),
+    *("bDeviceClass", "bDeviceSubClass", "bDeviceProtocol"),
+)
 LUN = ("file", "ro", "removable", "cdrom", "nofua", "inquiry_string", "forced_eject")
+
+FUNCTIONS = {
+    "mass_storage": {"stall": ""},
+    "acm": {"port_num": "0\n"},
+    # u_ether shows the zero that ends a string in C, too.
+    "ncm": {"ifname": "usb0\n", "dev_addr": "\0\n", "host_addr": "\0\n", "qmult": "5\n"},
+    "hid": {
+        **dict.fromkeys(("subclass", "protocol", "report_length", "report_desc"), ""),
+        "dev": "236:0\n",
+    },
+    "SourceSink": {"pattern": "0\n", "bulk_qlen": "32\n"},
+    "Loopback": {"qlen": "32\n"},
+}
+"""The attributes of a function, and what the kernel has in them."""
 
 
 class FakeConfigfs(Configfs):
@@ -57,10 +75,13 @@ class FakeConfigfs(Configfs):
                 (path / "strings").mkdir()
             case (_, "configs", _, "strings", _):
                 self._files(path, ("configuration",))
-            case (_, "functions", _):
-                self._files(path, ("stall",))
-                (path / "lun.0").mkdir()
-                self._files(path / "lun.0", LUN)
+            case (_, "functions", function):
+                kind = function.partition(".")[0]
+                for name, value in FUNCTIONS[kind].items():
+                    (path / name).write_text(value)
+                if kind == "mass_storage":
+                    (path / "lun.0").mkdir()
+                    self._files(path / "lun.0", LUN)
 
     def _files(self, path: Path, names: tuple[str, ...]) -> None:
         for name in names:

@@ -6,22 +6,27 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from rig.daemon import Command, Events
 from rig.errors import MachineError, RemoteProtocolError, UserError
-from rig.gadget import assembly
+from rig.gadget import storage
 from rig.gadget.assembly import Gadget, Options
-from rig.gadget.service import parse_size
-from rig.gadget.tree import GadgetSpec, MaxSpeed, build_steps
+from rig.gadget.functions import Function, mass_storage
+from rig.gadget.kinds import Kind
+from rig.gadget.storage import Medium
+from rig.gadget.tree import GadgetSpec, build_steps
 from rig.gadget.udc import Udcs
+from rig.gadget.wishes import Wish
 from rig.tests.harness.configfs import FakeConfigfs
 
 FAKE = Path(__file__).parents[1] / "harness" / "fake_store.py"
 
 
-class FakeOptions(Options, frozen=True):
+class FakeMedium(Medium, frozen=True):
     """Starts the fake store."""
 
     mode: str = "good"
@@ -35,17 +40,24 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "d"
+        self.run_directory = directory
         self.configfs = FakeConfigfs(directory / "usb_gadget")
         (directory / "udc" / "dummy_udc.0").mkdir(parents=True)
         (directory / "udc" / "dummy_udc.0" / "state").write_text("not attached\n")
         self.udcs = Udcs(self.configfs, directory / "udc")
         self.out = io.BytesIO()
 
-    def gadget(self, mode: str = "good", udc: str = "dummy_udc.0") -> Gadget:
-        options = FakeOptions(
-            "rig0", self.directory, 1 << 20, udc, MaxSpeed.HIGH, None, None, mode=mode
-        )
+    def play(self, *kinds: Kind, medium: Medium | None = None, **fields: Any) -> Gadget:
+        """A gadget with functions of these kinds."""
+        wishes = tuple(Wish(kind) for kind in kinds)
+        options = Options("rig0", "dummy_udc.0", wishes, medium, run_directory=self.run_directory)
+        options = msgspec.structs.replace(options, **fields)
         return Gadget(options, Events(self.out), self.configfs, self.udcs)
+
+    def gadget(self, mode: str = "good", **fields: Any) -> Gadget:
+        """A disk."""
+        medium = FakeMedium(self.directory, 1 << 20, mode=mode)
+        return self.play(Kind.MASS_STORAGE, medium=medium, **fields)
 
     def nothing_is_left(self) -> bool:
         return not self.configfs.exists("rig0") and list((self.directory / "mnt").iterdir()) == []
@@ -71,7 +83,8 @@ def test_an_exception_inside_takes_everything_back(bench: Bench) -> None:
 
 
 def test_leftovers_of_a_killed_gadget_go_before_a_new_one_begins(bench: Bench) -> None:
-    bench.configfs.apply(build_steps(GadgetSpec("rig0", "/elsewhere/lun0")))
+    former = (Function(Kind.ACM), mass_storage("/elsewhere/lun0"))
+    bench.configfs.apply(build_steps(GadgetSpec("rig0", former)))
     bench.udcs.bind("rig0", "dummy_udc.0")
     with bench.gadget() as gadget:
         assert gadget.ready_fields()["udc"] == "dummy_udc.0"
@@ -106,7 +119,7 @@ def test_a_store_that_does_not_mount_is_told_with_its_sentence(bench: Bench) -> 
 def test_a_store_that_hangs_is_killed_at_the_end(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembly, "SILENCE_DEADLINE_S", 0.05)
+    monkeypatch.setattr(storage, "SILENCE_DEADLINE_S", 0.05)
     with bench.gadget("mute"):
         pass
     assert not bench.configfs.exists("rig0")
@@ -115,7 +128,7 @@ def test_a_store_that_hangs_is_killed_at_the_end(
 def test_a_second_gadget_in_the_same_directory_is_refused(bench: Bench) -> None:
     with bench.gadget():
         with pytest.raises(UserError, match="in use by another gadget"):
-            bench.gadget().__enter__()
+            bench.gadget(name="rig1").__enter__()
         assert bench.configfs.bound_udc("rig0") == "dummy_udc.0"
 
 
@@ -138,14 +151,41 @@ def test_an_unknown_command_is_refused(bench: Bench) -> None:
         gadget.do(Command(1, "dance", {}))
 
 
-@pytest.mark.parametrize(
-    ("text", "size_bytes"), [("256M", 256 << 20), ("1G", 1 << 30), ("2048K", 2 << 20)]
-)
-def test_a_size_is_read_with_its_unit(text: str, size_bytes: int) -> None:
-    assert parse_size(text) == size_bytes
+def test_a_second_gadget_of_the_same_name_is_refused(bench: Bench) -> None:
+    with bench.play(Kind.ACM):
+        with pytest.raises(UserError, match="'rig0' is being played already"):
+            bench.play(Kind.HID).__enter__()
+        assert bench.configfs.functions("rig0") == ["acm.0"]
 
 
-@pytest.mark.parametrize("text", ["", "M", "1T", "-1M", "512", "1048577", "1.5G"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="is no size for a medium"):
-        parse_size(text)
+def test_a_gadget_without_a_disk_has_no_store(bench: Bench) -> None:
+    with bench.play(Kind.ACM, Kind.NCM) as gadget:
+        assert gadget.store is None
+        assert not bench.directory.exists()
+        assert gadget.do(Command(1, "phase", {"name": "write"})) is None
+        assert gadget.do(Command(2, "faults", {})) == {"planned": {}, "fired": {}}
+        assert gadget.do(Command(3, "status", {}))["store"] is None  # type: ignore[index]
+    assert not bench.configfs.exists("rig0")
+
+
+def test_the_ready_event_says_what_each_function_became(bench: Bench) -> None:
+    with bench.play(Kind.ACM, Kind.NCM, Kind.HID, Kind.LOOPBACK) as gadget:
+        became: Any = gadget.ready_fields()["functions"]
+    acm, ncm, hid, loopback = became
+    assert acm == {"function": "acm", "device": "/dev/ttyGS0"}
+    assert (ncm["interface"], len(ncm["address"]), len(ncm["host_address"])) == ("usb0", 17, 17)
+    assert hid == {"function": "hid", "device": "/dev/hidg0"}
+    assert loopback == {"function": "loopback"}
+
+
+def test_the_ready_event_tells_the_medium_of_a_disk(bench: Bench) -> None:
+    with bench.gadget() as gadget:
+        fields = gadget.ready_fields()
+    assert fields["medium"] == str(bench.directory / "medium.img")
+    assert fields["size_bytes"] == 1 << 20
+
+
+def test_a_chosen_id_is_the_devices(bench: Bench) -> None:
+    with bench.play(Kind.ACM, chosen_id=(0x1234, 0x5678)) as gadget:
+        fields = gadget.ready_fields()
+    assert (fields["vendor_id"], fields["product_id"]) == (0x1234, 0x5678)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.errors import MachineError
-from rig.gadget.kernel import bounded, is_mounted, mount_points, run_command
+from rig.errors import MachineError, UserError
+from rig.gadget.kernel import bounded, is_mounted, lock, mount_points, run_command
 
 LINE = "31 1 0:27 / {} rw,relatime shared:1 - fuse rig-store rw,user_id=0,group_id=0"
 
@@ -50,3 +50,14 @@ def test_a_failing_command_is_told_with_its_last_words() -> None:
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"Program '.*none' is missing"):
         run_command([os.fspath(tmp_path / "none")])
+
+
+def test_a_lock_is_had_by_one_until_it_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with (
+        lock(path, "It is taken.", "Wait."),
+        pytest.raises(UserError, match="It is taken") as caught,
+    ):
+        lock(path, "It is taken.", "Wait.")
+    assert caught.value.hint == "Wait."
+    lock(path, "It is taken.", "Wait.").close()

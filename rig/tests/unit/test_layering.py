@@ -56,7 +56,10 @@ PURE = {
     "rig.integrity.oracle",
     "rig.integrity.judgement",
     "rig.integrity.filemap",
+    "rig.gadget.functions",
+    "rig.gadget.kinds",
     "rig.gadget.tree",
+    "rig.gadget.wishes",
     "rig.gadget.journal",
 }
 

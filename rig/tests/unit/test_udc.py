@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import MachineError, UserError
+from rig.gadget.functions import mass_storage
 from rig.gadget.tree import GadgetSpec, build_steps
 from rig.gadget.udc import Udcs
 from rig.tests.harness.configfs import FakeConfigfs
@@ -18,7 +19,7 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         self.configfs = FakeConfigfs(directory / "usb_gadget")
         for name in ("rig0", "other"):
-            self.configfs.apply(build_steps(GadgetSpec(name, "/m/lun0")))
+            self.configfs.apply(build_steps(GadgetSpec(name, (mass_storage("/m/lun0"),))))
         for name in ("dummy_udc.1", "dummy_udc.0"):
             (directory / "udc" / name).mkdir(parents=True)
             (directory / "udc" / name / "state").write_text("configured\n")

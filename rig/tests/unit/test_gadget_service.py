@@ -1,0 +1,76 @@
+"""The command line of ``rig gadget``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rig.errors import UserError
+from rig.gadget import service
+from rig.gadget.assembly import Options
+from rig.gadget.kinds import Kind
+from rig.gadget.service import options_of, parse_id, parse_size
+from rig.gadget.storage import Medium
+from rig.gadget.tree import MaxSpeed
+from rig.gadget.wishes import Wish
+
+
+def options(*argv: str) -> Options:
+    return options_of(service.parser().parse_args(argv))
+
+
+def test_without_a_function_it_is_a_disk() -> None:
+    found = options("--directory", "d", "--size", "16M")
+    assert found.wishes == (Wish(Kind.MASS_STORAGE),)
+    assert found.medium == Medium(Path("d"), 16 << 20)
+    assert (found.udc, found.max_speed) == ("dummy_udc.0", MaxSpeed.HIGH)
+
+
+def test_functions_come_in_the_order_in_which_they_are_named() -> None:
+    found = options("--function", "ncm", "-f", "acm", "-f", "loopback,qlen=4")
+    assert [wish.kind for wish in found.wishes] == [Kind.NCM, Kind.ACM, Kind.LOOPBACK]
+    assert found.wishes[2].settings == {"qlen": "4"}
+
+
+def test_without_a_disk_no_directory_is_needed() -> None:
+    assert options("-f", "hid").medium is None
+
+
+def test_a_disk_needs_a_directory() -> None:
+    with pytest.raises(UserError, match="needs a directory"):
+        options("-f", "acm", "-f", "mass-storage")
+
+
+def test_a_plan_that_cannot_be_read_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        options("-f", "acm", "--plan", str(tmp_path / "none.toml"))
+
+
+def test_an_id_is_written_as_lsusb_does() -> None:
+    assert parse_id("0525:A4a0") == (0x0525, 0xA4A0)
+    assert options("-f", "acm", "--id", "1234:5678").chosen_id == (0x1234, 0x5678)
+
+
+@pytest.mark.parametrize("text", ["", "0525", "0525:a4a", "0525:a4a00", "0x525:a4a0", "wxyz:0000"])
+def test_what_is_no_id_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is no device ID"):
+        parse_id(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("256M", 256 << 20), ("1G", 1 << 30), ("2048K", 2 << 20)]
+)
+def test_a_size_is_read_with_its_unit(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "M", "1T", "-1M", "512", "1048577", "1.5G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is no size for a medium"):
+        parse_size(text)
+
+
+def test_the_help_names_every_kind_of_function() -> None:
+    text = service.parser().format_help()
+    assert all(f"``{kind}``" in text for kind in Kind)
