@@ -29,6 +29,9 @@ class Unproven(Stream, Protocol):
     def advance(self) -> bool:
         """Go on as far as possible now; return whether it is done."""
 
+    meets_plain: bool
+    """Whether the other end has begun without TLS: it can still be told so."""
+
     @property
     def waits_for_room(self) -> bool:
         """Whether it goes on when the descriptor becomes writable."""
@@ -116,6 +119,11 @@ class Handshake:
         try:
             done = stream.advance()
         except ProtocolError as error:
+            if stream.meets_plain:
+                self._leave()
+                refuse(self._connection, "This end speaks TLS, and the other one does not.")
+                self._failed(str(error))
+                return
             self.close(str(error))
             return
         except OSError as error:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from rig.errors import ProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
 from rig.splitdriver.link import Link, Stream
-from rig.splitdriver.messages import Message, Refused, Role
+from rig.splitdriver.messages import Capability, Message, Refused, Role
+from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
 
 MAX_BACKLOG_BYTES = 128 << 20
@@ -24,6 +25,7 @@ class Peer:
     Args:
         stream: Connected; belongs to the peer from now on.
         role: Ours.
+        policy: Ours; the other end must have the same.
         reactor: Waits.
         greeted: Called with the other end's name when it has greeted us.
         received: Called with the messages that are for the core; may raise `ProtocolError`, which
@@ -35,6 +37,7 @@ class Peer:
         self,
         stream: Stream,
         role: Role,
+        policy: Policy,
         reactor: Reactor,
         *,
         greeted: Callable[[str], None],
@@ -48,7 +51,7 @@ class Peer:
         self._open = True
         self._waiting_for_room = False
         self._link = Link(stream)
-        self._session = Session(role, socket.gethostname(), time.monotonic())
+        self._session = Session(role, policy, socket.gethostname(), time.monotonic())
 
     def start(self) -> None:
         """Greet the other end and listen to it; `lost` may be called before this returns."""
@@ -60,6 +63,11 @@ class Peer:
     def name(self) -> str | None:
         """The other end's name, once it has greeted us."""
         return self._session.peer_name
+
+    @property
+    def capabilities(self) -> Capability:
+        """What both ends can do, once the other end has greeted us."""
+        return self._session.capabilities
 
     def send(self, messages: Sequence[Message]) -> None:
         """Send messages; a link that breaks meanwhile is told to `lost`."""

@@ -53,6 +53,8 @@ class TlsStream:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=role is Role.BACK)
         self._received = memoryview(bytearray(CHUNK_BYTES))
         self._begun = False
+        self.meets_plain = False
+        """Whether the other end has begun without TLS."""
         self._unsent: Payload = b""  # encrypted, and not yet taken by the socket
         self._ahead_bytes = 0  # of what was offered to us: its octets are in _unsent
         self._ended = False
@@ -162,6 +164,7 @@ class TlsStream:
         if not self._begun and count:
             self._begun = True
             if self._received[0] not in (_HANDSHAKE, _ALERT):
+                self.meets_plain = True
                 raise speaks_plainly(self._whose)
         self._incoming.write(self._received[:count])
         return count > 0

@@ -54,9 +54,13 @@ def security(name: str, role: Role, *wanted: str) -> Security:
     return Security(role, credentials(name, role), wanted)
 
 
-def tls_streams(front: str = "front", back: str = "back") -> Tls:
+def tls_streams(
+    front: str = "front",
+    back: str = "back",
+    connections: tuple[socket.socket, socket.socket] | None = None,
+) -> Tls:
     """The two ends of a connection; nobody has proved anything yet."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = connections or socket.socketpair()
     return (
         TlsStream(ours, context(front, Role.FRONT), Role.FRONT),
         TlsStream(theirs, context(back, Role.BACK), Role.BACK),
