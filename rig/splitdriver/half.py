@@ -59,6 +59,7 @@ class Half:
         lost: Callable[[Half, str], None],
     ) -> None:
         self.super_speed = ports[0].super_speed
+        self.first_port = ports[0].number
         self.taken = False
         self._ports = ports[:-1]
         self._lock = lock
@@ -158,8 +159,7 @@ class Half:
             for pdu in device.receive():
                 command = pdu if isinstance(pdu, CmdUnlink) else pdu[0]
                 self._pass_on(self._merge.put(command.seqnum, (device, pdu)))
-            if self._merge.exhausted:
-                self._lost(self, "The numbers of vhci_hcd's controller come to an end.")
+            self._look_at_numbers()
 
     def fence(self, passed: Callable[[], None]) -> None:
         """Call back when all that was given back so far is done with, and all of it is known.
@@ -201,10 +201,15 @@ class Half:
                     self._pass_on([(self._hidden, pdu)])
                 else:
                     self._pass_on(self._merge.put(command.seqnum, (self._hidden, pdu)))
+            self._look_at_numbers()
         except (RigError, OSError) as error:
             self._lost(
                 self, f"The fence of vhci_hcd's port {self._hidden.port.number} broke: {error}"
             )
+
+    def _look_at_numbers(self) -> None:
+        if self._merge.exhausted:
+            self._lost(self, "The numbers of vhci_hcd's controller come to an end.")
 
     def _pass_on(self, things: list[tuple[Hcd, PduWithData]]) -> None:
         for source, pdu in things:

@@ -26,6 +26,7 @@ class Halves:
         self._reactor = reactor
         self._lost = lost
         self._halves: list[Half] = []
+        self._spent: set[int] = set()  # first ports of halves whose numbers have come to an end
 
     def take(self, *, super_speed: bool) -> Half:
         """Return a half that carries nothing; it must be given back.
@@ -63,7 +64,7 @@ class Halves:
 
     def _open(self, super_speed: bool) -> Half:
         for ports in vhci.free_halves(vhci.read_status(), super_speed=super_speed):
-            lock = lock_half(ports)
+            lock = lock_half(ports) if ports[0].number not in self._spent else None
             if lock is None:
                 continue
             try:
@@ -79,6 +80,8 @@ class Halves:
         )
 
     def _on_lost(self, half: Half, reason: str) -> None:
+        if half.exhausted:
+            self._spent.add(half.first_port)
         self._halves.remove(half)
         half.close()
         self._lost(reason)

@@ -88,7 +88,10 @@ class Port:
         One that cannot be is asked for once, and left alone until it is unplugged.
         """
         found = next(((d, n) for d in self._devices() if (n := sysfs.node(d)) is not None), None)
-        if found is None or found[1] == self._node:
+        if found is None:
+            self.forget()
+            return None
+        if found[1] == self._node:
             return None
         self._device, self._node = found
         try:
