@@ -61,6 +61,7 @@ def conformance(  # noqa: PLR0917 - typer names them all
 
 def table(report: Report) -> Table:
     """Return the report as a table: a line for each case, two columns for each path."""
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     title = f"usbtest, kernel {report.kernel}, {report.accelerator}, policy {report.policy}"
@@ -75,5 +76,6 @@ def table(report: Report) -> Table:
             good = one.told == "pass"
             cells += [f"[green]{one.told}[/]" if good else f"[red]{one.told}[/]"]
             cells += [f"{one.duration_s:.2f}"]
-        made.add_row(*cells, "\n".join(one.detail for one in row if one.detail))
+        said = "\n".join(one.detail for one in row if one.detail)
+        made.add_row(*cells, escape(said))  # an oops has square brackets of its own
     return made

@@ -12,9 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
+import msgspec
+
 from rig.errors import MachineError
-from rig.lab.conformance_report import CaseResult, PathReport, Result, trouble, usbtest_words
-from rig.lab.daemons import Daemon, Event
+from rig.lab.conformance_report import (
+    CaseResult,
+    PathReport,
+    Result,
+    crash_words,
+    trouble,
+    usbtest_words,
+)
+from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.lab.machine import Machine
 from rig.lab.strategy import LabState, Setup
@@ -26,15 +35,22 @@ CASE_DEADLINE_PER_TIME_S = 5.0
 """For one case, and for each multiple of its iterations.  usbtest itself gives a transfer 10 s."""
 
 BEGIN_DEADLINE_S = 30.0
-"""Until the test client on its machine begins its first case."""
+"""Until the test client on its machine is ready."""
 
 AFTERMATH_S = 4.0
 """After a case that failed: so long a kernel may take to say that it is dying.  A connection
 breaks at once; the console's report of the crash that broke it is longer."""
 
 
-class NewGuestsNeeded(Exception):  # noqa: N818 - not an error: a case's result has it already
-    """The machines are of no use any more."""
+NAME = "usbtest"
+"""Of the client's daemon."""
+
+
+class Told(msgspec.Struct):
+    """What the client says of a case."""
+
+    status: str
+    duration_s: float
 
 
 class PathTest:
@@ -84,99 +100,99 @@ class PathTest:
     def _run_in(self, lab: Lab) -> None:
         """Run cases until all are done or the machines are spoilt."""
         self._plug(lab)
-        try:
-            while self._waiting:
-                result = self._run_case(lab, self._waiting[0])
-                self._results.append(result)
-                del self._waiting[0]
-                if result.spoils_machines:
-                    raise NewGuestsNeeded
-                if result.result is not Result.PASS and self._waiting:
-                    self._plug_again(lab)
-        except NewGuestsNeeded:
-            self._progress.note(f"{self._results[-1].told}; the rest goes on in new machines")
+        while self._waiting:
+            result = self._run_case(lab, self._waiting.pop(0))
+            self._results.append(result)
+            if result.result is Result.PASS:
+                continue
+            self._progress.note(f"case {result.case}: {result.told}")
+            if self._waiting and (result.spoils_machines or not self._plug_again(lab)):
+                self._progress.note("The rest is run on new machines.")
+                return
 
     def _plug(self, lab: Lab) -> None:
         lab.transition(LabState.ATTACHED)
-        cases = ",".join(map(str, self._waiting))
-        argv = ["rig", "usbtest", lab.found, "--case", cases, "--times", str(self._times)]
-        self._client = lab.client.start_daemon(argv, "usbtest")
+        self._client = lab.client.start_daemon(["rig", "usbtest", lab.found, "--supervised"], NAME)
+        self._client.wait_event("ready", BEGIN_DEADLINE_S)
 
-    def _plug_again(self, lab: Lab) -> None:
-        """Plug the device in anew: the failed case may have left it in any state."""
+    def _plug_again(self, lab: Lab) -> bool:
+        """Plug the device in anew: the failed case may have left it in any state.
+
+        Returns:
+            Whether that worked.
+        """
         try:
             assert self._client is not None
-            lab.client.check(f"kill -9 {self._client.pid()} 2>/dev/null || true")
             self._client.stop()
             lab.transition(LabState.BOOTED)
             self._plug(lab)
         except MachineError as error:
-            raise NewGuestsNeeded from error
+            self._progress.note(error.message)
+            return False
+        return True
 
     def _run_case(self, lab: Lab, number: int) -> CaseResult:
-        case = CASES[number]
-        positions = {m.name: m.console.position for m in (lab.back, lab.front) if m.console}
+        name = CASES[number].name
+        consoles = [machine.console for machine in (lab.back, lab.front) if machine.console]
+        positions = [console.position for console in consoles]
         started = time.monotonic()
-        with self._progress.step(f"{self._setup.path.value}: {number} {case.name}"):
-            event, loss = self._wait_result(lab, number)
+        with self._progress.step(f"{self._setup.path.value}: {number} {name}"):
+            told = self._ask(lab, number)
+        taken_s = round(time.monotonic() - started, 3)
         lines = [
             line
-            for machine in (lab.back, lab.front)
-            if machine.console
-            for line in machine.console.since(positions[machine.name])
+            for console, position in zip(consoles, positions, strict=True)
+            for line in console.since(position)
         ]
+        loss = _loss(lab)
+        status = told.status if told else ""
+        duration_s = told.duration_s if told else taken_s
         if loss:
-            result, detail = Result.CRASH, loss
-        elif event is None:
-            result, detail = Result.HANG, f"no result in {self._deadline_s:g} s"
-        else:
-            result = Result.of(event["status"])
-            detail = "" if result is Result.PASS else usbtest_words(lines)
-            if warning := trouble(lines):
-                result, detail = Result.WARNING, warning
-        return CaseResult(
-            case=number,
-            name=case.name,
-            result=result,
-            status=event["status"] if event else "",
-            duration_s=event["duration_s"] if event else round(time.monotonic() - started, 3),
-            detail=detail,
-        )
+            return CaseResult(number, name, Result.CRASH, status, duration_s, loss)
+        if told is None:
+            why = f"no result in {self._deadline_s:g} s"
+            return CaseResult(number, name, Result.HANG, status, duration_s, why)
+        if complaint := trouble(lines):
+            return CaseResult(number, name, Result.WARNING, status, duration_s, complaint)
+        result = Result.of(status)
+        detail = "" if result is Result.PASS else _explain(lab, lines)
+        return CaseResult(number, name, result, status, duration_s, detail)
 
-    def _wait_result(self, lab: Lab, number: int) -> tuple[Event | None, str]:
-        """Wait for the end of a case.
+    def _ask(self, lab: Lab, number: int) -> Told | None:
+        """Have the client run a case.
 
         Returns:
-            The client's event, or None if none came; and why a machine was lost, or "".
+            What it told, or None if it, or a machine, told nothing any more.
 
         Raises:
-            MachineError: The client ended or did not begin, on machines that are well.
+            MachineError: The client ended on machines that are well.
         """
         assert self._client is not None
         health = lab.client.health
         try:
-            self._client.wait_event("case", BEGIN_DEADLINE_S, case=number)
-            event = self._client.wait_event("result", self._deadline_s, case=number)
+            answer = self._client.ask("run", self._deadline_s, case=number, times=self._times)
         except MachineError:
             # A hang is a result; a client that is gone without a cause is not.
-            hangs = _begun(self._client, number) and not self._client.ended
-            if not health.wait_for_loss(AFTERMATH_S) and not hangs:
+            if not health.wait_for_loss(AFTERMATH_S) and self._client.ended:
                 raise
-            return None, _loss(lab)
-        if event["status"] != "0":
+            return None
+        told = msgspec.convert(answer, Told)
+        if told.status != "0":
             health.wait_for_loss(AFTERMATH_S)
-        return event, _loss(lab)
+        return told
 
 
-def _begun(client: Daemon, number: int) -> bool:
-    return any(e.get("event") == "case" and e.get("case") == number for e in client.events)
+def _explain(lab: Lab, lines: Sequence[str]) -> str:
+    """Say why a case failed: usbtest's words, and the daemons that ended by themselves."""
+    ended = [name for name, daemon in lab.strategy.daemons.items() if daemon.ended]
+    return "; ".join(filter(None, (usbtest_words(lines), *(f"{name} ended" for name in ended))))
 
 
 def _loss(lab: Lab) -> str:
     try:
         lab.client.health.check()
     except MachineError as error:
-        return error.message
+        return crash_words(error.message, error.hint)
     return ""
 
 

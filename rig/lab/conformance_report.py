@@ -14,6 +14,12 @@ _TROUBLE = re.compile(r"\bWARNING: CPU|\bBUG: |refcount_t:|\bOops: ")
 
 _USBTEST = re.compile(r"\busbtest \S+: (?P<words>.*(fail|status|error|not |timed? ?out).*)", re.I)
 
+_PLACE = re.compile(r"\bRIP: \w+:(?P<function>[\w.]+\+\S+)")
+"""Where a kernel died (``show_iret_regs``, arch/x86/kernel/dumpstack.c)."""
+
+_TIME = re.compile(r"\[ *\d+\.\d+\] ")
+"""The time at the beginning of a line of a kernel's log."""
+
 
 class Result(StrEnum):
     """How a case ended."""
@@ -112,7 +118,19 @@ class Report(msgspec.Struct, frozen=True):
 
 def trouble(lines: Iterable[str]) -> str:
     """Return the first line of a kernel's log in which it complains of itself, or ""."""
-    return next((line.strip() for line in lines if _TROUBLE.search(line)), "")
+    return next((_TIME.sub("", line).strip() for line in lines if _TROUBLE.search(line)), "")
+
+
+def crash_words(message: str, excerpt: str) -> str:
+    """Say how a machine was lost, and in which function of its kernel.
+
+    Args:
+        message: The sentence of the loss.
+        excerpt: The machine's console around it.
+    """
+    place = _PLACE.search(excerpt)
+    where = f", in {place['function']}" if place else ""
+    return _TIME.sub("", message) + where
 
 
 def usbtest_words(lines: Iterable[str]) -> str:

@@ -54,5 +54,5 @@ class Crew:
                 f"Daemon {name!r} did not end within {self.stop_deadline_s:g} s of being told to.",
                 hint=f"Its log is {daemon.log}.",
             )
-        if status:
+        if status and not daemon.machine_lost:
             _log.warning("Daemon %r ended with status %s; its log is %s", name, status, daemon.log)

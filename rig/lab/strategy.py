@@ -314,7 +314,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             path.attach(self.crew)
         if setup.awaits is Awaited.NOTHING:
             return
-        with self.progress.step(f"wait for the {setup.awaits.value}"):
+        with self.progress.step(f"wait for {setup.awaits.words}"):
             client = self.machines[path.client]
             self.found = wait_for(client, setup.awaits, path.controller, setup.client_deadline_s)
 

@@ -30,6 +30,17 @@ class Awaited(StrEnum):
     USBTEST = "usbtest"
     """A device that the kernel's driver usbtest has bound, by its usbfs node."""
 
+    @property
+    def words(self) -> str:
+        """Return it as a sentence has it."""
+        return _TITLES.get(self, f"the {self.value}")
+
+
+_TITLES = {
+    Awaited.TTY: "the serial port",
+    Awaited.NET: "the network interface",
+    Awaited.USBTEST: "the driver usbtest",
+}
 
 MODULES: dict[Awaited, tuple[str, ...]] = {
     Awaited.DISK: ("usb_storage", "sd_mod"),
@@ -60,7 +71,7 @@ def wait_for(machine: Machine, awaited: Awaited, controller: str, deadline_s: fl
     done = machine.run(wait_command(awaited, controller, deadline_s), deadline_s + LEEWAY_S)
     if done.status != 0:
         raise MachineError(
-            f"No {awaited.value} came up behind {controller} on machine {machine.name!r}"
+            f"Machine {machine.name!r} did not show {awaited.words} behind {controller}"
             f" in {deadline_s:g} s.",
             hint=f"It has {' '.join(done.stdout.split())} {done.stderr.strip()}".rstrip(),
         )

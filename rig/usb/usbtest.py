@@ -1,8 +1,9 @@
 """``rig usbtest``: the kernel's own test cases for host controllers, by the driver usbtest.
 
 The driver does the work (``drivers/usb/misc/usbtest.c``); this asks it for one case after another
-as ``tools/usb/testusb.c`` does, and says on standard output how each went, in JSON lines
-(`rig.daemon`): ``case`` when one begins and ``result`` when it ends.
+as ``tools/usb/testusb.c`` does, and says on standard output how each went, in a JSON line each.
+Supervised (`rig.daemon`) it runs the cases that it is told to: after the event ``ready``, by
+``run {case, times}``.
 
 The device must be bound by usbtest already: a SourceSink gadget, 0525:a4a0.
 """
@@ -21,8 +22,8 @@ from typing import Final
 
 import msgspec
 
-from rig.daemon import Events, start_logging
-from rig.errors import UserError
+from rig.daemon import Command, CommandLines, Events, start_logging
+from rig.errors import RemoteProtocolError, UserError
 
 VENDOR_ID: Final = 0x0525
 PRODUCT_ID: Final = 0xA4A0
@@ -32,7 +33,7 @@ PARAMETERS: Final = struct.Struct("=IIIIIii")
 """``struct usbtest_param_32``: test_num, iterations, length, vary, sglen; out come the duration's
 seconds and microseconds."""
 
-_VIA_DRIVER: Final = struct.Struct("@iiP")
+_VIA_DRIVER: Final = struct.Struct("@iIP")
 """``struct usbdevfs_ioctl``: ifno, ioctl_code, data."""
 
 _READ_WRITE = 3
@@ -88,29 +89,29 @@ CASES: Final = {
     case.number: case
     for case in (
         Case(0, "nothing"),
-        Case(1, "bulk writes", 32, 4096),
-        Case(2, "bulk reads", 32, 4096),
-        Case(3, "bulk writes of any length", 32, 4096, vary_bytes=421),
-        Case(4, "bulk reads of any length", 32, 4096, vary_bytes=1024),
-        Case(5, "scatter-gather writes", 4, 4096, queued=32),
-        Case(6, "scatter-gather reads", 4, 4096, queued=32),
-        Case(7, "scatter-gather writes of any length", 4, 4096, vary_bytes=579, queued=32),
-        Case(8, "scatter-gather reads of any length", 4, 4096, vary_bytes=1024, queued=32),
-        Case(9, "chapter 9 requests", 4),
+        Case(1, "bulk writes", 64, 4096),
+        Case(2, "bulk reads", 64, 4096),
+        Case(3, "bulk writes of any length", 64, 4096, vary_bytes=421),
+        Case(4, "bulk reads of any length", 64, 4096, vary_bytes=1024),
+        Case(5, "scatter-gather writes", 16, 4096, queued=32),
+        Case(6, "scatter-gather reads", 16, 4096, queued=32),
+        Case(7, "scatter-gather writes of any length", 16, 4096, vary_bytes=1024, queued=32),
+        Case(8, "scatter-gather reads of any length", 16, 4096, vary_bytes=1024, queued=32),
+        Case(9, "chapter 9 requests", 8),
         Case(10, "queued control transfers, some of which fail", 4, queued=32),
-        Case(11, "reads that are unlinked", 24, 4096),
-        Case(12, "writes that are unlinked", 24, 4096),
-        Case(13, "endpoints halted and cleared", 4),
-        Case(14, "control writes of any length", 24, 1024, vary_bytes=97),
-        Case(17, "bulk writes from odd addresses", 16),
-        Case(18, "bulk reads to odd addresses", 16),
-        Case(19, "bulk writes from odd addresses, premapped", 16),
-        Case(20, "bulk reads to odd addresses, premapped", 16),
-        Case(21, "control writes from odd addresses", 24, 1024, vary_bytes=97),
-        Case(24, "unlinks from queues of writes", 4, 4096, queued=32),
-        Case(27, "queues of bulk writes", 4, 4096, queued=32),
-        Case(28, "queues of bulk reads", 4, 4096, queued=32),
-        Case(29, "data toggle after a cleared halt", 8),
+        Case(11, "reads that are unlinked", 50, 4096),
+        Case(12, "writes that are unlinked", 50, 4096),
+        Case(13, "endpoints halted and cleared", 8),
+        Case(14, "control writes of any length", 48, 1024, vary_bytes=97),
+        Case(17, "bulk writes from odd addresses", 32),
+        Case(18, "bulk reads to odd addresses", 32),
+        Case(19, "bulk writes from odd addresses, premapped", 32),
+        Case(20, "bulk reads to odd addresses, premapped", 32),
+        Case(21, "control writes from odd addresses", 48, 1024, vary_bytes=97),
+        Case(24, "unlinks from queues of writes", 16, 4096, queued=32),
+        Case(27, "queues of bulk writes", 16, 4096, queued=32),
+        Case(28, "queues of bulk reads", 16, 4096, queued=32),
+        Case(29, "data toggle after a cleared halt", 16),
     )
 }
 """All cases but those of isochronous (15, 16, 22, 23) and interrupt endpoints (25, 26), which the
@@ -168,33 +169,71 @@ def parse_cases(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(numbers)) or tuple(CASES)
 
 
+def outcome(node: str, number: int, times: int) -> dict[str, object]:
+    """Run one case; return what is told of it.
+
+    Returns:
+        ``case``, ``name``, ``status`` ("0" or an errno's name) and ``duration_s``.
+    """
+    status, duration_s = perform(node, CASES[number], times)
+    word = errno.errorcode.get(status, str(status)) if status else "0"
+    return {
+        "case": number,
+        "name": CASES[number].name,
+        "status": word,
+        "duration_s": round(duration_s, 6),
+    }
+
+
 def run(node: str, numbers: Sequence[int], times: int, events: Events) -> int:
-    """Run cases; return how many did not pass."""
+    """Run cases, telling of each; return how many did not pass."""
     failed = 0
     for number in numbers:
-        case = CASES[number]
-        events.emit("case", case=number, name=case.name)
-        status, duration_s = perform(node, case, times)
-        failed += status != 0
-        word = errno.errorcode.get(status, str(status)) if status else "0"
-        events.emit("result", case=number, status=word, duration_s=round(duration_s, 6))
+        told = outcome(node, number, times)
+        events.emit("result", **told)
+        failed += told["status"] != "0"
     return failed
+
+
+def serve(node: str, events: Events, input_fd: int) -> None:
+    """Run the cases that commands name, until the input ends."""
+
+    def obey(command: Command) -> object:
+        number, times = command.args.get("case"), command.args.get("times", 1)
+        if command.do != "run" or number not in CASES or not isinstance(times, int):
+            raise RemoteProtocolError("'rig usbtest' is told 'run' with a 'case' that it knows.")
+        return outcome(node, number, times)
+
+    lines = CommandLines()
+    events.emit("ready", node=node)
+    while data := os.read(input_fd, 1 << 16):
+        for command in lines.feed(data):
+            events.answer(command, obey)
 
 
 def main(argv: list[str]) -> int:
     """Run ``rig usbtest``.
 
     Returns:
-        0 if all cases passed, 1 if not.
+        0 if all cases passed or it was supervised, 1 if not.
 
     Raises:
         UserError: There is no such case.
+        RemoteProtocolError: What came in is no command.
     """
-    parser = argparse.ArgumentParser(prog="rig usbtest", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="rig usbtest",
+        description="Run the kernel's own test cases on a device that usbtest has bound.",
+    )
     parser.add_argument("node", help="usbfs node of the device, /dev/bus/usb/BBB/DDD")
     parser.add_argument("--case", default="", metavar="LIST", help="like 0-14,24 (default: all)")
     parser.add_argument("--times", type=int, default=1, help="multiplies each case's iterations")
+    parser.add_argument("--supervised", action="store_true", help="run what a lab tells")
     options = parser.parse_args(argv)
     start_logging()
+    events = Events(sys.stdout.buffer)
     numbers = parse_cases(options.case)
-    return 1 if run(options.node, numbers, options.times, Events(sys.stdout.buffer)) else 0
+    if options.supervised:
+        serve(options.node, events, sys.stdin.fileno())
+        return 0
+    return 1 if run(options.node, numbers, options.times, events) else 0

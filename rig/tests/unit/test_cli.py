@@ -26,7 +26,7 @@ from rig.report.verdict import Faults, Outcome, Verdict
 
 CHECKOUT = Path(rig.__file__).parent.parent
 PLAN = 'name = "mine"\n'
-COMMANDS = ("run", "doctor", "image", *MACHINE_COMMANDS)
+COMMANDS = ("run", "conformance", "doctor", "image", *MACHINE_COMMANDS)
 
 Ended = tuple[int, str, str]
 Call = Callable[..., Ended]

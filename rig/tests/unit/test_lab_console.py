@@ -55,6 +55,14 @@ def test_lines_before_the_given_position_do_not_count(console: Console) -> None:
         console.wait_for("ready", 0.0, since=console.position)
 
 
+def test_the_lines_since_a_position_are_returned(console: Console) -> None:
+    console.feed(b"one\ntwo\n")
+    position = console.position
+    console.feed(b"three\nfou")
+    assert console.since(position) == ["three"]
+    assert console.since(0) == ["one", "two", "three"]
+
+
 def test_a_waiter_is_woken_by_its_line(console: Console) -> None:
     found: list[str] = []
     waiter = threading.Thread(target=lambda: found.append(console.wait_for("^two", 10.0)))

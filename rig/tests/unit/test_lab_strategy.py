@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from rig.errors import (
 from rig.lab import strategy
 from rig.lab.environment import Role
 from rig.lab.lab import Lab
-from rig.lab.strategy import LabState
+from rig.lab.paths import PathName
+from rig.lab.strategy import LabState, Setup
+from rig.lab.waits import Awaited
 from rig.tests.harness.fake_lab import SETUP, make_path, open_lab
 
 Opener = Callable[..., "Lab"]
@@ -60,6 +63,43 @@ def test_a_lab_goes_up_and_down_through_its_states(open_fake: Opener) -> None:
     assert (lab.state, lab.disk, lab.strategy.daemons) == (LabState.BOOTED, "", {})
     lab.transition(LabState.OFF)
     assert lab.processes() == []
+
+
+def test_a_client_that_waits_for_nothing_is_attached_at_once(
+    open_fake: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategy, "wait_for", lambda *wanted: pytest.fail("there is no wait"))
+    lab = open_fake()
+    lab.setup = replace(SETUP, awaits=Awaited.NOTHING)
+    lab.transition("attached")
+    assert (lab.found, lab.disk) == ("", "")
+
+
+def test_only_a_disk_is_a_disk(open_fake: Opener) -> None:
+    lab = open_fake()
+    lab.setup = replace(SETUP, awaits=Awaited.USBTEST)
+    lab.transition("attached")
+    assert (lab.found, lab.disk) == ("/dev/usbtest", "")
+
+
+def test_another_path_is_taken_between_the_same_machines(open_fake: Opener) -> None:
+    lab = open_fake()
+    lab.setup = SETUP
+    lab.transition("attached")
+    machines = lab.processes()
+    # What was brought up is taken down, whatever the setup says by then.
+    lab.setup = Setup(SETUP.gadget, path=PathName.DIRECT)
+    lab.transition("booted")
+    assert lab.strategy.daemons == {}
+    lab.transition("attached")
+    assert set(lab.strategy.daemons) == {"gadget"}
+    assert lab.client is lab.back
+    assert lab.processes() == machines
+
+
+def test_without_a_setup_there_is_no_client(open_fake: Opener) -> None:
+    with pytest.raises(ApiViolationError, match="no client"):
+        _ = open_fake().client
 
 
 def test_a_lab_can_be_booted_again(open_fake: Opener) -> None:

@@ -67,7 +67,7 @@ def test_a_killed_daemon_ends_every_wait(booted_lab: Lab) -> None:
 
 
 def test_the_wait_for_a_disk_that_does_not_come_ends(booted_lab: Lab) -> None:
-    with pytest.raises(MachineError, match="No disk came up behind vhci_hcd"):
+    with pytest.raises(MachineError, match="did not show the disk behind vhci_hcd"):
         wait_for_disk(booted_lab.front, 0.5)
 
 

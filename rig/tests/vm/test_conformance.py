@@ -1,0 +1,22 @@
+"""The split driver is a host controller: the kernel's own tests for those must pass over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rig.lab.conformance import check_wishes, run
+from rig.progress import Silent
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+
+
+def test_every_case_of_usbtest_passes_over_the_split_driver(tmp_path: Path) -> None:
+    report = run(check_wishes(["split"], "6.12", None, "", 1), tmp_path, Silent())
+
+    (split,) = report.paths
+    failed = [f"{c.case} {c.name}: {c.told} {c.detail}" for c in split.cases if c.told != "pass"]
+    assert not failed, "\n".join(failed)
+    assert len(split.cases) == 24
+    assert split.machine_pairs == 1
