@@ -16,9 +16,11 @@ from rig.faults.load import load_plan
 from rig.faults.plan import Layer
 from rig.faults.triggers import Injector
 from rig.reactor import READABLE, Reactor, supervise
+from rig.splitdriver import security
 from rig.splitdriver.back_port import BackPort
 from rig.splitdriver.backend import BackEnd
-from rig.splitdriver.link import DEFAULT_PORT, listen, parse_address, refuse, require_private
+from rig.splitdriver.handshake import Gate, Security
+from rig.splitdriver.link import DEFAULT_PORT, Stream, listen, parse_address, refuse
 from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.peer import Peer
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
@@ -56,6 +58,7 @@ class BackService:
         names: The ports to map, in the order of their places on the link.
         rules: What happens on an endpoint behind an error.
         listener: Where front ends come.
+        security: What they must go through.
         injector: Endpoint faults, or None.
         events: Where to tell what happens.
         reactor: Waits.
@@ -70,6 +73,7 @@ class BackService:
         rules: Rules,
         listener: socket.socket,
         *,
+        security: Security,
         injector: Injector | None,
         events: Events,
         reactor: Reactor,
@@ -80,6 +84,7 @@ class BackService:
         self._injector = injector
         self._front: Peer | None = None
         self._listener = listener
+        self._gate: Gate | None = None
         # Before the first look, so that no change can fall between the two.
         self._uevents = uevent.open_socket()
         self._ports: list[BackPort] = []
@@ -90,18 +95,21 @@ class BackService:
             self.close()
             raise
         reactor.watch(self._uevents, READABLE, self._on_uevents)
-        reactor.watch(listener, READABLE, self._on_front)
+        self._gate = Gate(
+            listener, security, reactor, admitted=self._on_front, rejected=self._on_rejected
+        )
         self._look()
 
     def close(self) -> None:
         """Undo all."""
+        if self._gate is not None:
+            self._gate.close()
         if self._front is not None:
             self._front.close("The back end is being stopped.")
         for port in self._ports:
             port.close()
         self._reactor.unwatch(self._uevents)
         self._uevents.close()
-        self._reactor.unwatch(self._listener)
         self._listener.close()
 
     def obey(self, command: Command) -> object:
@@ -155,17 +163,13 @@ class BackService:
 
     # The link.
 
-    def _on_front(self, _: int) -> None:
-        try:
-            connection, address = self._listener.accept()
-        except OSError:  # gone again before we looked
-            return
+    def _on_front(self, stream: Stream, who: str) -> None:
         if self._front is not None:
-            _log.warning("refused %s: another front end is being served", address[0])
-            refuse(connection, "Another front end is using this back end.")
+            _log.warning("refused %s: another front end is being served", who)
+            refuse(stream, "Another front end is using this back end.")
             return
         self._front = Peer(
-            connection,
+            stream,
             Role.BACK,
             self._policy,
             self._reactor,
@@ -174,6 +178,9 @@ class BackService:
             lost=self._on_lost,
         )
         self._front.start()
+
+    def _on_rejected(self, address: str, reason: str) -> None:
+        self._events.emit("front-rejected", address=address, reason=reason)
 
     def _on_greeting(self, name: str) -> None:
         self._events.emit("front", name=name)
@@ -222,9 +229,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--listen", default=f"127.0.0.1:{DEFAULT_PORT}", metavar="HOST:PORT", help="for front ends"
     )
-    arguments.add_argument(
-        "--insecure", action="store_true", help="allow an unencrypted link beyond this machine"
-    )
+    security.add_options(arguments, Role.BACK)
     arguments.add_argument(
         "--policy",
         type=Policy,
@@ -283,14 +288,20 @@ def main(argv: list[str]) -> int:
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
         host, number = parse_address(options.listen)
-        require_private(host, insecure=options.insecure)
+        wanted = security.from_options(options, Role.BACK, host)
         rules = _rules(options)
         injector = None
         if options.plan is not None:
             injector = Injector(load_plan(options.plan, options.seed), Layer.ENDPOINT)
         listener = listen((host, number))
         service = BackService(
-            options.port, rules, listener, injector=injector, events=events, reactor=reactor
+            options.port,
+            rules,
+            listener,
+            security=wanted,
+            injector=injector,
+            events=events,
+            reactor=reactor,
         )
     except RigError as error:
         _log.error("%s", error)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
-import socket
 import sys
-import time
 from collections.abc import Sequence
 
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RemoteProtocolError, RigError, UserError
 from rig.reactor import Reactor, supervise
+from rig.splitdriver import security
+from rig.splitdriver.caller import Caller
 from rig.splitdriver.front_port import FrontPort
 from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.halves import Halves
-from rig.splitdriver.link import DEFAULT_PORT, parse_address, require_private
+from rig.splitdriver.handshake import Security
+from rig.splitdriver.link import DEFAULT_PORT, Stream, parse_address
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.peer import Peer
 from rig.splitdriver.policy import Policy
@@ -23,16 +24,13 @@ from rig.usb import vhci
 
 _log = logging.getLogger("rig.front")
 
-CONNECT_DEADLINE_S = 2.0
-RETRY_S = 0.5
-"""A back end that is away is asked so often whether it is there again."""
-
 
 class FrontService:
     """Joins the ports with the link and the reactor.
 
     Args:
         back: The back end's address.
+        security: What a connection to it must go through.
         policy: What happens on an endpoint behind an error.
         capabilities: What this end is to make use of.
         events: Where to tell what happens.
@@ -42,12 +40,13 @@ class FrontService:
     def __init__(
         self,
         back: tuple[str, int],
+        security: Security,
         policy: Policy,
         capabilities: Capability,
+        *,
         events: Events,
         reactor: Reactor,
     ) -> None:
-        self._back = back
         self._policy = policy
         self._capabilities = capabilities
         self._events = events
@@ -55,18 +54,18 @@ class FrontService:
         self._ports: dict[int, FrontPort] = {}
         self._halves = Halves(reactor, self._drop_link)
         self._peer: Peer | None = None
-        self._unreachable: str | None = None
+        self._caller = Caller(back, security, reactor, self._on_back)
         try:
             self._halves.prepare()
         except (MachineError, OSError) as error:
             _log.warning("%s", error)  # asked again when a device comes
-        self._connect()
+        self._caller.call()
 
     def close(self) -> None:
         """Undo all: the ports are unplugged, the link closed."""
+        self._caller.close()
         self._drop_link("The front end is being stopped.")
         self._halves.close()
-        self._reactor.cancel("connect")
 
     def obey(self, command: Command) -> object:
         """Carry out one of the lab's commands (`rig.daemon`)."""
@@ -77,19 +76,9 @@ class FrontService:
             }
         raise UserError(f"'rig front' knows no command '{command.do}'.")
 
-    def _connect(self) -> None:
-        try:
-            connection = socket.create_connection(self._back, timeout=CONNECT_DEADLINE_S)
-        except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
-            reason = getattr(error, "strerror", None) or str(error)
-            if reason != self._unreachable:
-                self._unreachable = reason
-                _log.info("no back end at %s:%d yet: %s", *self._back, reason)
-            self._reactor.at("connect", time.monotonic() + RETRY_S, self._connect)
-            return
-        self._unreachable = None
+    def _on_back(self, stream: Stream) -> None:
         self._peer = Peer(
-            connection,
+            stream,
             Role.FRONT,
             self._policy,
             self._reactor,
@@ -131,13 +120,14 @@ class FrontService:
             self._peer.send(messages)
 
     def _on_lost(self, reason: str) -> None:
-        _log.info("the link ends: %s", reason)
+        assert self._peer is not None
+        served = self._peer.name is not None
         self._peer = None
         ports, self._ports = self._ports, {}
         for port in ports.values():
             port.link_lost()
         self._events.emit("back-lost", reason=reason)
-        self._reactor.at("connect", time.monotonic() + RETRY_S, self._connect)
+        self._caller.lost(reason, served=served)
 
     def _drop_link(self, reason: str) -> None:
         if self._peer is not None:
@@ -156,9 +146,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="of the back end",
     )
-    arguments.add_argument(
-        "--insecure", action="store_true", help="allow an unencrypted link beyond this machine"
-    )
+    security.add_options(arguments, Role.FRONT)
     arguments.add_argument(
         "--policy",
         type=Policy,
@@ -187,7 +175,7 @@ def main(argv: list[str]) -> int:
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
         host, number = parse_address(options.connect)
-        require_private(host, insecure=options.insecure)
+        wanted = security.from_options(options, Role.FRONT, host)
         vhci.read_status()
     except RigError as error:
         _log.error("%s", error)
@@ -195,7 +183,9 @@ def main(argv: list[str]) -> int:
     capabilities = ALL_CAPABILITIES
     if options.no_local_unlink:
         capabilities &= ~Capability.LOCAL_UNLINK
-    service = FrontService((host, number), options.policy, capabilities, events, reactor)
+    service = FrontService(
+        (host, number), wanted, options.policy, capabilities, events=events, reactor=reactor
+    )
     supervise(reactor, events, service.obey, supervised=options.supervised)
     try:
         reactor.run()
