@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from rig.daemon import Events
@@ -33,6 +34,7 @@ class BackPort:
         send: Sends messages to the front end.
         events: Where to tell what happens.
         reactor: Waits.
+        time_stops: Tell of every endpoint that has stopped for how long it did.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class BackPort:
         send: Callable[[list[Message]], None],
         events: Events,
         reactor: Reactor,
+        time_stops: bool = False,
     ) -> None:
         self.core = core
         self.port = port
@@ -54,6 +57,8 @@ class BackPort:
         self._device: MappedDevice | None = None
         self._device_name = ""
         self._violations = 0
+        self._time_stops = time_stops
+        self._stopped_at_s: dict[int, float] = {}
 
     def close(self) -> None:
         """Give the device and the port back."""
@@ -107,6 +112,16 @@ class BackPort:
         if self.core.violations != self._violations:
             self._violations = self.core.violations
             self._events.emit("violation", port=self.port.name, count=self._violations)
+        if self._time_stops:
+            self._tell_stops()
+
+    def _tell_stops(self) -> None:
+        now_s, stopped = time.monotonic(), self.core.stopped
+        for address in [a for a in self._stopped_at_s if a not in stopped]:
+            stood_s = round(now_s - self._stopped_at_s.pop(address), 6)
+            self._events.emit("went-on", endpoint=address, stood_s=stood_s)
+        for address in stopped:
+            self._stopped_at_s.setdefault(address, now_s)
 
     def _on_progress(self) -> None:
         if self._device is not None:

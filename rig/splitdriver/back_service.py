@@ -44,11 +44,13 @@ class Rules(msgspec.Struct, frozen=True):
         policy: The policy.
         window: Of a bulk endpoint, under `Policy.HOLD`.
         aca_status: What `Policy.ACA` fails URBs with.
+        time_stops: Tell of every endpoint that has stopped for how long it did.
     """
 
     policy: Policy = Policy.HOLD
     window: int = 1
     aca_status: int = ACA_STATUSES[DEFAULT_ACA_STATUS]
+    time_stops: bool = False
 
 
 class BackService:
@@ -150,6 +152,7 @@ class BackService:
             send=self._send,
             events=self._events,
             reactor=self._reactor,
+            time_stops=rules.time_stops,
         )
 
     def _on_uevents(self, _: int) -> None:
@@ -250,6 +253,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="URBs of a bulk endpoint in the controller at a time (default: %(default)s)",
     )
+    arguments.add_argument(
+        "--time-stops", action="store_true", help="tell how long each endpoint that stops does"
+    )
     arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
     arguments.add_argument("--seed", type=int, help="instead of the plan's own")
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
@@ -273,7 +279,9 @@ def _rules(options: argparse.Namespace) -> Rules:
         )
     if len(options.port) > MAX_PORTS:
         raise UserError(f"One link carries {MAX_PORTS} ports, not {len(options.port)}.")
-    return Rules(options.policy, options.window, ACA_STATUSES[options.aca_status])
+    return Rules(
+        options.policy, options.window, ACA_STATUSES[options.aca_status], options.time_stops
+    )
 
 
 def main(argv: list[str]) -> int:

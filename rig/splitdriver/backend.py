@@ -138,6 +138,11 @@ class BackEnd:
         """How many URBs ran in the controller although one before them had failed there."""
         return self._violations + sum(e.violations for e in self._endpoints.values())
 
+    @property
+    def stopped(self) -> frozenset[int]:
+        """The addresses of the endpoints that have stopped and do not go on yet."""
+        return frozenset(address for address, e in self._endpoints.items() if e.stopped)
+
     def take_actions(self) -> list[Action]:
         """Return what is to be done now, in this order, and forget it."""
         actions, self._actions = self._actions, []
@@ -395,8 +400,11 @@ class BackEnd:
         )
 
     def _advance(self, endpoint: Endpoint) -> None:
+        # Without a policy the kernel must take nothing back, either: that would be one.
+        takes_back = self._policy is not Policy.NAIVE
         while (work := endpoint.start()) is not None:
-            self._actions.append(_action(work, continues=len(endpoint.running()) > 1))
+            continues = takes_back and len(endpoint.running()) > 1
+            self._actions.append(_action(work, continues=continues))
 
     def _endpoint(self, address: int) -> Endpoint:
         key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT

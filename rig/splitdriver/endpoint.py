@@ -148,6 +148,11 @@ class Endpoint:
         return self.state in (State.DRAINING, State.QUIET)
 
     @property
+    def stopped(self) -> bool:
+        """Whether nothing starts there before the front end has said a word, by any policy."""
+        return self._stopped or self.state is State.FAILING
+
+    @property
     def quiet(self) -> bool:
         """Whether it is stopped and nothing of it is in the controller."""
         return self.state is State.QUIET
