@@ -49,6 +49,9 @@ echo '{"event":"watching"}'
 grep -q -m 1 "$0" <&3 && echo '{"event":"seen"}'
 """
 
+Ends = tuple[Daemon, Daemon]
+"""What runs on the back machine and on the front machine."""
+
 
 class Machines:
     """The machines of a lab, and what runs at both ends of a device."""
@@ -64,27 +67,44 @@ class Machines:
         """Start one end."""
         return machine.start_daemon(["python3", PEER, *arguments], f"peer-{arguments[0]}")
 
-    def serial(self, device: str, count: int, baud: int = 115200) -> tuple[Daemon, Daemon]:
+    def host_tty(self, serial: str) -> str:
+        """Wait until the front machine has the serial port of the device with a serial number."""
+        find = f"grep -lx {serial} /sys/class/tty/ttyACM*/device/../serial"
+        wait = f"timeout 30 sh -c 'until {find} 2>/dev/null; do sleep 0.1; done'"
+        return f"/dev/{self.lab.front.check(wait, DEADLINE_S).stdout.split('/')[4]}"
+
+    def serial(self, device: str, tty: str, count: int, baud: int = 115200) -> Ends:
         """Have both ends of a serial port exchange so many bytes each way, from now on."""
         back = self.peer(self.lab.back, "serial", device, str(baud), BACK_SEED, str(count))
-        front = self.peer(
-            self.lab.front, "serial", "/dev/ttyACM0", str(baud), FRONT_SEED, str(count)
-        )
+        front = self.peer(self.lab.front, "serial", tty, str(baud), FRONT_SEED, str(count))
+        # Not before both are open: what comes earlier a terminal echoes.
         for end in (back, front):
             end.wait_event("open", DEADLINE_S)
         for end in (back, front):
             end.ask("go", DEADLINE_S)
         return back, front
 
-    def tcp(self, count: int) -> tuple[Daemon, Daemon]:
+    def tcp(self, count: int) -> Ends:
         """The same over TCP."""
         back = self.peer(self.lab.back, "listen", BACK_ADDRESS, "5001", BACK_SEED, str(count))
         back.wait_event("listening", DEADLINE_S)
         front = self.peer(self.lab.front, "call", BACK_ADDRESS, "5001", FRONT_SEED, str(count))
         return back, front
 
+    def join(self, *ports: str) -> Ends:
+        """Start a back end that maps these ports, and a front end."""
+        words = [word for port in ports for word in ("--port", port)]
+        listener = self.lab.back.start_daemon(
+            ["rig", "back", *words, "--listen", LINK_ADDRESS, *LINK], "back-end"
+        )
+        listener.wait_event("listening", DEADLINE_S)
+        caller = self.lab.front.start_daemon(
+            ["rig", "front", "--connect", LINK_ADDRESS, *LINK], "front-end"
+        )
+        return listener, caller
 
-def both_have_all(ends: tuple[Daemon, Daemon], count: int) -> None:
+
+def both_have_all(ends: Ends, count: int) -> None:
     """Wait until each end has what the other sent; it must be that, octet for octet."""
     for end, other_seed in zip(ends, (FRONT_SEED, BACK_SEED), strict=True):
         wanted = on_guest.data_of(int(other_seed), count)
@@ -109,12 +129,14 @@ class Composite(Machines):
             front=("rig", "front", "--connect", LINK_ADDRESS, *LINK),
         )
         lab.transition(LabState.ATTACHED)
-        gadget = lab.strategy.daemons["gadget"]
-        self.became: dict[str, Any] = {
-            fields["function"]: fields
-            for fields in gadget.wait_event("ready", DEADLINE_S)["functions"]
-        }
+        ready = lab.strategy.daemons["gadget"].wait_event("ready", DEADLINE_S)
+        self.became: dict[str, Any] = {fields["function"]: fields for fields in ready["functions"]}
+        self._ttys = self.became["acm"]["device"], self.host_tty(ready["serial"])
         self._connect()
+
+    def talk(self, count: int, baud: int = 115200) -> Ends:
+        """See `serial`."""
+        return self.serial(*self._ttys, count, baud)
 
     def _connect(self) -> None:
         """Give both network cards addresses."""
@@ -142,14 +164,14 @@ def composite(lab_keeper: LabKeeper) -> Composite:
 
 @pytest.mark.parametrize("count", [256, 100_000])
 def test_a_serial_port_carries_every_octet_both_ways(composite: Composite, count: int) -> None:
-    both_have_all(composite.serial(composite.became["acm"]["device"], count), count)
+    both_have_all(composite.talk(count), count)
 
 
 def test_a_change_of_a_serial_ports_speed_reaches_the_device(composite: Composite) -> None:
     watch = composite.lab.back.start_daemon(["sh", "-c", WATCH_BUS, LINE_CODING_9600], "usbmon")
     watch.wait_event("watching", DEADLINE_S)
 
-    ends = composite.serial(composite.became["acm"]["device"], 5000, baud=9600)
+    ends = composite.talk(5000, baud=9600)
 
     watch.wait_event("seen", DEADLINE_S)
     both_have_all(ends, 5000)
@@ -181,7 +203,7 @@ def test_a_keyboards_reports_are_input_events_and_its_lamps_are_set(composite: C
 
 
 def test_all_functions_of_a_device_are_usable_at_once(composite: Composite) -> None:
-    serial = composite.serial(composite.became["acm"]["device"], 100_000)
+    serial = composite.talk(100_000)
     tcp = composite.tcp(1 << 20)
     disk = composite.lab.disk
     composite.lab.front.check(
@@ -229,17 +251,33 @@ def super_speed_lab(booted_lab: Lab) -> Iterator[Lab]:
 
 def test_a_super_speed_gadget_is_used_at_super_speed(super_speed_lab: Lab) -> None:
     machines = Machines(super_speed_lab)
-    back, front = super_speed_lab.back, super_speed_lab.front
-    device = gadget(back, "fast", "dummy_udc.0", "--function", "acm", "--max-speed", "super-speed")
-    became = device.wait_event("ready", DEADLINE_S)["functions"][0]
-    # The controller's second root hub, which has the ports of SuperSpeed.
-    port = ("--port", "2-1", "--listen", LINK_ADDRESS)
-    listener = back.start_daemon(["rig", "back", *port, *LINK], "back-fast")
-    listener.wait_event("listening", DEADLINE_S)
-    caller = front.start_daemon(["rig", "front", "--connect", LINK_ADDRESS, *LINK], "front-fast")
+    fast = ("--function", "acm", "--max-speed", "super-speed")
+    device = gadget(super_speed_lab.back, "fast", "dummy_udc.0", *fast)
+    ready = device.wait_event("ready", DEADLINE_S)
+
+    listener, caller = machines.join("dummy_hcd.0/1")
     caller.wait_event("attached", DEADLINE_S, speed="SUPER")
-    front.check("timeout 30 sh -c 'until [ -c /dev/ttyACM0 ]; do sleep 0.1; done'", DEADLINE_S)
+    tty = machines.host_tty(ready["serial"])
 
     assert device.ask("status")["speed"] == "super-speed"
-    both_have_all(machines.serial(became["device"], 100_000), 100_000)
+    both_have_all(machines.serial(ready["functions"][0]["device"], tty, 100_000), 100_000)
     assert [daemon.stop() for daemon in (caller, listener, device)] == [0, 0, 0]
+
+
+def test_devices_in_several_ports_share_one_link(booted_lab: Lab) -> None:
+    machines = Machines(booted_lab)
+    devices = [
+        gadget(booted_lab.back, f"port{number}", f"dummy_udc.{number}", "--function", "acm")
+        for number in range(2)
+    ]
+    ready = [device.wait_event("ready", DEADLINE_S) for device in devices]
+
+    listener, caller = machines.join(*(f"dummy_hcd.{number}/1" for number in range(2)))
+    ends = [
+        machines.serial(one["functions"][0]["device"], machines.host_tty(one["serial"]), 50_000)
+        for one in ready
+    ]
+
+    for pair in ends:
+        both_have_all(pair, 50_000)
+    assert [daemon.stop() for daemon in (caller, listener, *devices)] == [0] * 4
