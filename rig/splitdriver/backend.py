@@ -117,6 +117,7 @@ class BackEnd:
         self._plugs = 0
         self._speed = Speed.UNKNOWN
         self._linked = False
+        self._told = False  # the front end knows of the device
         self._awaits_farewell = False
         self._kinds: Mapping[int, TransferType] = {}
         self._endpoints: dict[int, Endpoint] = {}
@@ -166,10 +167,13 @@ class BackEnd:
         """The device is gone, and with it every URB."""
         if self._device is None:
             return
-        if self._is_known():
+        # What was to be done to it must not be done to the next device.
+        self._actions = [action for action in self._actions if isinstance(action, Send)]
+        if self._told:
             self._actions.append(Send(Disconnect(self._device)))
             self._awaits_farewell = True
         self._device = None
+        self._told = False
         self._kinds = {}
         self._orphans.clear()
         self._forget_urbs()
@@ -229,7 +233,7 @@ class BackEnd:
 
         The next front end hears of the device when the controller has let go of all of it.
         """
-        self._linked = False
+        self._linked = self._told = False
         unstarted = {
             _number(a) for a in self._actions if isinstance(a, Start | Perform | ResetPort)
         }
@@ -261,14 +265,11 @@ class BackEnd:
                 raise RemoteProtocolError(f"A front end must not send {type(message).__name__}.")
 
     def _announce(self) -> None:
-        if self._is_known():
-            assert self._device is not None
-            self._actions.append(Send(Connect(self._device, self._speed)))
-
-    def _is_known(self) -> bool:
-        """Whether the front end is told of the device, and of its end."""
+        """Tell the front end of the device, unless something must be over before."""
         waits = self._awaits_farewell or self._orphans
-        return self._linked and self._device is not None and not waits
+        if self._linked and self._device is not None and not waits:
+            self._actions.append(Send(Connect(self._device, self._speed)))
+            self._told = True
 
     def _bury(self, number: int) -> None:
         if number in self._orphans:
@@ -276,7 +277,7 @@ class BackEnd:
             self._announce()
 
     def _is_stale(self, device: int) -> bool:
-        return self._awaits_farewell or device != self._device
+        return not self._told or device != self._device
 
     def _farewell(self) -> None:
         if not self._awaits_farewell:

@@ -19,22 +19,35 @@ from rig.splitdriver.messages import (
     Resume,
     Submit,
     Unlink,
+    device_number,
 )
+from rig.splitdriver.policy import ACA_STATUSES, NAIVE_WINDOW, Policy
 from rig.usb.setup import ClearHalt, Operation, SetConfiguration, SetInterface, SetupPacket
-from rig.usb.urb import Speed, TransferFlags
+from rig.usb.urb import Speed, TransferFlags, TransferType
 
 OUT, IN = 0x01, 0x81
 
 
-def submit(number: int, address: int = OUT, device: int = 1, setup: bytes = bytes(8)) -> Submit:
-    return Submit(device, number, address, TransferFlags.NONE, 4, setup, b"data")
+KINDS = {OUT: TransferType.BULK, IN: TransferType.BULK, 0x82: TransferType.INTERRUPT}
 
 
-def serving(window: int = 1) -> BackEnd:
+def submit(
+    number: int,
+    address: int = OUT,
+    device: int = 1,
+    setup: bytes = bytes(8),
+    *,
+    clear: bool = False,
+) -> Submit:
+    return Submit(device, number, address, TransferFlags.NONE, 4, setup, b"data", clear)
+
+
+def serving(window: int = 1, policy: Policy = Policy.HOLD) -> BackEnd:
     """A back end with a device that the front end knows of."""
-    back = BackEnd(window)
+    back = BackEnd(policy, window)
     back.linked()
     back.plugged(Speed.HIGH)
+    back.configured(KINDS)
     back.take_actions()
     return back
 
@@ -121,9 +134,22 @@ def test_device_numbers_wrap_without_zero() -> None:
     back = serving()
     back.unplugged()
     after(back, Disconnected(1))
-    back._last_device = 0xFFFF
+    back._plugs = 0xFFFF
     back.plugged(Speed.HIGH)
     assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+def test_a_device_has_its_ports_number_above_its_own() -> None:
+    back = BackEnd(port=7)
+    back.linked()
+    back.plugged(Speed.HIGH)
+    assert back.take_actions() == [Send(Connect(device_number(7, 1), Speed.HIGH))]
+
+
+def test_a_front_end_that_speaks_of_a_device_before_it_was_told_is_ignored() -> None:
+    back = BackEnd()
+    back.plugged(Speed.HIGH)
+    assert after(back, submit(1), Unlink(1, 1), Resume(1, OUT, 9), Reset(1)) == []
 
 
 def test_a_farewell_that_was_not_asked_for_is_the_peers_fault() -> None:
@@ -205,11 +231,20 @@ def test_a_running_urb_that_is_unlinked_is_discarded_and_told_once(status: int, 
     assert back.take_actions() == [Send(Complete(1, 1, told, 4, 3, quiet=True))]
 
 
+@pytest.mark.parametrize("actual_bytes", [0, 2])
+def test_an_urb_that_a_reset_has_killed_is_told_as_usbcore_would(actual_bytes: int) -> None:
+    back = serving()
+    after(back, submit(1))
+    back.completed(1, -errno.ENOENT, actual_bytes)
+    expected = Complete(1, 1, -errno.ESHUTDOWN, actual_bytes, 1, quiet=True)
+    assert back.take_actions() == [Send(expected)]
+
+
 def test_a_status_of_an_urb_that_nobody_unlinked_is_not_translated() -> None:
     back = serving()
     after(back, submit(1))
-    back.completed(1, -errno.ENOENT, 0)
-    assert back.take_actions() == [Send(Complete(1, 1, -errno.ENOENT, 0, 1, quiet=True))]
+    back.completed(1, -errno.ECONNRESET, 0)
+    assert back.take_actions() == [Send(Complete(1, 1, -errno.ECONNRESET, 0, 1, quiet=True))]
 
 
 def test_unlink_after_the_end_is_ignored() -> None:
@@ -229,6 +264,19 @@ def test_a_local_unlink_that_the_front_could_not_know_is_refused() -> None:
     back = serving()
     with pytest.raises(RemoteProtocolError, match="front alone"):
         after(back, submit(1), Unlink(1, 1, local=True))
+
+
+def test_an_urb_that_is_older_than_its_endpoints_last_is_refused() -> None:
+    back = serving()
+    with pytest.raises(RemoteProtocolError, match="URB 1 was submitted behind URB 2"):
+        after(back, submit(2), submit(1))
+
+
+def test_endpoints_may_be_served_in_any_order_of_their_numbers() -> None:
+    assert after(serving(), submit(2, OUT), submit(1, IN)) == [
+        Start(submit(2, OUT)),
+        Start(submit(1, IN)),
+    ]
 
 
 def test_the_same_urb_twice_is_refused_even_on_another_endpoint() -> None:
@@ -354,29 +402,125 @@ def test_unplug_answers_all_with_one_disconnect_and_late_ends_are_ignored() -> N
     assert back.device is None
 
 
-def test_a_lost_link_leaves_nothing_and_names_what_runs() -> None:
+def test_what_was_to_be_done_to_a_device_is_not_done_to_the_next() -> None:
     back = serving()
-    after(back, submit(1), submit(2), submit(3, IN), Reset(1))
-    assert back.link_lost() == [1, 3]
-    back.completed(1, 0, 4)
-    back.reset_done(0)
+    after(back, submit(1), submit(2))
+    back.completed(1, 0, 4)  # and URB 2 is to be started
+    back.unplugged()
+    back.plugged(Speed.HIGH)
+    assert back.take_actions() == [Send(Complete(1, 1, 0, 4)), Send(Disconnect(1))]
+
+
+# A front end that is lost.
+
+
+def orphaned(*messages: Message, window: int = 1) -> BackEnd:
+    """The front end was lost after these, and the next has greeted."""
+    back = serving(window)
+    after(back, *messages)
+    back.link_lost()
+    back.take_actions()
+    back.linked()
+    return back
+
+
+def test_a_lost_link_takes_back_what_runs_the_newest_first_and_forgets_the_rest() -> None:
+    back = serving(window=2)
+    after(back, submit(1), submit(2), submit(3), submit(4, IN))
+    back.link_lost()
+    assert back.take_actions() == [Discard(4), Discard(2), Discard(1)]
+    for number in (1, 2, 3, 4):
+        back.completed(number, -errno.ENOENT, 0)
     assert back.take_actions() == []
 
 
-def test_what_was_to_be_done_for_a_lost_front_end_is_not_done() -> None:
+def test_a_reset_that_runs_is_not_discarded() -> None:
     back = serving()
-    back.receive(submit(1))
+    after(back, Reset(1))
     back.link_lost()
     assert back.take_actions() == []
 
 
-def test_the_next_front_end_hears_of_the_device_and_may_reuse_numbers() -> None:
+@pytest.mark.parametrize(
+    "message", [submit(1), Reset(1), submit(1, 0, setup=SetupPacket(0, 9, 1, 0, 0).pack())]
+)
+def test_what_was_to_be_done_for_a_lost_front_end_is_not_done(message: Message) -> None:
     back = serving()
-    after(back, submit(1))
+    back.receive(message)
     back.link_lost()
     back.linked()
     assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+def test_the_next_front_end_hears_of_the_device_when_the_controller_has_let_go_of_all() -> None:
+    back = orphaned(submit(1), submit(2), submit(3, IN))
+    assert back.take_actions() == []
+    back.completed(3, 0, 4)
+    assert back.take_actions() == []
+    back.completed(1, -errno.ENOENT, 0)
+    assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+def test_the_next_front_end_waits_for_the_former_ones_reset() -> None:
+    back = orphaned(Reset(1), submit(1))
+    back.completed(1, -errno.ENOENT, 0)
+    assert back.take_actions() == []
+    back.reset_done(0)
+    assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+def test_the_next_front_end_may_use_the_former_ones_numbers() -> None:
+    back = orphaned(submit(7))
+    back.completed(7, -errno.ENOENT, 0)
+    back.take_actions()
     assert after(back, submit(1)) == [Start(submit(1))]
+
+
+def test_a_front_end_that_does_not_wait_to_be_told_is_ignored() -> None:
+    back = orphaned(submit(1))
+    assert after(back, submit(1), submit(2, IN), Reset(1)) == []
+    back.completed(1, -errno.ENOENT, 0)
+    assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+def test_nobody_is_told_when_the_last_is_let_go_before_the_next_front_end_comes() -> None:
+    back = serving()
+    after(back, submit(1))
+    back.link_lost()
+    back.take_actions()
+    back.completed(1, -errno.ENOENT, 0)
+    assert back.take_actions() == []
+    back.linked()
+    assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+def test_a_device_that_leaves_with_a_former_front_ends_urbs_is_never_told() -> None:
+    back = orphaned(submit(1))
+    back.unplugged()
+    assert back.take_actions() == []
+    back.plugged(Speed.SUPER)
+    assert back.take_actions() == [Send(Connect(2, Speed.SUPER))]
+    back.completed(1, -errno.ENOENT, 0)
+    assert back.take_actions() == []
+
+
+def test_a_second_front_end_that_is_lost_leaves_the_firsts_urbs_to_be_waited_for() -> None:
+    back = orphaned(submit(1))
+    back.link_lost()
+    assert back.take_actions() == []
+    back.linked()
+    assert back.take_actions() == []
+    back.completed(1, -errno.ENOENT, 0)
+    assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+def test_a_stop_of_a_lost_front_end_is_not_the_next_ones() -> None:
+    back = stopped()
+    back.link_lost()
+    back.linked()
+    back.take_actions()
+    assert after(back, submit(1)) == [Start(submit(1))]
+    assert back.stopped == frozenset()
 
 
 def test_a_farewell_owed_by_a_lost_front_end_is_not_awaited_of_the_next() -> None:
@@ -388,10 +532,264 @@ def test_a_farewell_owed_by_a_lost_front_end_is_not_awaited_of_the_next() -> Non
     assert back.take_actions() == [Send(Connect(2, Speed.HIGH))]
 
 
-def test_a_wider_window_starts_more_and_is_quiet_only_when_all_ended() -> None:
-    back = serving(window=2)
-    assert after(back, submit(1), submit(2), submit(3)) == [Start(submit(1)), Start(submit(2))]
+def test_the_end_of_a_reset_after_a_lost_link_is_told_to_nobody() -> None:
+    back = serving()
+    after(back, Reset(1))
+    back.link_lost()
+    back.reset_done(0)
+    assert back.take_actions() == []
+
+
+# Windows above 1.
+
+
+def told(actions: list[Action]) -> list[Message]:
+    return [action.message for action in actions if isinstance(action, Send)]
+
+
+def deep() -> BackEnd:
+    """URBs 1 to 3 are in the controller, 4 waits."""
+    back = serving(window=3)
+    after(back, *map(submit, range(1, 5)))
+    return back
+
+
+def test_what_stands_behind_others_in_the_controller_continues_them() -> None:
+    assert after(serving(window=2), submit(1), submit(2), submit(3)) == [
+        Start(submit(1), continues=False),
+        Start(submit(2), continues=True),
+    ]
+
+
+@pytest.mark.parametrize("address", [0x82, 0x83, 0x00])
+def test_only_bulk_endpoints_have_a_window(address: int) -> None:
+    assert len(after(serving(window=2), submit(1, address), submit(2, address))) == 1
+
+
+def test_a_wider_window_is_quiet_only_when_all_ended() -> None:
+    back = deep()
     back.completed(1, -errno.EPROTO, 0)
     back.completed(2, 0, 4)
-    quiet = [a.message.quiet for a in back.take_actions() if isinstance(a, Send)]  # type: ignore[union-attr]
-    assert quiet == [False, True]
+    back.completed(3, 0, 4)
+    completes = told(back.take_actions())
+    assert [m.quiet for m in completes if isinstance(m, Complete)] == [False, False, True]
+    assert (back.violations, back.stopped) == (2, {OUT})
+
+
+def test_what_the_kernel_took_back_behind_an_error_runs_after_the_resume_in_order() -> None:
+    back = deep()
+    back.completed(1, -errno.EPROTO, 2)
+    back.completed(3, -errno.ECONNRESET, 0)
+    back.completed(2, -errno.ECONNRESET, 0)
+    assert told(back.take_actions()) == [Complete(1, 1, -errno.EPROTO, 2, 1, quiet=False)]
+    assert after(back, Resume(1, OUT, 1)) == [
+        Start(submit(2), continues=False),
+        Start(submit(3), continues=True),
+        Start(submit(4), continues=True),
+    ]
+    assert back.violations == 0
+
+
+def test_what_is_unlinked_behind_an_error_comes_back_unlinked_and_not_queued() -> None:
+    back = deep()
+    back.completed(1, -errno.EPROTO, 0)
+    back.take_actions()
+    assert after(back, Unlink(1, 3)) == [Discard(3)]
+    back.completed(2, -errno.ECONNRESET, 0)
+    back.completed(3, -errno.ECONNRESET, 0)
+    assert told(back.take_actions()) == [Complete(1, 3, -errno.ECONNRESET, 0, 3, quiet=True)]
+
+
+def test_to_take_one_back_all_behind_it_are_taken_back_first_the_newest_first() -> None:
+    assert after(deep(), Unlink(1, 1)) == [Discard(3), Discard(2), Discard(1)]
+    assert after(deep(), Unlink(1, 2)) == [Discard(3), Discard(2)]
+
+
+def test_nothing_is_discarded_twice() -> None:
+    back = deep()
+    assert after(back, Unlink(1, 3)) == [Discard(3)]
+    assert after(back, Unlink(1, 1)) == [Discard(2), Discard(1)]
+    assert after(back, Unlink(1, 2), Unlink(1, 1), Unlink(1, 3)) == []
+
+
+def test_what_was_only_taken_aside_comes_back_untouched_and_runs_after_the_resume() -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    for number in (3, 2, 1):
+        back.completed(number, -errno.ENOENT, 0)
+    assert told(back.take_actions()) == [Complete(1, 1, -errno.ECONNRESET, 0, 2, quiet=True)]
+    started = after(back, Resume(1, OUT, 2))
+    assert [a.urb.urb_id for a in started if isinstance(a, Start)] == [2, 3, 4]
+    assert back.violations == 0
+
+
+def test_a_resume_while_some_are_aside_waits_for_them() -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    back.completed(1, 0, 4)
+    (message,) = told(back.take_actions())
+    assert isinstance(message, Complete)
+    assert (message.status, message.quiet) == (-errno.ECONNRESET, False)
+    assert after(back, Resume(1, OUT, message.epoch)) == []
+    back.completed(3, -errno.ENOENT, 0)
+    assert back.take_actions() == []
+    back.completed(2, -errno.ENOENT, 0)
+    started = back.take_actions()
+    assert [a.urb.urb_id for a in started if isinstance(a, Start)] == [2, 3, 4]
+
+
+def test_what_had_begun_when_it_was_taken_aside_is_told_as_cut_off() -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    back.completed(2, -errno.ENOENT, 1)
+    assert told(back.take_actions()) == [Complete(1, 2, -errno.EPROTO, 1, 2, quiet=False)]
+
+
+@pytest.mark.parametrize("status", [0, -errno.EPIPE])
+def test_what_ended_by_itself_while_it_was_taken_aside_is_told_as_it_ended(status: int) -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    back.completed(2, status, 0)
+    (message,) = told(back.take_actions())
+    assert isinstance(message, Complete)
+    assert message.status == status
+
+
+def test_what_is_unlinked_after_it_was_taken_aside_is_told_as_unlinked() -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    assert after(back, Unlink(1, 2)) == []
+    back.completed(2, -errno.ENOENT, 0)
+    assert told(back.take_actions()) == [Complete(1, 2, -errno.ECONNRESET, 0, 3, quiet=False)]
+
+
+def test_what_came_back_from_aside_may_be_unlinked_in_the_queue() -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    back.completed(2, -errno.ENOENT, 0)
+    back.take_actions()
+    assert told(after(back, Unlink(1, 2))) == [Complete(1, 2, -errno.ECONNRESET, 0, 2, quiet=False)]
+
+
+def test_violations_outlive_the_device_and_the_link() -> None:
+    back = deep()
+    back.completed(1, -errno.EPROTO, 0)
+    back.completed(2, 0, 4)
+    back.link_lost()
+    back.unplugged()
+    assert back.violations == 1
+
+
+# Policy aca.
+
+
+def contingent() -> BackEnd:
+    """URB 1 has failed, and 2 with it."""
+    back = serving(policy=Policy.ACA)
+    after(back, submit(1), submit(2))
+    back.completed(1, -errno.EPIPE, 0)
+    assert told(back.take_actions()) == [
+        Complete(1, 1, -errno.EPIPE, 0, 1, quiet=False),
+        Complete(1, 2, -errno.EPROTO, 0, 1, quiet=False),
+    ]
+    return back
+
+
+def test_aca_fails_what_comes_and_runs_what_clears() -> None:
+    back = contingent()
+    assert back.stopped == {OUT}
+    assert after(back, submit(3)) == [Send(Complete(1, 3, -errno.EPROTO, 0, 1))]
+    assert after(back, submit(4, clear=True)) == [Start(submit(4, clear=True))]
+    assert back.stopped == frozenset()
+
+
+def test_aca_fails_nothing_on_other_endpoints() -> None:
+    assert after(contingent(), submit(3, IN)) == [Start(submit(3, IN))]
+
+
+def test_aca_fails_what_is_queued_when_one_is_unlinked() -> None:
+    back = serving(policy=Policy.ACA)
+    after(back, submit(1), submit(2), submit(3))
+    assert after(back, Unlink(1, 2)) == [
+        Send(Complete(1, 2, -errno.ECONNRESET, 0, 1)),
+        Send(Complete(1, 3, -errno.EPROTO, 0, 1)),
+    ]
+
+
+def test_aca_runs_a_queued_urb_that_clears_when_the_one_before_it_has_failed() -> None:
+    back = serving(policy=Policy.ACA)
+    marked = submit(3, clear=True)
+    after(back, submit(1), submit(2), marked)
+    back.completed(1, -errno.EPROTO, 0)
+    assert back.take_actions()[1:] == [Send(Complete(1, 2, -errno.EPROTO, 0, 1)), Start(marked)]
+
+
+def test_aca_on_endpoint_0_is_cleared_by_a_port_reset() -> None:
+    back = serving(policy=Policy.ACA)
+    after(back, submit(1, 0))
+    back.completed(1, -errno.EPIPE, 0)
+    back.take_actions()
+    assert after(back, Reset(1)) == [ResetPort()]
+
+
+@pytest.mark.parametrize("name", ACA_STATUSES)
+def test_what_aca_fails_urbs_with_can_be_chosen(name: str) -> None:
+    back = BackEnd(Policy.ACA, aca_status=ACA_STATUSES[name])
+    back.linked()
+    back.plugged(Speed.HIGH)
+    after(back, submit(1))
+    back.completed(1, -errno.EPROTO, 0)
+    back.take_actions()
+    assert after(back, submit(2)) == [Send(Complete(1, 2, ACA_STATUSES[name], 0, 1))]
+
+
+def test_aca_has_a_window_of_1() -> None:
+    assert len(after(serving(window=8, policy=Policy.ACA), submit(1), submit(2))) == 1
+
+
+# Policy naive.
+
+
+def test_naive_gives_all_to_the_controller_and_asks_for_nothing_back() -> None:
+    back = serving(policy=Policy.NAIVE)
+    urbs = [submit(number) for number in range(NAIVE_WINDOW + 1)]
+    assert after(back, *urbs) == [Start(urb, continues=False) for urb in urbs[:-1]]
+    back.completed(0, -errno.EPROTO, 0)
+    back.completed(1, 0, 4)
+    assert told(back.take_actions()) == [
+        Complete(1, 0, -errno.EPROTO, 0, 0),
+        Complete(1, 1, 0, 4, 0),
+    ]
+    assert (back.violations, back.stopped) == (0, frozenset())
+
+
+def test_naive_takes_back_only_what_is_unlinked() -> None:
+    back = serving(policy=Policy.NAIVE)
+    after(back, submit(1), submit(2), submit(3))
+    assert after(back, Unlink(1, 1)) == [Discard(1)]
+
+
+def test_naive_has_one_control_transfer_at_a_time() -> None:
+    assert len(after(serving(policy=Policy.NAIVE), submit(1, 0), submit(2, 0))) == 1
+
+
+# What one policy's front end says and another's does not.
+
+
+@pytest.mark.parametrize("policy", [Policy.ACA, Policy.NAIVE])
+def test_a_resume_where_the_policy_knows_none_is_refused(policy: Policy) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"RESUME, but the policy is {policy}"):
+        after(serving(policy=policy), Resume(1, OUT, 0))
+
+
+@pytest.mark.parametrize("policy", [Policy.HOLD, Policy.NAIVE])
+def test_an_urb_that_clears_where_the_policy_knows_it_not_is_refused(policy: Policy) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"clears, but the policy is {policy}"):
+        after(serving(policy=policy), submit(1, clear=True))
+
+
+@pytest.mark.parametrize("policy", [Policy.ACA, Policy.NAIVE])
+def test_a_local_unlink_where_nothing_is_ever_quiet_is_refused(policy: Policy) -> None:
+    back = serving(policy=policy)
+    with pytest.raises(RemoteProtocolError, match="front alone"):
+        after(back, submit(1), submit(2), Unlink(1, 2, local=True))
