@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from hypothesis import strategies as st
 
 from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -26,33 +28,38 @@ from rig.splitdriver.messages import (
     Role,
     Submit,
     Unlink,
+    device_number,
 )
+from rig.splitdriver.policy import Policy
 from rig.splitdriver.wire import FrameReader, encode
 from rig.usb.urb import DIRECTION_IN, Speed, TransferFlags
 
+DEVICE = device_number(2, 3)
+"""The third that was plugged into port 2."""
+
 GOLDEN: dict[str, tuple[Message, str]] = {
     "HELLO": (
-        Hello(Role.FRONT, 1, "front"),
-        "0000000c 01 00 0000  52494700 01 0001 66726f6e74",
+        Hello(Role.FRONT, Policy.HOLD, "front", 2, 2, ALL_CAPABILITIES),
+        "00000013 01 000000  52494700 01 0002 0002 00000003 01 66726f6e74",
     ),
-    "REFUSED": (Refused("busy"), "00000004 02 00 0000  62757379"),
-    "PING": (Ping(7), "00000008 03 00 0000  0000000000000007"),
-    "PONG": (Pong(7), "00000008 04 00 0000  0000000000000007"),
-    "CONNECT": (Connect(3, Speed.HIGH), "00000001 05 00 0003  03"),
-    "DISCONNECT": (Disconnect(3), "00000000 06 00 0003"),
-    "DISCONNECTED": (Disconnected(3), "00000000 07 00 0003"),
+    "REFUSED": (Refused("busy"), "00000004 02 000000  62757379"),
+    "PING": (Ping(7), "00000008 03 000000  0000000000000007"),
+    "PONG": (Pong(7), "00000008 04 000000  0000000000000007"),
+    "CONNECT": (Connect(DEVICE, Speed.HIGH), "00000001 05 020003  03"),
+    "DISCONNECT": (Disconnect(DEVICE), "00000000 06 020003"),
+    "DISCONNECTED": (Disconnected(DEVICE), "00000000 07 020003"),
     "SUBMIT": (
-        Submit(3, 41, 0x01, TransferFlags.ZERO_PACKET, 4, bytes(8), b"\xde\xad\xbe\xef"),
-        "00000018 08 00 0003  00000029 01 00 0040 00000004 0000000000000000 deadbeef",
+        Submit(DEVICE, 41, 0x01, TransferFlags.ZERO_PACKET, 4, bytes(8), b"\xde\xad\xbe\xef"),
+        "00000018 08 020003  00000029 01 00 0040 00000004 0000000000000000 deadbeef",
     ),
-    "UNLINK": (Unlink(3, 41), "00000005 09 00 0003  00000029 00"),
+    "UNLINK": (Unlink(DEVICE, 41), "00000005 09 020003  00000029 00"),
     "COMPLETE": (
-        Complete(3, 41, -errno.EPROTO, 2, 5, quiet=True, data=b"\xca\xfe"),
-        "00000013 0a 00 0003  00000029 ffffffb9 00000002 00000005 01 cafe",
+        Complete(DEVICE, 41, -errno.EPROTO, 2, 5, quiet=True, data=b"\xca\xfe"),
+        "00000013 0a 020003  00000029 ffffffb9 00000002 00000005 01 cafe",
     ),
-    "RESUME": (Resume(3, 0x81, 5), "00000005 0b 00 0003  81 00000005"),
-    "RESET": (Reset(3), "00000000 0c 00 0003"),
-    "RESET_DONE": (ResetDone(3, -errno.ENODEV), "00000004 0d 00 0003  ffffffed"),
+    "RESUME": (Resume(DEVICE, 0x81, 5), "00000005 0b 020003  81 00000005"),
+    "RESET": (Reset(DEVICE), "00000000 0c 020003"),
+    "RESET_DONE": (ResetDone(DEVICE, -errno.ENODEV), "00000004 0d 020003  ffffffed"),
 }
 
 
@@ -73,9 +80,17 @@ def feed(reader: FrameReader, octets: bytes) -> list[Message]:
     return messages
 
 
-_u8, _u16, _u32 = (st.integers(0, (1 << bits) - 1) for bits in (8, 16, 32))
+_u8, _u16, _device, _u32 = (st.integers(0, (1 << bits) - 1) for bits in (8, 16, 24, 32))
 _statuses = st.integers(-(1 << 31), 0)
 _texts = st.text(max_size=60)
+
+
+@st.composite
+def _hellos(draw: st.DrawFn) -> Hello:
+    oldest, newest = sorted((draw(_u16), draw(_u16)))
+    capabilities = Capability(draw(st.integers(0, ALL_CAPABILITIES)))
+    role, policy = draw(st.sampled_from(Role)), draw(st.sampled_from(Policy))
+    return Hello(role, policy, draw(_texts), oldest, newest, capabilities)
 
 
 @st.composite
@@ -86,7 +101,16 @@ def _submits(draw: st.DrawFn) -> Submit:
     length = draw(st.integers(0, 4 << 20)) if is_in else len(data)
     flags = draw(st.sampled_from(TransferFlags)) | draw(st.sampled_from(TransferFlags))
     setup = draw(st.binary(min_size=8, max_size=8))
-    return Submit(draw(_u16), draw(_u32), address, flags, length, setup, b"" if is_in else data)
+    return Submit(
+        draw(_device),
+        draw(_u32),
+        address,
+        flags,
+        length,
+        setup,
+        b"" if is_in else data,
+        clear=draw(st.booleans()),
+    )
 
 
 @st.composite
@@ -94,21 +118,21 @@ def _completes(draw: st.DrawFn) -> Complete:
     data = draw(st.binary(max_size=200))
     actual = len(data) or draw(_u32)
     quiet = draw(st.booleans())
-    return Complete(draw(_u16), draw(_u32), draw(_statuses), actual, draw(_u32), quiet, data)
+    return Complete(draw(_device), draw(_u32), draw(_statuses), actual, draw(_u32), quiet, data)
 
 
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, st.sampled_from(Role), _u16, _texts),
+    _hellos(),
     st.builds(Refused, _texts),
     st.builds(Ping, st.integers(0, (1 << 64) - 1)),
     st.builds(Pong, st.integers(0, (1 << 64) - 1)),
-    st.builds(Connect, _u16, st.sampled_from(Speed)),
-    st.builds(Disconnect, _u16),
-    st.builds(Disconnected, _u16),
+    st.builds(Connect, _device, st.sampled_from(Speed)),
+    st.builds(Disconnect, _device),
+    st.builds(Disconnected, _device),
     _submits(),
-    st.builds(Unlink, _u16, _u32, st.booleans()),
+    st.builds(Unlink, _device, _u32, st.booleans()),
     _completes(),
-    st.builds(Resume, _u16, _u8, _u32),
-    st.builds(Reset, _u16),
-    st.builds(ResetDone, _u16, _statuses),
+    st.builds(Resume, _device, _u8, _u32),
+    st.builds(Reset, _device),
+    st.builds(ResetDone, _device, _statuses),
 )

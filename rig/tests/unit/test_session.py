@@ -4,7 +4,10 @@ import pytest
 
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import (
-    PROTOCOL_VERSION,
+    ALL_CAPABILITIES,
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    Capability,
     Hello,
     Message,
     Ping,
@@ -13,13 +16,14 @@ from rig.splitdriver.messages import (
     Reset,
     Role,
 )
+from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import DEAD_AFTER_S, HEARTBEAT_S, Session
 
-GREETING = Hello(Role.BACK, PROTOCOL_VERSION, "back")
+GREETING = Hello(Role.BACK, Policy.HOLD, "back")
 
 
 def session(now: float = 100.0) -> Session:
-    return Session(Role.FRONT, "front", now)
+    return Session(Role.FRONT, Policy.HOLD, "front", now)
 
 
 def greeted(now: float = 100.0) -> Session:
@@ -28,8 +32,11 @@ def greeted(now: float = 100.0) -> Session:
     return one
 
 
-def test_it_opens_with_its_role_version_and_name() -> None:
-    assert session().opening() == Hello(Role.FRONT, PROTOCOL_VERSION, "front")
+def test_it_opens_with_its_role_policy_name_versions_and_capabilities() -> None:
+    expected = Hello(
+        Role.FRONT, Policy.HOLD, "front", OLDEST_VERSION, NEWEST_VERSION, ALL_CAPABILITIES
+    )
+    assert session().opening() == expected
 
 
 def test_it_is_established_by_a_greeting() -> None:
@@ -41,7 +48,7 @@ def test_it_is_established_by_a_greeting() -> None:
 
 def test_a_peer_without_a_name_is_established_too() -> None:
     one = session()
-    one.receive(Hello(Role.BACK, PROTOCOL_VERSION, ""), 100.0)
+    one.receive(Hello(Role.BACK, Policy.HOLD, ""), 100.0)
     assert one.established
 
 
@@ -50,14 +57,50 @@ def test_a_peer_without_a_name_is_established_too() -> None:
     [
         (Reset(1), "first message was Reset"),
         (Ping(1), "first message was Ping"),
-        (Hello(Role.FRONT, PROTOCOL_VERSION, "x"), "Both ends are a front end"),
-        (Hello(Role.BACK, PROTOCOL_VERSION + 1, "x"), "version 2, this one 1: install"),
+        (Pong(1), "first message was Pong"),
+        (Hello(Role.FRONT, Policy.HOLD, "x"), "Both ends are a front end"),
+        (
+            Hello(Role.BACK, Policy.HOLD, "x", NEWEST_VERSION + 1, NEWEST_VERSION + 2),
+            "versions 3 to 4, this one 2 to 2: install the same rig",
+        ),
+        (
+            Hello(Role.BACK, Policy.HOLD, "x", 0, OLDEST_VERSION - 1),
+            "versions 0 to 1, this one 2 to 2: install the same rig",
+        ),
+        (
+            Hello(Role.BACK, Policy.NAIVE, "x"),
+            "policy is naive, this one's hold: start both with the same --policy",
+        ),
         (Refused("Busy."), "closed the link: Busy."),
     ],
 )
 def test_a_wrong_first_message_ends_the_link(message: Message, complaint: str) -> None:
     with pytest.raises(RemoteProtocolError, match=complaint):
         session().receive(message, 100.0)
+
+
+@pytest.mark.parametrize(("oldest", "newest"), [(0, NEWEST_VERSION), (OLDEST_VERSION, 0xFFFF)])
+def test_versions_that_overlap_ours_are_enough(oldest: int, newest: int) -> None:
+    one = session()
+    one.receive(Hello(Role.BACK, Policy.HOLD, "back", oldest, newest), 100.0)
+    assert one.established
+
+
+@pytest.mark.parametrize(
+    "theirs", [Capability.NONE, Capability.LOCAL_UNLINK, Capability.PORT_RESET, ALL_CAPABILITIES]
+)
+def test_what_both_ends_can_do_is_what_is_used(theirs: Capability) -> None:
+    one = session()
+    assert one.capabilities is Capability.NONE
+    one.receive(Hello(Role.BACK, Policy.HOLD, "back", capabilities=theirs), 100.0)
+    assert one.capabilities == theirs
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_ends_of_the_same_policy_go_on(policy: Policy) -> None:
+    one = Session(Role.BACK, policy, "back", 0.0)
+    one.receive(Hello(Role.FRONT, policy, "front"), 0.0)
+    assert one.peer_name == "front"
 
 
 def test_a_second_greeting_ends_the_link() -> None:
@@ -114,7 +157,7 @@ def test_any_message_is_a_sign_of_life() -> None:
 
 
 def test_two_sessions_that_only_exchange_heartbeats_live_on() -> None:
-    front, back = session(0.0), Session(Role.BACK, "back", 0.0)
+    front, back = session(0.0), Session(Role.BACK, Policy.HOLD, "back", 0.0)
     front.receive(back.opening(), 0.0)
     back.receive(front.opening(), 0.0)
     pings = 0

@@ -9,15 +9,20 @@ from hypothesis import strategies as st
 
 from rig.errors import LocalProtocolError, RemoteProtocolError
 from rig.splitdriver.messages import (
+    Capability,
     Complete,
     Hello,
     Message,
     Ping,
     Refused,
+    Reset,
     Resume,
     Role,
     Submit,
+    device_number,
+    port_of,
 )
+from rig.splitdriver.policy import Policy
 from rig.splitdriver.wire import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -35,7 +40,7 @@ def read(octets: bytes) -> list[Message]:
 
 
 def frame(frame_type: int, body: bytes, device: int = 3) -> bytes:
-    return HEADER.pack(len(body), frame_type, device) + body
+    return HEADER.pack(len(body), frame_type << 24 | device) + body
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -104,11 +109,11 @@ def test_the_largest_transfer_fits_a_frame() -> None:
 
 def test_a_frame_over_the_limit_is_refused_by_its_header_alone() -> None:
     with pytest.raises(RemoteProtocolError, match=f"over {MAX_FRAME_BYTES}"):
-        read(HEADER.pack(MAX_FRAME_BYTES + 1, FrameType.SUBMIT, 0))
+        read(HEADER.pack(MAX_FRAME_BYTES + 1, FrameType.SUBMIT << 24))
 
 
 def test_a_frame_at_the_limit_is_waited_for() -> None:
-    assert read(HEADER.pack(MAX_FRAME_BYTES, FrameType.SUBMIT, 0)) == []
+    assert read(HEADER.pack(MAX_FRAME_BYTES, FrameType.SUBMIT << 24)) == []
 
 
 def test_views_stay_valid_when_more_is_received() -> None:
@@ -138,9 +143,13 @@ def test_sent_data_are_not_copied() -> None:
 @pytest.mark.parametrize(
     ("kind", "body", "complaint"),
     [
-        ("HELLO", "52494701 01 0001", "does not begin with RIG"),
-        ("HELLO", "52494700 03 0001", "3 is not a valid Role"),
-        ("HELLO", "52494700 01 0001 ff", "utf-8"),
+        ("HELLO", "52494701 01 0002 0002 00000000 01", "does not begin with RIG"),
+        ("HELLO", "52494700 03 0002 0002 00000000 01", "3 is not a valid Role"),
+        ("HELLO", "52494700 01 0003 0002 00000000 01", "versions go from 3 to 2"),
+        ("HELLO", "52494700 01 0002 0002 00000000 00", "0 is not a valid PolicyCode"),
+        ("HELLO", "52494700 01 0002 0002 00000000 04", "4 is not a valid PolicyCode"),
+        ("HELLO", "52494700 01 0002 0002 00000000 01 ff", "utf-8"),
+        ("HELLO", "52494700 01 0001 66726f6e74", "requires a buffer"),  # of version 1
         ("HELLO", "524947", "requires a buffer"),
         ("REFUSED", "20" * (MAX_TEXT_BYTES + 1), f"over {MAX_TEXT_BYTES}"),
         ("PING", "00", "requires a buffer of 8"),
@@ -164,15 +173,48 @@ def test_a_malformed_body_is_named_with_what_is_wrong(kind: str, body: str, comp
 
 
 def test_reserved_bits_are_ignored() -> None:
-    body = "00000029 81 ff ffff 00000000 0000000000000000"
+    body = "00000029 81 fe ffff 00000000 0000000000000000"
     (message,) = read(frame(FrameType.SUBMIT, bytes.fromhex(body)))
     assert isinstance(message, Submit)
     assert int(message.flags) == 0x01 | 0x40
+    assert not message.clear
+
+
+def test_the_mark_clear_is_bit_0_of_its_octet() -> None:
+    body = "00000029 81 01 0000 00000000 0000000000000000"
+    (message,) = read(frame(FrameType.SUBMIT, bytes.fromhex(body)))
+    assert isinstance(message, Submit)
+    assert message.clear
+
+
+def test_capabilities_that_are_not_known_are_dropped() -> None:
+    body = "52494700 01 0002 0009 fffffffe 02"
+    (message,) = read(frame(FrameType.HELLO, bytes.fromhex(body), 0))
+    assert message == Hello(Role.FRONT, Policy.ACA, "", 2, 9, Capability.PORT_RESET)
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_every_policy_has_its_octet(policy: Policy) -> None:
+    assert read(octets_of([Hello(Role.BACK, policy, "x")])) == [Hello(Role.BACK, policy, "x")]
+
+
+@pytest.mark.parametrize(("port", "plug"), [(0, 1), (1, 1), (255, 65535)])
+def test_the_header_carries_the_port_and_the_plug_of_a_device(port: int, plug: int) -> None:
+    octets = octets_of([Reset(device_number(port, plug))])
+    assert octets[5:8] == bytes([port]) + plug.to_bytes(2, "big")
+    assert read(octets) == [Reset(device_number(port, plug))]
+    assert port_of(device_number(port, plug)) == port
 
 
 @pytest.mark.parametrize(
     "message",
-    [Resume(1, 256, 0), Resume(0x10000, 1, 0), Ping(-1), Hello(Role.FRONT, 1 << 16, "")],
+    [
+        Resume(1, 256, 0),
+        Resume(1 << 24, 1, 0),
+        Resume(-1, 1, 0),
+        Ping(-1),
+        Hello(Role.FRONT, Policy.HOLD, "", newest=1 << 16),
+    ],
 )
 def test_a_field_that_does_not_fit_is_our_own_fault(message: Message) -> None:
     with pytest.raises(LocalProtocolError, match="cannot be sent"):
