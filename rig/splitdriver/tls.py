@@ -18,7 +18,7 @@ from typing import cast
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.link import prepare
 from rig.splitdriver.messages import Payload, Role
-from rig.splitdriver.tls_errors import Whose, explain, hung_up, speaks_plainly
+from rig.splitdriver.tls_errors import Whose, explain, hung_up, is_alert, speaks_plainly
 
 RECORD_BYTES = 1 << 14
 """The most that one TLS record carries (RFC 8446 §5.1)."""
@@ -154,7 +154,7 @@ class TlsStream:
             self._tls.unwrap()
         # The other end's goodbye is not waited for: unwrap() has asked for it, and raised.
         if self._socket.fileno() >= 0:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RemoteProtocolError):
                 self._push()
         self._socket.close()
 
@@ -197,7 +197,7 @@ class TlsStream:
 
     def _explain(self, error: ssl.SSLError) -> RemoteProtocolError:
         """Let the other end have OpenSSL's alert, if it goes at once; return the sentence."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RemoteProtocolError):
             self._push()
         return explain(error, self._whose)
 
@@ -211,9 +211,23 @@ class TlsStream:
                 sent = self._socket.send(self._unsent)
             except BlockingIOError:
                 return False
+            except ConnectionError:
+                self._hear_why()
+                raise
             left = len(self._unsent) - sent
             self._unsent = memoryview(self._unsent)[sent:] if left else b""
         return True
+
+    def _hear_why(self) -> None:
+        """Raise what the other end said before it hung up, if that was an alert."""
+        try:
+            self._fill()
+            self._tls.read(1)
+        except ssl.SSLError as error:
+            if is_alert(error):
+                raise explain(error, self._whose) from None
+        except OSError:
+            pass
 
     def _reply(self) -> None:
         """Send what OpenSSL has to say; if that does not go now, it goes with our next octets."""

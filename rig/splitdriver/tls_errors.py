@@ -59,7 +59,7 @@ def explain(error: ssl.SSLError, whose: Whose) -> RemoteProtocolError:
         why, mend = why_unverified(error)
         return RemoteProtocolError(f"The {whose}'s certificate {why}.", hint=mend)
     reason = error.reason or ""
-    if "ALERT_" in reason or reason.endswith("CERTIFICATE_REQUIRED"):
+    if is_alert(error):
         for alert, (why, mend) in _ALERTS.items():
             if reason.endswith(alert):
                 return RemoteProtocolError(
@@ -78,6 +78,12 @@ def explain(error: ssl.SSLError, whose: Whose) -> RemoteProtocolError:
         f"TLS with the {whose} failed: {said}.",
         hint="Somebody in between may have changed the octets.",
     )
+
+
+def is_alert(error: ssl.SSLError) -> bool:
+    """Whether it is the other end that says so."""
+    reason = error.reason or ""
+    return "ALERT_" in reason or reason.endswith("CERTIFICATE_REQUIRED")
 
 
 def why_unverified(error: ssl.SSLCertVerificationError) -> tuple[str, str]:

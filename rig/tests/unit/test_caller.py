@@ -17,7 +17,7 @@ from rig.splitdriver.messages import Role
 from rig.splitdriver.security import Security as Plain
 from rig.tests.harness.certificates import security
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 
 
 class World:

@@ -19,7 +19,7 @@ from rig.splitdriver.tls import TlsStream
 from rig.tests.harness.certificates import context, security
 from rig.tests.harness.frames import octets_of
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 
 
 class Caller:

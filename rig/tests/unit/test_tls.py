@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.link import Link
+from rig.splitdriver.link import Link, refuse
 from rig.splitdriver.messages import Complete, Message, Ping, Pong, Refused, Role
 from rig.splitdriver.tls import (
     CHUNK_BYTES,
@@ -134,6 +135,41 @@ def test_older_tls_is_refused() -> None:
     assert at_front.startswith("The back end does not speak TLS 1.3.")
 
 
+def test_who_was_turned_away_hears_why_although_his_own_words_come_back() -> None:
+    """The alert has come, and the connection is gone, before he looks for either."""
+    front, back = tls_streams(front="expired")
+    while not front.advance():
+        with suppress(RemoteProtocolError):
+            back.advance()
+    with pytest.raises(RemoteProtocolError, match="certificate has expired"):
+        advance_to_the_end(back)
+    back.close()
+    with pytest.raises(RemoteProtocolError, match="does not accept this machine's certificate: it"):
+        front.sendmsg([b"hello"])
+    front.close()
+
+
+def test_a_link_that_breaks_without_a_word_is_a_broken_link() -> None:
+    front, back = shake_hands(*tls_streams())
+    back._socket.close()
+    with pytest.raises(ConnectionError):
+        front.sendmsg([b"hello"])
+    front.close()
+
+
+def test_closing_a_link_that_broke_says_nothing() -> None:
+    """The other end said goodbye and is gone; ours cannot be said any more."""
+    front, back = shake_hands(*tls_streams())
+    back.sendmsg([b"last words"])
+    back.close()
+    assert Link(front).backlog_bytes == 0
+    with pytest.raises(ConnectionError):
+        front.sendmsg([b"hello"])
+    front.close()
+    refuse(front, "Too late.")
+    assert front.fileno() == -1
+
+
 # Who speaks no TLS.
 
 
@@ -162,6 +198,7 @@ def test_a_plain_end_notices_that_the_other_speaks_tls() -> None:
 
 
 @given(st.binary(min_size=1, max_size=300))
+@settings(deadline=None)
 def test_whatever_comes_first_is_no_crash(octets: bytes) -> None:
     plain, theirs = socket.socketpair()
     back = TlsStream(theirs, context("back", Role.BACK), Role.BACK)
@@ -301,6 +338,7 @@ def test_an_end_that_lets_replies_pile_up_is_cut_off() -> None:
 
 
 @given(st.lists(st.integers(0, 3 * RECORD_BYTES), max_size=8), st.booleans())
+@settings(deadline=None)
 def test_pieces_are_what_was_given_in_records_that_are_full(sizes: list[int], huge: bool) -> None:
     parts = [os.urandom(size) for size in sizes]
     if huge:
