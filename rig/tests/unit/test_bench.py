@@ -1,0 +1,111 @@
+"""The benchmark's course, its options and its table, with disks that answer at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from rig.cli.bench import latencies, table
+from rig.errors import UserError
+from rig.lab import bench_agent
+from rig.lab.bench import check_wishes, measure
+from rig.lab.bench_paths import Disk
+from rig.lab.bench_plan import LONG, MIB, QUICK, Part, rows
+from rig.lab.bench_report import Report
+from rig.lab.daemons import Daemon
+from rig.lab.paths import PathName
+from rig.progress import Silent
+
+TAKEN_US = {PathName.DIRECT: 100, PathName.USBIP: 400, PathName.SPLIT: 800}
+
+
+def disks(asked: list[PathName]) -> dict[PathName, Disk]:
+    def agent(path: PathName) -> Daemon:
+        def ask(do: str, deadline_s: float, **args: Any) -> list[int]:
+            assert (do, deadline_s > 0, args["node"]) == ("time", True, f"/dev/{path}")
+            asked.append(path)
+            return [TAKEN_US[path]] * len(args["offsets"])
+
+        return cast("Daemon", SimpleNamespace(ask=ask))
+
+    return {path: Disk(f"/dev/{path}", agent(path), 32 * MIB, 120 << 10) for path in PathName}
+
+
+def report() -> Report:
+    parts = Part(rows(1, 2), 2), Part(rows(1, 2, delay_ms=20), 1)
+    found = [row for part in parts for row in measure(part, disks([]), Silent())]
+    return Report("6.12", "tcg", "high", "hold", 120 << 10, tuple(found))
+
+
+def test_what_is_not_known_is_refused() -> None:
+    for speed, kernel, policy in (
+        ("warp", "6.12", None),
+        ("high", "2.4", None),
+        ("high", "6.12", "hope"),
+    ):
+        with pytest.raises(UserError):
+            check_wishes(speed, kernel, policy, None, quick=True)
+
+
+def test_quick_leaves_the_slow_link_out() -> None:
+    assert check_wishes("high", "6.12", None, None, quick=True).parts == QUICK
+    assert check_wishes("high", "6.12", "naive", None, quick=False).parts == LONG
+    assert not any(part.delay_ms for part in QUICK)
+
+
+def test_the_number_of_rounds_can_be_chosen() -> None:
+    wishes = check_wishes("super", "6.1", None, 3, quick=False)
+    assert [part.rounds for part in wishes.parts] == [3, 3]
+
+
+def test_every_path_warms_up_and_is_measured_in_each_round() -> None:
+    asked: list[PathName] = []
+    measure(Part(rows(1, 1)[:1], 4), disks(asked), Silent())
+    assert {path: asked.count(path) for path in PathName} == dict.fromkeys(PathName, 5)
+
+
+def test_the_ratios_say_how_much_of_the_other_rate_is_reached() -> None:
+    for row in report().rows:
+        compared = row.ratio(PathName.USBIP)
+        assert compared is not None
+        assert compared.median == pytest.approx(0.5)
+
+
+def test_the_tables_have_a_line_for_each_row(tmp_path: Path) -> None:
+    with (tmp_path / "shown").open("w+") as file:
+        shown = Console(file=file, width=200)
+        shown.print(table(report()))
+        shown.print(latencies(report()))
+        file.seek(0)
+        text = file.read()
+    assert text.count("read 4 KiB, random, link +20 ms") == 2
+    assert "0.50 (0.50-0.50)" in text
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> int:
+    file = tmp_path / "disk"
+    file.write_bytes(bytes(8192))
+    return os.open(file, os.O_RDWR)
+
+
+def test_the_agent_times_each_request(disk: int) -> None:
+    taken = bench_agent.time_requests(disk, write=False, request_bytes=4096, offsets=[4096, 0])
+    assert len(taken) == 2
+    assert all(us >= 0 for us in taken)
+
+
+def test_the_agent_takes_a_short_request_for_an_error(disk: int) -> None:
+    with pytest.raises(OSError, match="instead of 4096"):
+        bench_agent.time_requests(disk, write=False, request_bytes=4096, offsets=[8192])
+
+
+def test_the_agent_writes_where_it_is_told(disk: int) -> None:
+    os.pwrite(disk, b"\xff" * 8192, 0)
+    bench_agent.time_requests(disk, write=True, request_bytes=4096, offsets=[4096])
+    assert os.pread(disk, 8192, 0) == b"\xff" * 4096 + bytes(4096)
