@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -280,8 +281,12 @@ def test_nothing_is_left_behind_by_a_handshake(world: World) -> None:
     assert len(world.reactor._handlers) == 1  # the gate's listener
 
 
-def test_a_caller_who_is_gone_before_he_is_looked_at_is_no_error(world: World) -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_caller_who_is_gone_before_he_is_looked_at_is_no_error(world: World, reset: bool) -> None:
     world.open(security(*BACK, "front"))
-    world.connect().close()
+    caller = world.connect()
+    if reset:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    caller.close()
     world.run_until(lambda: world.rejected)
     assert "hung up" in world.rejected[0][1] or "broke" in world.rejected[0][1]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -15,7 +15,7 @@ from rig.splitdriver.link import (
     refuse,
     require_private,
 )
-from rig.splitdriver.messages import Complete, Ping, Refused
+from rig.splitdriver.messages import Complete, Payload, Ping, Refused
 from rig.tests.harness.frames import octets_of
 
 Pair = tuple[socket.socket, socket.socket]
@@ -60,6 +60,36 @@ def test_more_parts_than_one_call_takes_are_sent_in_order(pair: Pair) -> None:
     assert pair[1].recv(2000, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == bytes(
         n % 256 for n in range(1500)
     )
+
+
+class CountingStream:
+    """A stream that counts what a link asks of it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        sock.setblocking(False)
+        self.calls: list[str] = []
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        self.calls.append("recv_into")
+        return self._socket.recv_into(buffer)
+
+    def sendmsg(self, parts: Iterable[Payload], /) -> int:
+        self.calls.append("sendmsg")
+        return self._socket.sendmsg(parts)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def test_many_messages_cost_one_call_of_the_stream_each_way(pair: Pair) -> None:
+    front, back = CountingStream(pair[0]), CountingStream(pair[1])
+    Link(front).send([Ping(n) for n in range(100)])
+    assert len(Link(back).receive()) == 100
+    assert (front.calls, back.calls) == (["sendmsg"], ["recv_into"])
 
 
 def test_a_closed_link_is_told(pair: Pair) -> None:

@@ -209,6 +209,33 @@ def test_whatever_comes_first_is_no_crash(octets: bytes) -> None:
     back.close()
 
 
+@given(st.integers(0, 1), st.integers(0, 3000), st.integers(1, 255))
+@settings(max_examples=40, deadline=None)
+def test_a_handshake_that_was_changed_on_the_way_is_no_crash(
+    direction: int, place: int, change: int
+) -> None:
+    """Nor does it hang: each end is content, waits for more, or says a sentence."""
+    ends, relay = zip(*(socket.socketpair() for _ in range(2)), strict=True)
+    front = TlsStream(ends[0], context("front", Role.FRONT), Role.FRONT)
+    back = TlsStream(ends[1], context("back", Role.BACK), Role.BACK)
+    passed = [0, 0]
+    for _ in range(6):
+        for end in (front, back):
+            with suppress(RemoteProtocolError, ConnectionError):
+                end.advance()
+        for one in (0, 1):
+            relay[one].setblocking(False)
+            with suppress(BlockingIOError):
+                octets = bytearray(relay[one].recv(1 << 16))
+                if one == direction and 0 <= place - passed[one] < len(octets):
+                    octets[place - passed[one]] ^= change
+                passed[one] += len(octets)
+                relay[1 - one].send(octets)
+    assert passed[0]
+    for each in (front, back, *relay):
+        each.close()
+
+
 def test_who_hangs_up_in_the_handshake_is_told_of() -> None:
     front, back = tls_streams()
     front.advance()
