@@ -137,7 +137,10 @@ class Half:
         self._leaving = self._device.port
         self._drop_device()
         # What was lost with the device is not waited for; the hidden device's requests are.
-        self._pass_on(self._merge.give_up())
+        try:
+            self._pass_on(self._merge.give_up())
+        except (RigError, OSError) as error:
+            self._break(error)
         self._await_leaving()
 
     def _drop_device(self) -> None:
@@ -203,13 +206,19 @@ class Half:
                     self._pass_on(self._merge.put(command.seqnum, (self._hidden, pdu)))
             self._look_at_numbers()
         except (RigError, OSError) as error:
-            self._lost(
-                self, f"The fence of vhci_hcd's port {self._hidden.port.number} broke: {error}"
-            )
+            self._break(error)
 
     def _look_at_numbers(self) -> None:
         if self._merge.exhausted:
-            self._lost(self, "The numbers of vhci_hcd's controller come to an end.")
+            self._give_up("The numbers of vhci_hcd's controller come to an end.")
+
+    def _break(self, error: RigError | OSError) -> None:
+        self._give_up(f"The fence of vhci_hcd's port {self._hidden.port.number} broke: {error}")
+
+    def _give_up(self, reason: str) -> None:
+        """Tell once that the half is of no more use; whoever hears it closes it."""
+        lost, self._lost = self._lost, _known
+        lost(self, reason)
 
     def _pass_on(self, things: list[tuple[Hcd, PduWithData]]) -> None:
         for source, pdu in things:
@@ -253,11 +262,16 @@ class Half:
             self._queue_barrier()
 
     def _queue_barrier(self) -> None:
-        assert self._node is not None
-        while self._node.reap() is not None:
-            pass  # the barriers before; nobody needed to know that the kernel has them back
+        node = self._node
+        if node is None:
+            return  # given up meanwhile
         self._barrier_number += 1
-        self._node.submit(self._barrier_number, TransferType.CONTROL, 0, 0, _BARRIER)
+        try:
+            while node.reap() is not None:
+                pass  # the barriers before; nobody needed to know that the kernel has them back
+            node.submit(self._barrier_number, TransferType.CONTROL, 0, 0, _BARRIER)
+        except OSError as error:
+            self._break(error)
 
     # From one mapped device to the next.
 
@@ -291,11 +305,15 @@ class Half:
         return f"leaving-{id(self)}"
 
     def _too_late(self) -> None:
-        self._lost(self, "The kernel did not enumerate the hidden device of the fence.")
+        self._give_up("The kernel did not enumerate the hidden device of the fence.")
 
 
 def _nobody(_: PduWithData) -> None:
     """Hears what is queued for no device."""
+
+
+def _known(_: Half, __: str) -> None:
+    """Hears again that a half is of no more use."""
 
 
 def _nothing() -> None:

@@ -84,4 +84,7 @@ class Halves:
             self._spent.add(half.first_port)
         self._halves.remove(half)
         half.close()
-        self._lost(reason)
+        if half.taken:
+            self._lost(reason)
+        else:
+            _log.warning("%s", reason)
