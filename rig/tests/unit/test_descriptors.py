@@ -34,6 +34,12 @@ def test_a_mass_storage_gadget_is_read() -> None:
     assert parse(GADGET) == Device(0x0525, 0xA4A5, (configuration,))
 
 
+def test_the_class_of_a_device_is_read() -> None:
+    hub = bytearray(DEVICE)
+    hub[4] = 0x09
+    assert parse(bytes(hub)).device_class == 0x09
+
+
 def test_a_device_without_configurations_is_read() -> None:
     assert parse(DEVICE).configurations == ()
 

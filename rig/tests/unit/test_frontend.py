@@ -16,6 +16,8 @@ from rig.splitdriver.frontend import (
     Unplug,
 )
 from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -28,6 +30,7 @@ from rig.splitdriver.messages import (
     Submit,
     Unlink,
 )
+from rig.splitdriver.policy import Policy
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import MAX_TRANSFER_BYTES, Speed, TransferFlags
 from rig.usb.usbip import CmdSubmit, CmdUnlink
@@ -46,9 +49,13 @@ def descriptor(length: int) -> bytes:
     return SetupPacket(0x80, 0x06, 0x0100, 0, length).pack()
 
 
-def plugged(speed: Speed = Speed.HIGH) -> FrontEnd:
+def plugged(
+    speed: Speed = Speed.HIGH,
+    policy: Policy = Policy.HOLD,
+    capabilities: Capability = ALL_CAPABILITIES,
+) -> FrontEnd:
     """A front end that shows a device."""
-    front = FrontEnd()
+    front = FrontEnd(policy, capabilities)
     front.receive(Connect(1, speed))
     front.take_actions()
     return front
@@ -74,9 +81,15 @@ def hear(front: FrontEnd, *messages: Message) -> list[Action]:
     return front.take_actions()
 
 
-def failed(quiet: bool = True) -> FrontEnd:
-    """A front end whose URB 1 of three has failed; its fence is number 1."""
-    front = plugged()
+def passed(front: FrontEnd) -> list[Action]:
+    """What the front end does when the round of the fence is over."""
+    front.fence_passed()
+    return front.take_actions()
+
+
+def failed(quiet: bool = True, capabilities: Capability = ALL_CAPABILITIES) -> FrontEnd:
+    """A front end whose URB 1 of three has failed; a round of the fence is under way."""
+    front = plugged(capabilities=capabilities)
     queue(front, command(1), command(2), command(3))
     hear(front, Complete(1, 1, -errno.EPROTO, 0, 1, quiet))
     return front
@@ -181,52 +194,59 @@ def test_a_failure_is_given_back_and_fenced() -> None:
     front = plugged()
     queue(front, command(1))
     failure = Complete(1, 1, -errno.EPROTO, 2, 1, quiet=True)
-    assert hear(front, failure) == [GiveBack(1, -errno.EPROTO, 2), Fence(OUT, 1)]
+    assert hear(front, failure) == [GiveBack(1, -errno.EPROTO, 2), Fence()]
 
 
-def test_resume_follows_the_fence_and_names_the_epoch() -> None:
-    front = failed()
-    front.fence_passed(OUT, 1)
-    assert front.take_actions() == [Send(Resume(1, OUT, 1))]
+def test_resume_follows_a_round_that_brought_nothing_and_names_the_epoch() -> None:
+    assert passed(failed()) == [Send(Resume(1, OUT, 1))]
 
 
 def test_one_stop_is_resumed_once() -> None:
     front = failed()
-    front.fence_passed(OUT, 1)
-    front.take_actions()
-    front.fence_passed(OUT, 1)
-    assert front.take_actions() == []
+    assert passed(front) != []
+    assert passed(front) == []
 
 
-def test_a_fence_that_a_later_one_replaced_says_nothing() -> None:
-    front = failed()
-    unlink(front, 4, 2)
-    front.fence_passed(OUT, 1)
-    assert front.take_actions() == []
-    front.fence_passed(OUT, 2)
-    assert front.take_actions() == [Send(Resume(1, OUT, 1))]
+def test_a_round_that_nobody_asked_for_says_nothing() -> None:
+    assert passed(plugged()) == []
 
 
-def test_a_fence_of_an_endpoint_that_is_not_known_says_nothing() -> None:
-    front = plugged()
-    front.fence_passed(OUT, 1)
-    assert front.take_actions() == []
-
-
-def test_a_fence_that_passes_after_the_device_left_says_nothing() -> None:
+def test_a_round_that_ends_after_the_device_left_says_nothing() -> None:
     front = failed()
     hear(front, Disconnect(1))
-    front.fence_passed(OUT, 1)
-    assert front.take_actions() == []
+    assert passed(front) == []
+
+
+def test_a_round_that_brought_an_unlink_is_followed_by_another() -> None:
+    front = failed()
+    unlink(front, 4, 2)  # given back after the round had begun
+    assert passed(front) == [Fence()]
+    assert passed(front) == [Send(Resume(1, OUT, 1))]
+
+
+def test_submits_of_the_handler_need_no_further_round() -> None:
+    front = failed()
+    queue(front, command(4))
+    assert passed(front) == [Send(Resume(1, OUT, 1))]
 
 
 def test_an_unlink_behind_a_quiet_stop_is_answered_here() -> None:
-    assert unlink(failed(), 4, 2) == [
+    front = failed()
+    assert passed(front) == [Send(Resume(1, OUT, 1))]
+    front = failed()
+    assert unlink(front, 4, 2) == [
         Send(Unlink(1, 2, local=True)),
         GiveBack(2, -errno.ECONNRESET, 0),
         AnswerUnlink(4),
-        Fence(OUT, 2),
     ]
+
+
+def test_several_unlinks_of_one_round_share_the_next() -> None:
+    front = failed()
+    assert Fence() not in unlink(front, 4, 2)
+    assert Fence() not in unlink(front, 5, 3)
+    assert passed(front) == [Fence()]
+    assert passed(front) == [Send(Resume(1, OUT, 1))]
 
 
 def test_an_unlink_behind_a_stop_that_is_not_quiet_is_asked_of_the_back_end() -> None:
@@ -235,31 +255,120 @@ def test_an_unlink_behind_a_stop_that_is_not_quiet_is_asked_of_the_back_end() ->
 
 def test_an_unlink_after_resume_is_asked_of_the_back_end() -> None:
     front = failed()
-    front.fence_passed(OUT, 1)
-    front.take_actions()
+    passed(front)
     assert unlink(front, 4, 2) == [Send(Unlink(1, 2))]
+
+
+def test_without_the_capability_every_unlink_is_asked_of_the_back_end() -> None:
+    front = failed(capabilities=Capability.PORT_RESET)
+    assert unlink(front, 4, 2) == [Send(Unlink(1, 2))]
+    assert passed(front) == []
+    assert hear(front, Complete(1, 2, -errno.ECONNRESET, 0, 2, quiet=True)) == [
+        GiveBack(2, -errno.ECONNRESET, 0),
+        AnswerUnlink(4),
+        Fence(),
+    ]
+    assert passed(front) == [Send(Resume(1, OUT, 2))]
 
 
 def test_resume_waits_for_unlinks_that_are_not_answered() -> None:
     front = failed(quiet=False)
     unlink(front, 4, 2)
-    front.fence_passed(OUT, 1)
-    assert front.take_actions() == []
+    assert passed(front) == []
     assert hear(front, Complete(1, 2, -errno.ECONNRESET, 0, 2, quiet=True)) == [
         GiveBack(2, -errno.ECONNRESET, 0),
         AnswerUnlink(4),
-        Fence(OUT, 2),
+        Fence(),
     ]
-    front.fence_passed(OUT, 2)
-    assert front.take_actions() == [Send(Resume(1, OUT, 2))]
+    assert passed(front) == [Send(Resume(1, OUT, 2))]
+
+
+def test_resume_waits_for_every_unlink_of_the_endpoint() -> None:
+    front = failed(quiet=False)
+    unlink(front, 4, 2)
+    unlink(front, 5, 3)
+    passed(front)
+    assert Fence() not in hear(front, Complete(1, 3, -errno.ECONNRESET, 0, 2))
+    assert hear(front, Complete(1, 2, -errno.ECONNRESET, 0, 3, quiet=True))[-1] == Fence()
+    assert passed(front) == [Send(Resume(1, OUT, 3))]
+
+
+def test_an_unlink_that_is_answered_during_a_round_is_not_known_to_be_done_with() -> None:
+    front = failed(quiet=False)
+    unlink(front, 4, 2)
+    # Its handler may run on behind this round's first part: there is another round for it.
+    assert Fence() not in hear(front, Complete(1, 2, -errno.ECONNRESET, 0, 2, quiet=True))
+    assert passed(front) == [Fence()]
+    assert passed(front) == [Send(Resume(1, OUT, 2))]
+
+
+def test_a_further_stop_during_a_round_is_resumed_by_the_next() -> None:
+    front = failed(quiet=False)
+    assert Fence() not in hear(front, Complete(1, 2, -errno.EPROTO, 0, 2, quiet=True))
+    assert passed(front) == [Fence()]
+    assert passed(front) == [Send(Resume(1, OUT, 2))]
+
+
+def test_what_only_ended_during_a_round_begins_another() -> None:
+    front = failed(quiet=False)
+    hear(front, Complete(1, 2, 0, 4, 1, quiet=True))
+    assert passed(front) == [Fence()]
+    assert passed(front) == [Send(Resume(1, OUT, 1))]
+
+
+def both_failed() -> FrontEnd:
+    """An OUT and then an IN endpoint have stopped; the round is about the first."""
+    front = plugged()
+    queue(front, command(1), command(2, IN), command(3, IN))
+    assert hear(front, Complete(1, 1, -errno.EPROTO, 0, 1, quiet=True))[-1] == Fence()
+    assert Fence() not in hear(front, Complete(1, 2, -errno.EPIPE, 0, 1, quiet=True))
+    return front
+
+
+def test_an_endpoint_that_stops_during_anothers_round_gets_its_own() -> None:
+    front = both_failed()
+    assert passed(front) == [Send(Resume(1, OUT, 1)), Fence()]
+    assert passed(front) == [Send(Resume(1, IN, 1))]
+
+
+def test_endpoints_that_stopped_before_a_round_are_resumed_by_it_together() -> None:
+    front = plugged()
+    queue(front, command(1), command(2, IN))
+    unlink(front, 3, 1)
+    hear(front, Complete(1, 1, -errno.ECONNRESET, 0, 1, quiet=True))
+    hear(front, Complete(1, 2, -errno.EPIPE, 0, 1, quiet=True))
+    assert passed(front) == [Send(Resume(1, OUT, 1)), Fence()]
+    assert passed(front) == [Send(Resume(1, IN, 1))]
+
+
+def test_an_unlink_on_one_endpoint_does_not_hold_up_another() -> None:
+    front = both_failed()
+    unlink(front, 4, 3)
+    assert passed(front) == [Send(Resume(1, OUT, 1)), Fence()]
+    assert passed(front) == [Send(Resume(1, IN, 1))]
+
+
+def test_an_endpoint_that_waits_for_an_unlink_does_not_start_rounds_for_nothing() -> None:
+    front = plugged()
+    queue(front, command(1), command(2), command(3, IN))
+    hear(front, Complete(1, 1, -errno.EPROTO, 0, 1, quiet=False))
+    unlink(front, 4, 2)
+    assert passed(front) == []  # and none is under way now
+    assert hear(front, Complete(1, 3, -errno.EPIPE, 0, 1, quiet=True))[-1] == Fence()
+    assert passed(front) == [Send(Resume(1, IN, 1))]
 
 
 def test_a_completion_on_its_way_when_resume_was_sent_is_not_a_new_quiet() -> None:
     front = failed(quiet=False)
-    front.fence_passed(OUT, 1)
-    front.take_actions()
+    passed(front)
     hear(front, Complete(1, 2, 0, 4, 1, quiet=True))
     assert unlink(front, 4, 3) == [Send(Unlink(1, 3))]
+
+
+def test_a_success_of_a_resumed_endpoint_needs_no_fence() -> None:
+    front = failed()
+    passed(front)
+    assert hear(front, Complete(1, 2, 0, 4, 1)) == [GiveBack(2, 0, 4)]
 
 
 def test_an_unlink_of_what_was_given_back_is_answered() -> None:
@@ -276,25 +385,10 @@ def test_a_second_unlink_of_an_urb_is_answered_and_not_sent() -> None:
     assert unlink(front, 3, 1) == [AnswerUnlink(3)]
 
 
-def test_an_unlink_that_overtook_its_submit_waits_for_it() -> None:
-    front = plugged()
-    assert unlink(front, 2, 1) == []
-    submitted, unlinked = queue(front, command(1))
-    assert isinstance(submitted, Send)
-    assert unlinked == Send(Unlink(1, 1))
-
-
-def test_an_unlink_that_overtook_a_refused_submit_is_answered_behind_it() -> None:
-    front = plugged()
-    unlink(front, 2, 1)
-    assert queue(front, command(1, packets=1)) == [GiveBack(1, -errno.EINVAL, 0), AnswerUnlink(2)]
-
-
-def test_the_next_devices_numbers_may_begin_anew() -> None:
-    front = plugged()
-    queue(front, command(1000))
-    hear(front, Disconnect(1), Connect(2, Speed.SUPER))
-    assert unlink(front, 2, 1) == []
+def test_an_unlink_without_a_device_is_answered() -> None:
+    front = FrontEnd()
+    queue(front, command(1))
+    assert unlink(front, 2, 1) == [AnswerUnlink(2)]
 
 
 def replugged(front: FrontEnd) -> FrontEnd:
@@ -316,17 +410,97 @@ def test_urbs_of_the_former_device_are_not_completed_on_the_next() -> None:
         hear(replugged(front), Complete(2, 1, 0, 4))
 
 
-def test_unlinks_of_the_former_device_do_not_wait_for_the_next_ones_urbs() -> None:
-    front = plugged()
-    unlink(front, 2, 1)
-    assert len(queue(replugged(front), command(1))) == 1
+def test_a_round_about_the_former_device_says_nothing_of_the_next() -> None:
+    front = replugged(failed())
+    queue(front, command(11))
+    assert hear(front, Complete(2, 11, -errno.EPROTO, 0, 1, quiet=True))[-1] == Fence()
+    assert passed(front) == [Send(Resume(2, OUT, 1))]
 
 
 def test_a_stop_that_was_told_is_not_taken_back() -> None:
     front = failed(quiet=False)
     hear(front, Complete(1, 2, 0, 4, 0))
-    front.fence_passed(OUT, 2)
-    assert front.take_actions() == [Send(Resume(1, OUT, 1))]
+    passed(front)
+    assert passed(front) == [Send(Resume(1, OUT, 1))]
+
+
+# Policy aca.
+
+
+def contingent() -> FrontEnd:
+    """URB 1 has failed on the back end, and 2 with it; 3 is on its way there."""
+    front = plugged(policy=Policy.ACA)
+    queue(front, command(1), command(2), command(3))
+    assert hear(front, Complete(1, 1, -errno.EPROTO, 0, 1))[-1] == Fence()
+    hear(front, Complete(1, 2, -errno.EPROTO, 0, 1))
+    return front
+
+
+def clears(actions: list[Action]) -> list[bool]:
+    """Which of the submits that are sent carry the mark."""
+    messages = [a.message for a in actions if isinstance(a, Send)]
+    return [m.clear for m in messages if isinstance(m, Submit)]
+
+
+def test_aca_clears_with_the_first_urb_after_the_endpoint_has_gone_idle() -> None:
+    front = contingent()
+    hear(front, Complete(1, 3, -errno.EPROTO, 0, 1))
+    assert passed(front) == [Fence()]
+    assert passed(front) == []
+    assert clears(queue(front, command(4), command(5))) == [True, False]
+
+
+def test_aca_does_not_clear_while_an_urb_is_open() -> None:
+    front = contingent()
+    assert passed(front) == [Fence()]
+    assert passed(front) == []
+    assert clears(queue(front, command(4))) == [False]
+    # When the last has failed there is another round, and only then the mark.
+    assert hear(front, Complete(1, 3, -errno.EPROTO, 0, 1))[-1] == Fence()
+    hear(front, Complete(1, 4, -errno.EPROTO, 0, 1))
+    assert [passed(front), passed(front)] == [[Fence()], []]
+    assert clears(queue(front, command(5))) == [True]
+
+
+def test_aca_does_not_clear_before_the_clients_handlers_have_returned() -> None:
+    front = contingent()
+    hear(front, Complete(1, 3, -errno.EPROTO, 0, 1))
+    assert clears(queue(front, command(4))) == [False]
+
+
+def test_aca_clears_each_endpoint_by_itself() -> None:
+    front = contingent()
+    hear(front, Complete(1, 3, -errno.EPROTO, 0, 1))
+    passed(front)
+    passed(front)
+    assert clears(queue(front, command(4, IN), command(5))) == [False, True]
+
+
+def test_aca_asks_the_back_end_about_every_unlink() -> None:
+    assert unlink(contingent(), 4, 3) == [Send(Unlink(1, 3))]
+
+
+def test_aca_marks_no_urb_that_is_refused_here() -> None:
+    front = contingent()
+    hear(front, Complete(1, 3, -errno.EPROTO, 0, 1))
+    passed(front)
+    passed(front)
+    assert clears(queue(front, command(4, packets=1), command(5))) == [True]
+
+
+# Policy naive.
+
+
+def test_naive_needs_no_fence() -> None:
+    front = plugged(policy=Policy.NAIVE)
+    queue(front, command(1), command(2))
+    failure = Complete(1, 1, -errno.EPROTO, 0, 0)
+    assert hear(front, failure) == [GiveBack(1, -errno.EPROTO, 0)]
+    assert unlink(front, 3, 2) == [Send(Unlink(1, 2))]
+    assert hear(front, Complete(1, 2, -errno.ECONNRESET, 0, 0)) == [
+        GiveBack(2, -errno.ECONNRESET, 0),
+        AnswerUnlink(3),
+    ]
 
 
 @pytest.mark.parametrize(("speed", "length"), [(Speed.HIGH, 64), (Speed.SUPER, 8)])
@@ -368,16 +542,16 @@ def test_the_end_of_a_reset_needs_no_action() -> None:
     assert hear(plugged(), ResetDone(1, 0)) == []
 
 
-def test_both_directions_of_ep0_share_one_fence() -> None:
-    front = plugged()
-    queue(front, command(1, 0x80, descriptor(18), 18))
-    actions = hear(front, Complete(1, 1, -errno.EPIPE, 0, 1, quiet=True))
-    assert actions[-1] == Fence(0, 1)
+def test_a_reset_is_not_sent_to_a_back_end_that_cannot() -> None:
+    front = plugged(capabilities=Capability.LOCAL_UNLINK)
+    queue(front, command(1, 0, SET_CONFIGURATION, 0))
+    assert len(queue(front, command(2, 0x80, descriptor(64), 64))) == 1
 
 
-def test_an_unlink_of_a_former_devices_urb_is_answered_when_its_urb_cannot_come() -> None:
+def test_both_directions_of_ep0_are_resumed_as_one() -> None:
     front = plugged()
-    front.unlink(CmdUnlink(9, 1, 4))
-    assert front.take_actions() == []
-    front.submit(CmdSubmit(10, 1, IN, 0, 512, 0, 0, bytes(8)))
-    assert AnswerUnlink(9) in front.take_actions()
+    queue(front, command(1, 0x80, descriptor(18), 18), command(2, 0x00, length=0))
+    hear(front, Complete(1, 1, -errno.EPIPE, 0, 1, quiet=True))
+    assert unlink(front, 3, 2)[0] == Send(Unlink(1, 2, local=True))
+    passed(front)
+    assert passed(front) == [Send(Resume(1, 0, 1))]

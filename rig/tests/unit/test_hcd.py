@@ -147,31 +147,31 @@ def test_a_fence_passes_when_the_kernel_has_read_into_the_next_header(
     hcd: Hcd, kernel: Kernel
 ) -> None:
     hcd.give_back(1, -errno.EPROTO, 0, b"")
-    hcd.fence(0x81, 5)
+    hcd.fence()
     assert hcd.fencing
-    assert hcd.fences_passed() == []  # nothing is sent yet
+    assert not hcd.fence_passed()  # nothing is sent yet
     hcd.flush()
-    assert hcd.fences_passed() == []  # nothing is read
+    assert not hcd.fence_passed()  # nothing is read
     kernel.read(HEADER_BYTES)
-    assert hcd.fences_passed() == []  # its handler may still run
+    assert not hcd.fence_passed()  # its handler may still run
     assert kernel.read(len(RET_PREFIX)) == RET_PREFIX
-    assert hcd.fences_passed() == [(0x81, 5)]
+    assert hcd.fence_passed()
     assert not hcd.fencing
 
 
 def test_a_fence_passes_once(hcd: Hcd, kernel: Kernel) -> None:
-    hcd.fence(0x81, 5)
+    hcd.fence()
     hcd.flush()
     kernel.read(len(RET_PREFIX))
-    hcd.fences_passed()
-    assert hcd.fences_passed() == []
+    hcd.fence_passed()
+    assert not hcd.fence_passed()
 
 
 def test_the_header_behind_a_fence_continues_its_prefix(hcd: Hcd, kernel: Kernel) -> None:
     hcd.give_back(1, -errno.EPROTO, 0, b"")
-    hcd.fence(0x81, 1)
+    hcd.fence()
     hcd.give_back(2, 0, 2, b"in")
-    hcd.fence(0x81, 2)
+    hcd.fence()
     hcd.answer_unlink(3)
     hcd.answer_unlink(4)
     hcd.flush()
@@ -185,30 +185,22 @@ def test_the_header_behind_a_fence_continues_its_prefix(hcd: Hcd, kernel: Kernel
     assert kernel.read(len(expected)) == expected
 
 
-def test_two_fences_at_one_place_share_the_prefix(hcd: Hcd, kernel: Kernel) -> None:
-    hcd.fence(0x81, 1)
-    hcd.fence(0x02, 2)
+def test_a_fence_at_the_place_of_another_sends_no_second_prefix(hcd: Hcd, kernel: Kernel) -> None:
+    hcd.fence()
+    hcd.fence()
     hcd.answer_unlink(3)
     hcd.flush()
     assert kernel.read(HEADER_BYTES) == pack_ret_unlink(3, 0)
-    assert hcd.fences_passed() == [(0x81, 1), (0x02, 2)]
-
-
-def test_of_one_endpoints_fences_the_last_counts(hcd: Hcd, kernel: Kernel) -> None:
-    hcd.fence(0x81, 1)
-    hcd.fence(0x81, 2)
-    hcd.flush()
-    kernel.read(len(RET_PREFIX))
-    assert hcd.fences_passed() == [(0x81, 2)]
+    assert hcd.fence_passed()
 
 
 def test_what_does_not_fit_the_socket_is_sent_when_there_is_room(hcd: Hcd, kernel: Kernel) -> None:
     data = bytes(range(256)) * (1 << 14)
     hcd.give_back(1, 0, len(data), data)
-    hcd.fence(0x81, 1)
+    hcd.fence()
     hcd.flush()
     assert hcd.waits_for_room
-    assert hcd.fences_passed() == []
+    assert not hcd.fence_passed()
     expected = pack_ret_submit(1, 0, len(data)) + data + RET_PREFIX
     seen = b""
     while len(seen) < len(expected):
@@ -216,7 +208,7 @@ def test_what_does_not_fit_the_socket_is_sent_when_there_is_room(hcd: Hcd, kerne
         hcd.flush()
     assert seen == expected
     assert not hcd.waits_for_room
-    assert hcd.fences_passed() == [(0x81, 1)]
+    assert hcd.fence_passed()
 
 
 def test_closing_shows_the_kernel_the_end(kernel: Kernel) -> None:

@@ -97,3 +97,41 @@ def test_a_device_that_leaves_while_it_is_looked_at_has_no_node(devices: Path) -
     (devices / "3-1").mkdir()
     (devices / "3-1" / "busnum").write_text("3\n")
     assert sysfs.node("3-1", devices) is None
+
+
+def connector(devices: Path, hub: str, port: int, peer: str) -> None:
+    """Let a hub's port name its twin, as the kernel does: a link between the ports' directories."""
+    interface = f"{hub.removeprefix('usb')}-0" if hub.startswith("usb") else hub
+    real = devices.parent / "ports" / peer
+    real.mkdir(parents=True, exist_ok=True)
+    directory = devices / f"{interface}:1.0" / f"{hub}-port{port}"
+    directory.mkdir(parents=True)
+    (directory / "peer").symlink_to(real)
+
+
+@pytest.mark.parametrize(
+    ("hub_name", "port", "peer", "twin"),
+    [
+        ("usb9", 3, "usb10-port1", PortLocation("usb10", 1, "10-1")),
+        ("usb10", 1, "usb9-port3", PortLocation("usb9", 3, "9-3")),
+        ("9-2", 4, "10-2-port4", PortLocation("10-2", 4, "10-2.4")),
+    ],
+)
+def test_the_other_half_of_a_usb_3_connector_is_found(
+    devices: Path, hub_name: str, port: int, peer: str, twin: PortLocation
+) -> None:
+    connector(devices, hub_name, port, peer)
+    assert sysfs.twin(PortLocation(hub_name, port, "x"), devices) == twin
+
+
+def test_a_usb_2_connector_has_no_other_half(devices: Path) -> None:
+    assert sysfs.twin(PortLocation("usb3", 1, "3-1"), devices) is None
+
+
+@pytest.mark.parametrize("name", ["usb9", "9-2", "9-2.4.1"])
+def test_the_driver_of_a_hubs_controller_is_found(devices: Path, name: str) -> None:
+    controller = (devices / "usb9").resolve().parent
+    driver = devices.parent / "drivers" / "xhci_hcd"
+    driver.mkdir(parents=True)
+    (controller / "driver").symlink_to(driver)
+    assert sysfs.controller_driver(name, devices) == "xhci_hcd"

@@ -53,25 +53,32 @@ def test_a_missing_module_is_named_with_the_mend(tmp_path: Path) -> None:
 
 
 def test_a_half_with_a_port_in_use_is_passed_over() -> None:
-    controllers = [vhci.parse_status(BUSY), vhci.parse_status(FREE.replace("000", "01", 1))]
-    assert vhci.choose_port(controllers, Speed.HIGH, 0) is controllers[1][0]
+    controllers = [vhci.parse_status(BUSY), vhci.parse_status(FREE)]
+    assert vhci.free_halves(controllers, super_speed=False) == [controllers[1][:2]]
 
 
-def test_every_turn_takes_the_next_port() -> None:
-    ports = [vhci.Port(False, number, vhci.PortState.NULL, "0-0") for number in range(3)]
-    turns = [vhci.choose_port([ports], Speed.HIGH, turn).number for turn in range(2, 6)]
-    assert turns == [2, 0, 1, 2]
+def test_the_last_controllers_half_comes_first() -> None:
+    numbered = [[Port(False, n, PortState.NULL, "0-0")] for n in range(3)]
+    assert [half[0].number for half in vhci.free_halves(numbered, super_speed=False)] == [2, 1, 0]
 
 
-@pytest.mark.parametrize("speed", [Speed.SUPER, Speed.SUPER_PLUS])
-def test_the_other_half_of_a_busy_controller_is_free(speed: Speed) -> None:
-    assert vhci.choose_port([vhci.parse_status(BUSY)], speed, 0).number == 2
+def test_the_other_half_of_a_busy_controller_is_free() -> None:
+    ports = vhci.parse_status(BUSY)
+    assert vhci.free_halves([ports], super_speed=True) == [ports[2:]]
 
 
-@pytest.mark.parametrize("text", [BUSY, HEADING])
-def test_no_free_half_is_told_with_the_mend(text: str) -> None:
-    with pytest.raises(MachineError, match=r"has a port in use\. Detach"):
-        vhci.choose_port([vhci.parse_status(text)], Speed.HIGH, 0)
+@pytest.mark.parametrize("state", [s for s in PortState if s is not PortState.NULL])
+def test_only_a_port_that_is_free_is_not_in_use(state: PortState) -> None:
+    assert vhci.free_halves([[Port(False, 0, state, "0-0")]], super_speed=False) == []
+
+
+def test_a_controller_without_such_ports_has_no_such_half() -> None:
+    assert vhci.free_halves([[Port(False, 0, PortState.NULL, "0-0")]], super_speed=True) == []
+
+
+def test_a_port_is_found_by_its_number(sysfs: Path) -> None:
+    assert vhci.read_port(1, sysfs) == Port(False, 1, PortState.USED, "3-2")
+    assert vhci.read_port(999, sysfs) is None
 
 
 @pytest.mark.parametrize(
