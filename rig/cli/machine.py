@@ -18,6 +18,7 @@ MACHINE_COMMANDS = {
     "workload": "rig.integrity.service",
     "scan": "rig.lab.scan_service",
     "usbtest": "rig.usb.usbtest",
+    "continuation": "rig.integrity.continuation",
 }
 """Each module has ``main(argv) -> int`` and imports little."""
 
@@ -29,6 +30,7 @@ HELP = {
     "workload": "Make file systems and write stamped files (started by a lab).",
     "scan": "Say what lies on a medium, or what its journal holds.",
     "usbtest": "Run the kernel's own test cases on a device that usbtest has bound.",
+    "continuation": "Write with several URBs in flight, which the kernel unlinks when one fails.",
 }
 
 

@@ -22,6 +22,14 @@ Plan = Annotated[str, typer.Option(help="Fault plan: a file, or the name of a sh
 FileSystems = Annotated[str, typer.Option(help="File systems, separated by commas.")]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the plan's own.")]
+Policy = Annotated[str, typer.Option(help="The split driver's: hold, aca or naive.")]
+AcaStatus = Annotated[
+    str | None,
+    typer.Option(help="What aca fails URBs with: EPROTO, ECONNRESET, EAGAIN, ESHUTDOWN."),
+]
+Window = Annotated[
+    int, typer.Option(min=1, max=64, help="URBs of an endpoint in the controller; hold alone.")
+]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-<plan>.")]
 Json = Annotated[bool, typer.Option("--json", help="Print verdict.json alone.")]
 
@@ -31,15 +39,19 @@ def run(  # noqa: PLR0917 - typer names them all
     fs: FileSystems = "ext4,vfat",
     kernel: Kernel = "6.12",
     seed: Seed = None,
+    policy: Policy = "hold",
+    aca_status: AcaStatus = None,
+    window: Window = 1,
     out: Out = None,
     json: Json = False,
 ) -> None:
     """Boot two machines, write through the split driver while endpoints fail, give a verdict."""
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
-    from rig.lab.options import check_wishes  # noqa: PLC0415
+    from rig.lab.options import check_recovery, check_wishes  # noqa: PLC0415
     from rig.lab.run import run as run_in_lab  # noqa: PLC0415
 
-    options = check_wishes(plan, fs, kernel, seed)
+    recovery = check_recovery(policy, aca_status, window)
+    options = check_wishes(plan, fs, kernel, seed, recovery)
     directory, verdict = run_in_lab(options, out, ConsoleProgress())
     if json:
         typer.echo(directory.file("verdict.json").read_text(), nl=False)

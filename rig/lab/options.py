@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import UserError
 from rig.faults.load import read_plan_text
-from rig.faults.plan import Plan
+from rig.faults.plan import Layer, Plan
 from rig.faults.reader import parse_plan
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
 from rig.integrity.filesystems import MIB, file_system
 from rig.lab.lab import Lab
+from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 
 LUN_SLACK_BYTES = 4 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What the split driver does behind an error.
+
+    Attributes:
+        policy: The policy, of both ends.
+        aca_status: What policy `aca` fails URBs with.
+        window: URBs of a bulk endpoint that the controller has at a time; policy `hold` alone.
+    """
+
+    policy: Policy = Policy.HOLD
+    aca_status: str = DEFAULT_ACA_STATUS
+    window: int = 1
+
+    def __str__(self) -> str:
+        """As a verdict names it."""
+        match self.policy:
+            case Policy.ACA:
+                return f"{self.policy} ({self.aca_status})"
+            case Policy.HOLD if self.window > 1:
+                return f"{self.policy} (window {self.window})"
+        return str(self.policy)
+
+    def front_words(self) -> tuple[str, ...]:
+        """Options of ``rig front``."""
+        return ("--policy", self.policy)
+
+    def back_words(self) -> tuple[str, ...]:
+        """Options of ``rig back``."""
+        return (
+            *self.front_words(),
+            *(("--aca-status", self.aca_status) if self.policy is Policy.ACA else ()),
+            *(("--window", str(self.window)) if self.window > 1 else ()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +64,7 @@ class RunOptions:
         plan_text: The same as text, for the machines.
         file_systems: Names that `rig.integrity.filesystems` knows; one partition each.
         kernel: ``6.12`` or ``6.1``.
+        recovery: The split driver's rules behind an error.
         bytes_each: Stamped data on each file system.
         memory_mib: Of each machine.
         interfere: Called when all is written and before anything is read back; for tests that
@@ -37,6 +75,7 @@ class RunOptions:
     plan_text: str
     file_systems: tuple[str, ...]
     kernel: str
+    recovery: Recovery = Recovery()
     bytes_each: int = 16 * MIB
     memory_mib: int = 512
     interfere: Callable[[Lab, FileMap], None] | None = None
@@ -51,7 +90,45 @@ class RunOptions:
         return sum(sizes) + LUN_SLACK_BYTES
 
 
-def check_wishes(plan: str, file_systems: str, kernel: str, seed: int | None) -> RunOptions:
+def one_of(what: str, wish: str, known: Iterable[str]) -> str:
+    """Return the wish if it is known.
+
+    Raises:
+        UserError: It is not; ``what`` says what it would be.
+    """
+    names = [str(name) for name in known]
+    if wish not in names:
+        raise UserError(f"There is no {what} '{wish}'.", hint=f"Known are: {', '.join(names)}.")
+    return wish
+
+
+def check_recovery(policy: str, aca_status: str | None, window: int) -> Recovery:
+    """Return the rules behind an error.
+
+    Args:
+        policy: ``hold``, ``aca`` or ``naive``.
+        aca_status: Of policy `aca`; None for the usual.
+        window: Of policy `hold`.
+
+    Raises:
+        UserError: One is not known, or they contradict each other.
+    """
+    chosen = Policy(one_of("policy", policy, Policy))
+    if aca_status is not None and chosen is not Policy.ACA:
+        raise UserError(f"Policy {chosen} fails nothing that has not failed: it has no ACA status.")
+    if window != 1 and chosen is not Policy.HOLD:
+        raise UserError(f"A window is for policy hold, not for {chosen}.")
+    status = one_of("ACA status", aca_status or DEFAULT_ACA_STATUS, ACA_STATUSES)
+    return Recovery(chosen, status, window)
+
+
+def check_wishes(
+    plan: str,
+    file_systems: str,
+    kernel: str,
+    seed: int | None,
+    recovery: Recovery = Recovery(),
+) -> RunOptions:
     """Return what to run.
 
     Args:
@@ -59,6 +136,7 @@ def check_wishes(plan: str, file_systems: str, kernel: str, seed: int | None) ->
         file_systems: Names separated by commas.
         kernel: ``6.12`` or ``6.1``.
         seed: Overrides the plan's own.
+        recovery: The split driver's rules behind an error, checked.
 
     Raises:
         UserError: Any of them is not known, not there, or bad.
@@ -71,4 +149,10 @@ def check_wishes(plan: str, file_systems: str, kernel: str, seed: int | None) ->
     kernel_package(kernel)
     # Read once: the file may be a pipe, and the machines must get what was checked.
     text = read_plan_text(plan)
-    return RunOptions(parse_plan(text, Path(plan).name).with_seed(seed), text, names, kernel)
+    checked = parse_plan(text, Path(plan).name).with_seed(seed)
+    if recovery.window > 1 and checked.of_layer(Layer.ENDPOINT):
+        raise UserError(
+            "A window above 1 and endpoint faults do not go together: what stands behind an induced"
+            " error is in the controller already, and runs."
+        )
+    return RunOptions(checked, text, names, kernel, recovery)

@@ -46,7 +46,6 @@ LINK_ADDRESS = "10.77.0.1:7205"
 STORE = "/var/lib/rig/gadget"
 PLAN_ON_MACHINE = "/run/rig-plan.toml"
 RANGES_ON_MACHINE = "/run/rig-ranges.json"
-POLICY = "hold"
 
 FILES = 2
 BLOCK_BYTES = MIB
@@ -177,10 +176,12 @@ class Story:
         size = str(self._options.lun_bytes)
         link = (LINK_ADDRESS, "--insecure")
         gadget = ("--directory", STORE, "--size", size, "--udc", "dummy_udc.0")
+        recovery = self._options.recovery
+        back, front = (*link, *recovery.back_words()), (*link, *recovery.front_words())
         lab.setup = Setup(
             gadget=("rig", "gadget", *gadget, *plan),
-            back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *link, *plan),
-            front=("rig", "front", "--connect", *link, "--supervised"),
+            back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *back, *plan),
+            front=("rig", "front", "--connect", *front, "--supervised"),
         )
 
     def _exercise(self, lab: Lab, workload: Daemon) -> _Written:
@@ -335,7 +336,7 @@ class Story:
             faults=evidence.faults,
             durations_s=self._durations_s,
             kernel=self._kernel,
-            policy=POLICY,
+            policy=str(options.recovery),
             seed=options.plan.seed,
             plan=options.plan.name,
             file_systems=options.file_systems,

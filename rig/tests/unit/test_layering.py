@@ -40,6 +40,7 @@ PURE = {
     "rig.usb.setup",
     "rig.usb.descriptors",
     "rig.usb.usbip",
+    "rig.usb.bot",
     "rig.faults.plan",
     "rig.faults.triggers",
     "rig.faults.reader",
