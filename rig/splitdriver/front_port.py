@@ -56,6 +56,7 @@ class FrontPort:
         self._half: Half | None = None
         self._hcd: Hcd | None = None
         self._waits_for_room = False
+        self._receiving = False
 
     @property
     def vhci_port(self) -> int | None:
@@ -136,16 +137,22 @@ class FrontPort:
         assert self._half is not None
         try:
             if events & READABLE:
+                self._receiving = True
                 self._half.receive()
             self.act()
         except (ProtocolError, OSError) as error:
             self._broke(f"vhci_hcd gave up port {self.vhci_port}: {error}")
+        finally:
+            self._receiving = False
 
     def _on_pdu(self, pdu: PduWithData) -> None:
         if isinstance(pdu, CmdUnlink):
             self._core.unlink(pdu)
         else:
             self._core.submit(*pdu)
+        if not self._receiving:
+            # It waited for its turn behind a command to the hidden device: nobody else acts on it.
+            self.act()
 
     def _on_fence(self) -> None:
         self._core.fence_passed()

@@ -130,6 +130,24 @@ def test_urbs_go_out_and_come_back(world: World) -> None:
     assert port.receive() == [GivenBack(command.seqnum, 0, 2, b"in")]
 
 
+def test_what_waited_for_the_hidden_devices_turn_is_told_with_it(world: World) -> None:
+    port = world.plug()
+    port.send(failed := port.submit(0x81, length=4))
+    world.turn()
+    world.kernel.holds_barriers = True
+    world.hear(Complete(DEVICE, failed.seqnum, -errno.EPROTO, 0, 1, quiet=True))
+    port.receive()
+    world.turn()  # the barrier is queued
+    world.take()
+    # Queued behind the barrier on another port, and sent before it.
+    port.send(late := port.submit(0x81, length=4), port.unlink(late.seqnum))
+    world.turn()
+    assert world.take() == []
+    world.kernel.nodes[0].let_go()
+    world.turn()
+    assert numbers_of(world.take()) == [("Submit", late.seqnum), ("Unlink", late.seqnum)]
+
+
 def test_an_error_is_followed_by_a_round_of_the_fence_and_then_by_resume(world: World) -> None:
     port = world.plug()
     port.send(failed := port.submit(), queued := port.submit())
