@@ -148,7 +148,7 @@ class MappedDevice:
         def job() -> None:
             nonlocal status
             # usbfs has no pre_reset: interfaces that are claimed would be unbound by force.
-            status = self._attempt(partial(self._around_release, UsbfsDevice.reset))
+            status = self._attempt(partial(self._around_release, lambda usbfs: usbfs.reset()))
 
         self._block(job, lambda: self._at_once.append(ResetEnded(status)))
 

@@ -1,4 +1,4 @@
-"""``rig back`` as a front end meets it, with no device and no kernel's port."""
+"""``rig back`` as a front end meets it, over models of usbfs and sysfs."""
 
 from __future__ import annotations
 
@@ -6,56 +6,68 @@ import io
 import json
 import socket
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from rig.daemon import Command, Events
 from rig.errors import UserError
-from rig.reactor import Reactor
+from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
+from rig.faults.triggers import Injector
 from rig.splitdriver import back_service
-from rig.splitdriver.back_service import BackService
+from rig.splitdriver import port as port_module
+from rig.splitdriver.back_service import BackService, Rules
 from rig.splitdriver.link import Link, listen
-from rig.splitdriver.messages import PROTOCOL_VERSION, Hello, Message, Refused, Role
-from rig.usb.urb import Speed
+from rig.splitdriver.messages import (
+    Complete,
+    Connect,
+    Disconnect,
+    Hello,
+    Message,
+    Refused,
+    Reset,
+    Resume,
+    Role,
+    Submit,
+    device_number,
+)
+from rig.splitdriver.policy import ACA_STATUSES, Policy
+from rig.splitdriver.security import Security
+from rig.tests.harness.fake_usbfs import DEVICE, Nodes
+from rig.tests.harness.stepped import SteppedReactor
+from rig.usb import sysfs, uevent
+from rig.usb.sysfs import PortLocation
+from rig.usb.urb import Direction, Speed, TransferFlags
+from rig.usb.usbfs import Reaped
 
-
-class NoPort:
-    """A port into which nothing is plugged."""
-
-    name = "dummy_hcd.0/1"
-    device: socket.socket | None = None
-    present = False
-
-    def __init__(self, *_: object) -> None:
-        self.abandoned = 0
-
-    def look(self) -> Speed | None:
-        return None
-
-    def completions(self) -> list[object]:
-        return []
-
-    refused = completions
-
-    def abandon(self) -> None:
-        self.abandoned += 1
-
-    def close(self) -> None:
-        """Nothing is to be undone."""
+NAMES = ("3-1", "3-2")
+SECOND = device_number(1, 1)
 
 
 class World:
-    """A service, its reactor, and what it told."""
+    """A service with two ports, its reactor, and what it told."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        names: tuple[str, ...] = NAMES,
+        rules: Rules = Rules(),  # noqa: B008 - frozen
+        injector: Injector | None = None,
+    ) -> None:
+        self.nodes = nodes
         self.out = io.BytesIO()
-        self.reactor = Reactor()
+        self.reactor = SteppedReactor()
         self.listener = listen(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
-        self.service = BackService("x", self.listener, None, Events(self.out), self.reactor)
         self.fronts: list[socket.socket] = []
+        self.service = BackService(
+            names,
+            rules,
+            self.listener,
+            security=Security(Role.BACK),
+            injector=injector,
+            events=Events(self.out),
+            reactor=self.reactor,
+        )
 
     def front(self, *messages: Message) -> Link:
         """Come as a front end and say something."""
@@ -65,11 +77,22 @@ class World:
         link.send(messages)
         return link
 
-    def step(self) -> None:
-        """Handle what is ready now, and wait for nothing."""
-        for number, events in self.reactor._epoll.poll(0.2):
-            if number in self.reactor._handlers:
-                self.reactor._handlers[number](events)
+    def hear(self, link: Link, count: int = 1) -> list[Message]:
+        """Let the service work until it has said so much to this front end."""
+        heard: list[Message] = []
+
+        def enough() -> bool:
+            heard.extend(link.receive())
+            return len(heard) >= count
+
+        self.reactor.until(enough)
+        return heard
+
+    def served(self) -> Link:
+        """A front end that has been greeted and told of what is plugged in."""
+        link = self.front(GREETING)
+        self.hear(link, 1 + sum(name in self.nodes.present for name in NAMES))
+        return link
 
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.out.getvalue().splitlines()]
@@ -81,64 +104,163 @@ class World:
             connection.close()
 
 
+GREETING = Hello(Role.FRONT, Policy.HOLD, "front")
+
+
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(back_service, "Port", NoPort)
-    one = World()
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    one = Nodes()
+    monkeypatch.setattr(port_module, "UsbfsDevice", one.open)
+    monkeypatch.setattr(sysfs, "locate", lambda name: PortLocation("usb3", int(name[2:]), name))
+    monkeypatch.setattr(sysfs, "twin", lambda _: None)
+    monkeypatch.setattr(sysfs, "node", one.present.get)
+    monkeypatch.setattr(sysfs, "controller_driver", lambda _: "xhci_hcd")
     yield one
     one.close()
 
 
-def hear(world: World, link: Link) -> list[Message]:
-    """Let the service work until it has said something to this front end."""
-    for _ in range(25):
-        world.step()
-        if messages := link.receive():
-            return messages
-    raise AssertionError("the service says nothing")
+@pytest.fixture
+def world(nodes: Nodes) -> Iterator[World]:
+    one = World(nodes)
+    yield one
+    one.close()
 
 
-GREETING = Hello(Role.FRONT, PROTOCOL_VERSION, "front")
+def submit(number: int, device: int = 1) -> Submit:
+    return Submit(device, number, 0x01, TransferFlags.NONE, 4, bytes(8), b"data")
 
 
 def test_a_front_end_is_greeted_and_told_of(world: World) -> None:
     front = world.front(GREETING)
-    assert hear(world, front) == [Hello(Role.BACK, PROTOCOL_VERSION, socket.gethostname())]
-    world.step()
+    assert world.hear(front) == [Hello(Role.BACK, Policy.HOLD, socket.gethostname())]
     assert world.events() == ["front"]
     assert world.service.obey(Command(1, "status", {})) == {
-        "port": "dummy_hcd.0/1",
-        "device": None,
+        "ports": [{"name": name, "device": None, "violations": 0} for name in NAMES],
         "front": "front",
     }
 
 
+def test_without_a_front_end_the_status_names_none(world: World) -> None:
+    status = world.service.obey(Command(1, "status", {}))
+    assert isinstance(status, dict)
+    assert status["front"] is None
+
+
 def test_a_second_front_end_is_refused_and_the_first_is_served_on(world: World) -> None:
-    first = world.front(GREETING)
-    hear(world, first)
+    first = world.served()
     second = world.front(GREETING)
-    assert hear(world, second) == [Refused("Another front end is using this port.")]
-    world.step()
+    assert world.hear(second) == [Refused("Another front end is using this back end.")]
     assert first.receive() == []
     assert world.events() == ["front"]
 
 
 def test_when_a_front_end_has_left_the_next_is_served(world: World) -> None:
-    first = world.front(GREETING)
-    hear(world, first)
-    world.step()
-    first.close()
-    world.step()
-    assert world.events() == ["front", "front-lost"]
-    assert isinstance(hear(world, world.front(GREETING))[0], Hello)
+    world.served().close()
+    world.reactor.until(lambda: world.events() == ["front", "front-lost"])
+    assert isinstance(world.hear(world.front(GREETING))[0], Hello)
 
 
-def test_a_service_that_stops_says_so(world: World) -> None:
-    front = world.front(GREETING)
-    hear(world, front)
-    world.step()
-    world.service._front.close("The back end is being stopped.")  # type: ignore[union-attr]
+def test_a_service_that_stops_says_so(nodes: Nodes) -> None:
+    world = World(nodes)
+    front = world.served()
+    world.service.close()
     assert front.receive() == [Refused("The back end is being stopped.")]
+    world.reactor.close()
+    world.fronts[0].close()
+
+
+def test_a_front_end_of_another_policy_is_refused(world: World) -> None:
+    front = world.front(Hello(Role.FRONT, Policy.ACA, "front"))
+    _, refusal = world.hear(front, 2)
+    assert isinstance(refusal, Refused)
+    assert "policy is aca, this one's hold" in refusal.reason
+
+
+# Several ports.
+
+
+def test_every_port_has_its_own_place_on_the_link(world: World) -> None:
+    front = world.served()
+    world.nodes.add("3-2", "/dev/bus/usb/003/007")
+    world.service._look()
+    assert world.hear(front) == [Connect(SECOND, Speed.HIGH)]
+    world.nodes.add("3-1", DEVICE)
+    world.service._look()
+    assert world.hear(front) == [Connect(1, Speed.HIGH)]
+
+
+def test_ports_are_served_side_by_side_with_the_same_numbers_of_urbs(world: World) -> None:
+    first = world.nodes.add("3-1", DEVICE)
+    second = world.nodes.add("3-2", "/dev/bus/usb/003/007")
+    world.service._look()
+    front = world.served()
+    front.send([submit(1), submit(1, SECOND)])
+    world.reactor.until(lambda: 1 in second.buffers)
+    assert 1 in first.buffers
+    second.complete(Reaped(1, 0, 4))
+    assert world.hear(front) == [Complete(SECOND, 1, 0, 4)]
+    first.complete(Reaped(1, 0, 4))
+    assert world.hear(front) == [Complete(1, 1, 0, 4)]
+
+
+def test_a_port_that_is_not_on_the_link_is_the_front_ends_fault(world: World) -> None:
+    front = world.served()
+    front.send([Reset(device_number(2, 1))])
+    assert world.hear(front) == [Refused("There is no port 2 on this link.")]
+    assert world.events()[-1] == "front-lost"
+
+
+def test_what_speaks_of_no_port_and_is_not_the_sessions_is_the_front_ends_fault(
+    world: World,
+) -> None:
+    front = world.served()
+    # Only the session may say these, and it never passes them on.
+    with pytest.raises(Exception, match="must not send Hello"):
+        world.service._on_messages([GREETING])
+    front.send([Disconnect(1)])
+    assert world.hear(front) == [Refused("A front end must not send Disconnect.")]
+
+
+def test_a_link_that_is_lost_is_lost_for_every_port(world: World) -> None:
+    nodes = [world.nodes.add("3-1", DEVICE), world.nodes.add("3-2", "/dev/bus/usb/003/007")]
+    world.service._look()
+    front = world.served()
+    front.send([submit(1), submit(1, SECOND)])
+    world.reactor.until(lambda: all(1 in node.buffers for node in nodes))
+    front.close()
+    world.reactor.until(lambda: all(("discard", 1) in node.calls for node in nodes))
+
+
+def test_news_of_usb_devices_make_the_ports_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.nodes.add("3-1", DEVICE)
+    news = [{"SUBSYSTEM": "block"}, {"SUBSYSTEM": "usb", "DEVTYPE": "usb_interface"}]
+    monkeypatch.setattr(uevent, "drain", lambda _: news)
+    world.service._on_uevents(0)
+    assert world.events() == []
+    news.append({"SUBSYSTEM": "usb", "DEVTYPE": "usb_device"})
+    world.service._on_uevents(0)
+    assert world.events() == ["plugged"]
+
+
+def test_a_port_that_cannot_be_mapped_gives_the_others_back(nodes: Nodes) -> None:
+    reactor = SteppedReactor()
+    hubs = nodes.present
+    original = sysfs.locate
+
+    def missing(name: str) -> PortLocation:
+        return original(name) if name == NAMES[0] else PortLocation("usb9", 1, "9-1")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sysfs, "locate", missing)
+        with pytest.raises(UserError, match="its hub usb9 is not there"):
+            World(nodes)
+    assert nodes.nodes[hubs["usb3"]].closed.is_set()
+    reactor.close()
+
+
+# Commands.
 
 
 def test_an_unknown_command_is_the_users_fault(world: World) -> None:
@@ -151,35 +273,69 @@ def test_without_a_plan_nothing_is_planned(world: World) -> None:
     assert world.service.obey(Command(1, "phase", {"name": "write"})) is None
 
 
-class Plugged(NoPort):
-    """A port with a device that stays; to look for another would lose it."""
-
-    def __init__(self, *_: object) -> None:
-        super().__init__()
-        self.present = True
-        self.location = SimpleNamespace(device="1-1")
-
-    def look(self) -> Speed | None:
-        assert self.device is None, "asked again although a device is known"
-        if not self.present:
-            return None
-        self.device = socket.socket()
-        return Speed.HIGH
-
-    def close_device(self) -> None:
-        assert self.device is not None
-        self.device.close()
-        self.device = None
-
-
-def test_news_of_other_devices_leave_a_known_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(back_service, "Port", Plugged)
-    world = World()
-    world.service._look()
-    world.service._look()
-    assert world.events() == ["plugged"]
-    port: Any = world.service._port
-    port.present = False
-    world.service._look()
-    assert world.events() == ["plugged", "unplugged"]
+def test_with_a_plan_its_rules_are_told_and_its_phase_is_set(nodes: Nodes) -> None:
+    rule = EndpointFault(
+        name="f", direction=Direction.OUT, status=EndpointStatus.EPROTO, when=When.BEFORE, nth=1
+    )
+    injector = Injector(Plan(name="t", faults=(rule,)), Layer.ENDPOINT)
+    world = World(nodes, injector=injector)
+    assert world.service.obey(Command(1, "phase", {"name": "write"})) is None
+    told = world.service.obey(Command(1, "faults", {}))
+    assert told == {"planned": injector.planned, "fired": injector.fired}
+    assert "f" in injector.planned
     world.close()
+
+
+# Rules.
+
+
+def test_a_window_where_the_kernel_is_not_exact_is_the_users_fault(nodes: Nodes) -> None:
+    with pytest.raises(UserError, match=r"is xhci_hcd's, where a window of 4 is not exact\. Leave"):
+        World(nodes, rules=Rules(window=4))
+    assert all(node.closed.is_set() for node in nodes.nodes.values())
+
+
+def test_a_window_where_the_kernel_is_exact_is_taken(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysfs, "controller_driver", lambda _: "dummy_hcd")
+    World(nodes, rules=Rules(window=4)).close()
+
+
+@pytest.mark.parametrize("policy", [Policy.ACA, Policy.NAIVE])
+def test_another_policy_is_served_by_its_rule(nodes: Nodes, policy: Policy) -> None:
+    nodes.add("3-1", DEVICE)
+    world = World(nodes, rules=Rules(policy))
+    front = world.front(Hello(Role.FRONT, policy, "front"))
+    world.hear(front, 2)
+    front.send([Resume(1, 0x01, 0)])
+    assert world.hear(front) == [Refused(f"RESUME, but the policy is {policy}.")]
+    world.close()
+
+
+def rules(*options: str) -> Rules:
+    return back_service._rules(back_service.parser().parse_args(["--port", "3-1", *options]))
+
+
+def test_the_rules_are_hold_and_a_window_of_1_unless_told_otherwise() -> None:
+    assert rules() == Rules(Policy.HOLD, 1, ACA_STATUSES["EPROTO"], time_stops=False)
+    assert rules("--policy", "aca", "--aca-status", "EAGAIN", "--time-stops") == Rules(
+        Policy.ACA, 1, ACA_STATUSES["EAGAIN"], time_stops=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--window", "0"), "A window of 0 cannot be. Take 1 to 64"),
+        (("--window", "65"), "A window of 65 cannot be"),
+        (("--window", "2", "--policy", "aca"), "for policy hold, not for aca"),
+        (("--window", "2", "--plan", "x"), "do not go together"),
+        (("--port", "3-2") * 256, "One link carries 256 ports, not 257"),
+    ],
+)
+def test_options_that_contradict_each_other_are_told(
+    options: tuple[str, ...], complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        rules(*options)

@@ -1,0 +1,426 @@
+"""A device over a model of usbfs: what is asked of the kernel, and what is told of its answers."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
+from rig.faults.triggers import EndpointEffect, Fired, Injector
+from rig.splitdriver.mapped_device import Completion, Configured, Ended, MappedDevice, ResetEnded
+from rig.splitdriver.messages import Submit
+from rig.tests.harness.fake_usbfs import DESCRIPTORS, Node
+from rig.tests.harness.stepped import SteppedReactor
+from rig.usb import descriptors
+from rig.usb.setup import ClearHalt, Operation, SetConfiguration, SetInterface
+from rig.usb.urb import Direction, TransferFlags, TransferType
+from rig.usb.usbfs import BULK_CONTINUATION, Reaped
+
+OUT, IN, INTERRUPT = 0x01, 0x81, 0x82
+KINDS = {IN: TransferType.BULK, OUT: TransferType.BULK, INTERRUPT: TransferType.INTERRUPT}
+
+
+class World:
+    """A device and what it told."""
+
+    def __init__(self, *faults: EndpointFault, errors: dict[str, int] | None = None) -> None:
+        self.node = Node()
+        self.node.errors = errors or {}
+        self.reactor = SteppedReactor()
+        self.told: list[Ended] = []
+        self.fired: list[str] = []
+        injector = Injector(Plan(name="test", faults=faults), Layer.ENDPOINT) if faults else None
+        self.device = MappedDevice(
+            self.node,  # type: ignore[arg-type]
+            descriptors.parse(DESCRIPTORS),
+            injector=injector,
+            on_fault=self._on_fault,
+            reactor=self.reactor,
+            progressed=lambda: self.told.extend(self.device.ended()),
+        )
+
+    def _on_fault(self, fired: Fired[EndpointEffect], urb: Submit) -> None:
+        self.fired.append(f"{fired.rule_name} at URB {urb.urb_id}")
+
+    def take(self) -> list[Ended]:
+        told, self.told = self.told, []
+        return told
+
+    def until_told(self) -> list[Ended]:
+        """Wait for the helper, or for an URB."""
+        self.reactor.until(lambda: bool(self.told))
+        return self.take()
+
+    def perform(self, operation: Operation, number: int = 0) -> list[Ended]:
+        self.device.perform(urb(number, 0), operation)
+        return self.until_told()
+
+    def configure(self) -> None:
+        assert self.perform(SetConfiguration(1)) == [Configured(KINDS), Completion(0, 0, 0)]
+        self.node.take()
+
+    def close(self) -> None:
+        self.device.close()
+        assert self.node.closed.wait(10)
+        self.reactor.close()
+        assert self.node.overlaps == []
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    one = World()
+    one.configure()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def faulty(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Its parameter are faults."""
+    one = World(*request.param)
+    one.configure()
+    yield one
+    one.close()
+
+
+def with_faults(*faults: EndpointFault) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("faulty", [faults], indirect=True, ids=["faulty"])
+
+
+def fault(when: When, direction: Direction = Direction.OUT, nth: int = 1) -> EndpointFault:
+    status = EndpointStatus.EPROTO
+    return EndpointFault(name="f", direction=direction, status=status, when=when, nth=nth)
+
+
+def urb(number: int, address: int, data: bytes = b"", length: int = 0) -> Submit:
+    setup = bytes(range(8)) if not address & 0x7F else bytes(8)
+    flags = TransferFlags.SHORT_NOT_OK
+    return Submit(1, number, address, flags, length or len(data), setup, bytearray(data))
+
+
+def names(calls: list[tuple[object, ...]]) -> list[object]:
+    return [call[0] for call in calls]
+
+
+# The data path.
+
+
+def test_what_was_bound_before_the_port_was_claimed_is_unbound() -> None:
+    world = World()
+    assert world.node.take() == [("claim_interface", 0), ("release_interface", 0)]
+    world.close()
+
+
+def test_an_interface_of_another_configuration_is_not_released() -> None:
+    world = World(errors={"claim_interface": errno.ENOENT})
+    assert world.node.take() == [("claim_interface", 0)]
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [(IN, TransferType.BULK), (INTERRUPT, TransferType.INTERRUPT), (0x8F, TransferType.BULK)],
+)
+def test_the_transfer_type_is_that_of_the_configured_endpoint(
+    world: World, address: int, kind: TransferType
+) -> None:
+    world.device.start(urb(1, address, length=4))
+    assert world.node.take() == [("submit", 1, kind, address, 1, bytes(4))]
+
+
+def test_out_data_go_to_usbfs_from_the_buffer_that_received_them(world: World) -> None:
+    one = urb(1, OUT, b"data")
+    world.device.start(one)
+    assert world.node.buffers[1].obj is one.data
+
+
+def test_in_data_come_back_as_long_as_they_moved(world: World) -> None:
+    world.device.start(urb(1, IN, length=4))
+    world.node.buffers[1][:2] = b"in"
+    world.node.complete(Reaped(1, -errno.EREMOTEIO, 2))
+    assert world.until_told() == [Completion(1, -errno.EREMOTEIO, 2, b"in")]
+
+
+def test_a_control_transfer_carries_its_setup_packet_first(world: World) -> None:
+    world.device.start(urb(1, 0x80, length=4))
+    assert world.node.take()[0][-1] == bytes(range(8)) + bytes(4)
+    world.node.buffers[1][8:11] = b"abc"
+    world.node.complete(Reaped(1, 0, 3))
+    assert world.until_told() == [Completion(1, 0, 3, b"abc")]
+
+
+def test_a_control_transfer_takes_its_data_behind_its_setup_packet(world: World) -> None:
+    world.device.start(urb(1, 0x00, b"data"))
+    assert world.node.take()[0][-1] == bytes(range(8)) + b"data"
+
+
+def test_several_ends_are_told_in_their_order(world: World) -> None:
+    for number in (1, 2, 3):
+        world.device.start(urb(number, OUT, b"data"))
+    world.node.complete(Reaped(2, 0, 4), Reaped(1, 0, 4), Reaped(3, -errno.EPIPE, 0))
+    world.reactor.turn()
+    assert [done.urb_id for done in world.take() if isinstance(done, Completion)] == [2, 1, 3]
+
+
+def test_a_refused_submit_is_a_completion(world: World) -> None:
+    world.node.errors = {"submit": errno.ENOMEM}
+    world.device.start(urb(1, OUT, b"data"))
+    assert world.device.ended_at_once() == [Completion(1, -errno.ENOMEM, 0)]
+
+
+def test_an_urb_that_continues_others_says_so_to_the_kernel(world: World) -> None:
+    world.device.start(urb(1, OUT, b"data"))
+    world.device.start(urb(2, OUT, b"data"), continues=True)
+    flags = [call[4] for call in world.node.take()]
+    assert flags == [TransferFlags.SHORT_NOT_OK, TransferFlags.SHORT_NOT_OK | BULK_CONTINUATION]
+
+
+def test_a_continued_urb_that_comes_behind_an_error_comes_back_untouched_behind_it(
+    world: World,
+) -> None:
+    world.device.start(urb(1, OUT, b"data"))
+    world.node.complete(Reaped(1, -errno.EPROTO, 2))
+    world.node.errors = {"submit": errno.EREMOTEIO}
+    world.device.start(urb(2, OUT, b"data"), continues=True)
+    assert world.device.ended_at_once() == [
+        Completion(1, -errno.EPROTO, 2),
+        Completion(2, -errno.ECONNRESET, 0),
+    ]
+
+
+def test_the_same_errno_of_one_that_continues_none_is_its_status(world: World) -> None:
+    world.node.errors = {"submit": errno.EREMOTEIO}
+    world.device.start(urb(1, OUT, b"data"))
+    assert world.device.ended_at_once() == [Completion(1, -errno.EREMOTEIO, 0)]
+
+
+# What blocks.
+
+
+def test_set_configuration_releases_all_and_claims_what_is_there_then(world: World) -> None:
+    world.perform(SetConfiguration(1))
+    assert world.node.take() == [
+        ("release_interface", 0),
+        ("set_configuration", 1),
+        ("claim_interface", 0),
+    ]
+
+
+def test_a_configuration_that_is_not_described_has_no_endpoints(world: World) -> None:
+    assert world.perform(SetConfiguration(0), 5) == [Configured({}), Completion(5, 0, 0)]
+    assert names(world.node.take()) == ["release_interface", "set_configuration"]
+
+
+def test_a_configuration_that_fails_changes_nothing(world: World) -> None:
+    world.node.errors = {"set_configuration": errno.EIO}
+    assert world.perform(SetConfiguration(0), 5) == [Completion(5, -errno.EIO, 0)]
+    assert world.node.take()[-1] == ("claim_interface", 0)
+
+
+def test_a_reset_releases_all_and_claims_it_again(world: World) -> None:
+    world.device.reset()
+    assert world.until_told() == [ResetEnded(0)]
+    assert world.node.take() == [("release_interface", 0), ("reset",), ("claim_interface", 0)]
+
+
+def test_what_was_claimed_is_claimed_again_when_a_reset_fails(world: World) -> None:
+    world.node.errors = {"reset": errno.EIO}
+    for _ in range(2):
+        world.device.reset()
+        assert world.until_told() == [ResetEnded(-errno.EIO)]
+        assert world.node.take() == [("release_interface", 0), ("reset",), ("claim_interface", 0)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [(SetInterface(0, 1), ("set_interface", 0, 1)), (ClearHalt(IN), ("clear_halt", IN))],
+)
+def test_other_requests_become_their_ioctls(
+    world: World, operation: SetInterface | ClearHalt, call: tuple[object, ...]
+) -> None:
+    assert world.perform(operation, 1) == [Completion(1, 0, 0)]
+    assert world.node.take() == [call]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errno.EINVAL, -errno.EPIPE),
+        (errno.ENOENT, -errno.EPIPE),
+        (errno.ETIMEDOUT, -errno.ETIMEDOUT),
+    ],
+)
+def test_what_the_kernel_does_not_know_is_a_stall(world: World, error: int, status: int) -> None:
+    world.node.errors = {"clear_halt": error}
+    assert world.perform(ClearHalt(IN), 1) == [Completion(1, status, 0)]
+
+
+def test_an_urb_that_is_discarded_is_told_as_any_other(world: World) -> None:
+    world.device.start(urb(1, OUT, b"data"))
+    world.device.discard(1)
+    assert world.until_told() == [Completion(1, -errno.ENOENT, 0)]
+
+
+def test_an_urb_that_the_kernel_does_not_let_go_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.node.errors = {"discard": errno.EIO}
+    with caplog.at_level(logging.WARNING):
+        world.device.discard(1)
+        world.reactor.until(lambda: bool(caplog.records))
+    assert "URB 1 is not let go" in caplog.text
+
+
+def test_nothing_is_asked_of_the_device_while_the_kernel_blocks(world: World) -> None:
+    world.device.start(urb(1, OUT, b"data"))
+    world.node.take()
+    let_go = world.node.hold("reset")
+    world.device.reset()
+    world.reactor.until(lambda: world.node.blocks_in("reset"))
+    world.node.complete(Reaped(1, 0, 4))
+    world.device.start(urb(2, OUT, b"data"))
+    world.device.discard(2)
+    world.device.start(urb(3, IN, length=4))
+    world.reactor.turn()
+    assert world.device.ended() == []
+    assert names(world.node.take()) == ["release_interface", "reset"]
+    let_go()
+    # What came meanwhile is done behind it, and in its order.
+    world.reactor.until(
+        lambda: "submit" in names(world.node.calls[-1:]) and not world.device._later
+    )
+    assert [call[:2] for call in world.node.take()] == [
+        ("claim_interface", 0),
+        ("submit", 2),
+        ("discard", 2),
+        ("submit", 3),
+    ]
+    world.reactor.turn(0.1)
+    assert world.take() == [
+        ResetEnded(0),
+        Completion(1, 0, 4),
+        Completion(2, -errno.ENOENT, 0),
+    ]
+
+
+def test_a_second_reset_waits_for_the_first(world: World) -> None:
+    let_go = world.node.hold("reset")
+    world.device.reset()
+    world.device.reset()
+    world.reactor.until(lambda: world.node.blocks_in("reset"))
+    assert names(world.node.calls).count("reset") == 1
+    let_go()
+    world.reactor.until(lambda: len(world.told) == 2)
+    assert world.take() == [ResetEnded(0), ResetEnded(0)]
+
+
+def test_closing_while_the_kernel_blocks_does_not_wait_and_closes_the_node_behind_it(
+    world: World,
+) -> None:
+    let_go = world.node.hold("reset")
+    world.device.reset()
+    world.device.start(urb(1, OUT, b"data"))
+    world.reactor.until(lambda: world.node.blocks_in("reset"))
+    world.device.close()
+    assert not world.node.closed.is_set()
+    let_go()
+    assert world.node.closed.wait(10)
+    assert names(world.node.take())[-2:] == ["claim_interface", "close"]
+
+
+# A device that goes.
+
+
+def test_a_device_that_hangs_up_is_told_once(world: World) -> None:
+    world.device.start(urb(1, OUT, b"data"))
+    world.node.complete(Reaped(1, -errno.ESHUTDOWN, 0))
+    world.node.hang_up()
+    world.reactor.turn()
+    assert world.take() == [Completion(1, -errno.ESHUTDOWN, 0)]
+
+
+def test_what_is_left_of_a_device_that_has_gone_is_not_asked_for_again(world: World) -> None:
+    world.device.start(urb(1, OUT, b"data"))
+    world.node.hang_up()
+    world.reactor.turn()
+    assert world.take() == []
+    assert world.device.ended() == []
+
+
+def test_a_device_that_hung_up_is_not_listened_to_after_a_job(world: World) -> None:
+    world.node.hang_up()
+    world.reactor.turn()
+    assert world.perform(ClearHalt(IN), 1) == [Completion(1, 0, 0)]
+    world.reactor.turn()
+
+
+# Faults.
+
+
+@with_faults(fault(When.BEFORE))
+def test_a_fault_before_the_data_keeps_the_urb_from_the_controller(faulty: World) -> None:
+    faulty.device.start(urb(7, OUT, b"data"))
+    assert faulty.node.take() == []
+    assert faulty.device.ended_at_once() == [Completion(7, -errno.EPROTO, 0)]
+    assert faulty.fired == ["f at URB 7"]
+
+
+@with_faults(fault(When.BEFORE, nth=3))
+def test_a_fault_takes_its_turn_behind_what_the_controller_has(faulty: World) -> None:
+    for number in (1, 2, 3):
+        faulty.device.start(urb(number, OUT, b"data"))
+    assert faulty.device.ended_at_once() == []
+    faulty.node.complete(Reaped(1, 0, 4))
+    faulty.reactor.turn()
+    assert faulty.take() == [Completion(1, 0, 4)]
+    faulty.node.complete(Reaped(2, 0, 4))
+    faulty.reactor.turn()
+    assert faulty.take() == [Completion(2, 0, 4), Completion(3, -errno.EPROTO, 0)]
+
+
+@with_faults(fault(When.BEFORE))
+def test_a_fault_does_not_wait_for_another_endpoint(faulty: World) -> None:
+    faulty.device.start(urb(1, IN, length=4))
+    faulty.device.start(urb(2, OUT, b"data"))
+    assert faulty.device.ended_at_once() == [Completion(2, -errno.EPROTO, 0)]
+
+
+@with_faults(fault(When.MIDDLE))
+def test_a_fault_in_the_middle_lets_half_of_the_packets_through(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, bytes(2048)))
+    assert len(faulty.node.buffers[1]) == 1024
+    faulty.node.complete(Reaped(1, 0, 1024))
+    assert faulty.until_told() == [Completion(1, -errno.EPROTO, 1024)]
+
+
+@with_faults(fault(When.AFTER, Direction.IN))
+def test_a_fault_after_the_data_tells_an_error_with_all_that_moved(faulty: World) -> None:
+    faulty.device.start(urb(1, IN, length=4))
+    faulty.node.buffers[1][:] = b"data"
+    faulty.node.complete(Reaped(1, 0, 4))
+    assert faulty.until_told() == [Completion(1, -errno.EPROTO, 4, b"data")]
+
+
+@with_faults(fault(When.AFTER))
+def test_an_error_of_the_devices_own_is_not_replaced(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.node.complete(Reaped(1, -errno.EPIPE, 0))
+    assert faulty.until_told() == [Completion(1, -errno.EPIPE, 0)]
+
+
+@with_faults(fault(When.AFTER, nth=2))
+def test_a_transfer_that_no_rule_meets_runs_as_it_is(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.node.complete(Reaped(1, 0, 4))
+    assert faulty.until_told() == [Completion(1, 0, 4)]
+    assert faulty.fired == []
+
+
+@with_faults(fault(When.BEFORE, Direction.IN))
+def test_interrupt_and_control_transfers_are_not_asked_about(faulty: World) -> None:
+    faulty.device.start(urb(1, INTERRUPT, length=4))
+    faulty.device.start(urb(2, 0x80, length=4))
+    assert names(faulty.node.take()) == ["submit", "submit"]
