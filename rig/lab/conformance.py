@@ -25,29 +25,7 @@ from rig.lab.run import LINK_ADDRESS
 from rig.lab.strategy import Setup
 from rig.lab.waits import Awaited
 from rig.progress import Progress
-from rig.usb.usbtest import PRODUCT_ID, VENDOR_ID, parse_cases
-
-SOURCE_SINK = rf"""
-set -e
-gadget=/sys/kernel/config/usb_gadget/source-sink
-modprobe -a libcomposite usb_f_ss_lb
-mkdir -p $gadget
-cd $gadget
-echo {VENDOR_ID:#06x} >idVendor
-echo {PRODUCT_ID:#06x} >idProduct
-mkdir -p functions/SourceSink.0 configs/c.1 strings/0x409
-echo conformance >strings/0x409/serialnumber
-ln -s functions/SourceSink.0 configs/c.1/
-echo dummy_udc.0 >UDC
-echo '{{"event":"ready"}}'
-cat >/dev/null
-echo >UDC
-rm configs/c.1/SourceSink.0
-rmdir configs/c.1 functions/SourceSink.0 strings/0x409
-cd /
-rmdir $gadget
-"""
-"""Plays the SourceSink gadget, in the manner of the rig's daemons (`rig.daemon`)."""
+from rig.usb.usbtest import parse_cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +53,7 @@ class Wishes:
         policy = ("--policy", self.policy) if self.policy else ()
         link = (LINK_ADDRESS, "--insecure", "--supervised", *policy)
         return Setup(
-            gadget=("sh", "-c", SOURCE_SINK),
+            gadget=("rig", "gadget", "--function", "source-sink", "--supervised"),
             back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *link),
             front=("rig", "front", "--connect", *link),
             path=path,

@@ -5,7 +5,8 @@ as ``tools/usb/testusb.c`` does, and says on standard output how each went, in a
 Supervised (`rig.daemon`) it runs the cases that it is told to: after the event ``ready``, by
 ``run {case, times}``.
 
-The device must be bound by usbtest already: a SourceSink gadget, 0525:a4a0.
+The device must be bound by usbtest already: ``rig gadget --function source-sink`` is one that it
+knows (0525:a4a0, "Gadget Zero").
 """
 
 from __future__ import annotations
@@ -24,10 +25,6 @@ import msgspec
 
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, UserError
-
-VENDOR_ID: Final = 0x0525
-PRODUCT_ID: Final = 0xA4A0
-"""The SourceSink gadget ("Gadget Zero"), as usbtest's table of devices has it (gz_info)."""
 
 PARAMETERS: Final = struct.Struct("=IIIIIii")
 """``struct usbtest_param_32``: test_num, iterations, length, vary, sglen; out come the duration's

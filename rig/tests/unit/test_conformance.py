@@ -72,6 +72,9 @@ class FakeMachine:
         self._lab.ended = False
         return self._lab
 
+    def check(self, command: str) -> None:
+        assert command.endswith("sched/preempt")
+
     def print(self, *lines: str) -> None:
         self.console.feed("".join(f"{line}\n" for line in lines).encode())
 
