@@ -324,11 +324,10 @@ class BackEnd:
             endpoint.drop(message.urb_id)
             self._forget_urb(message.urb_id)
             return
-        match endpoint.unlink(message.urb_id):
-            case Unlinked.RUNNING:
-                self._discard(endpoint, message.urb_id)
-            case Unlinked.DROPPED:
-                self._complete(endpoint, message.urb_id, -errno.ECONNRESET, 0)
+        if endpoint.unlink(message.urb_id) is Unlinked.RUNNING:
+            self._discard(endpoint, message.urb_id)
+        else:
+            self._complete(endpoint, message.urb_id, -errno.ECONNRESET, 0)
         self._refuse(endpoint)
 
     def _discard(self, endpoint: Endpoint, urb_id: int) -> None:

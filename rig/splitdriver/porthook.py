@@ -38,5 +38,4 @@ def alter(effect: EndpointEffect, buffer_bytes: int, max_packet_bytes: int) -> A
             packets = buffer_bytes // max(max_packet_bytes, 1)
             half_bytes = packets // 2 * max_packet_bytes
             return Altered(half_bytes or None, effect.status)
-        case When.AFTER:
-            return Altered(buffer_bytes, effect.status)
+    return Altered(buffer_bytes, effect.status)

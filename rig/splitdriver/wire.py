@@ -140,8 +140,7 @@ def _parts(message: Message) -> tuple[FrameType, int, bytes, Payload]:  # noqa: 
             policy = PolicyCode[m.policy.name]
             head = (m.role, m.oldest, m.newest, m.capabilities, policy)
             return FrameType.HELLO, 0, _HELLO.pack(_MAGIC, *head) + _text(m.name), b""
-        case Refused() as m:
-            return FrameType.REFUSED, 0, _text(m.reason), b""
+    return FrameType.REFUSED, 0, _text(message.reason), b""
 
 
 _BARE_TYPES = {
