@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 import rig
-from rig.splitdriver import backend, session, wire
+from rig.splitdriver import backend, caller, session, wire
 from rig.splitdriver.link import DEFAULT_PORT
-from rig.splitdriver.messages import PROTOCOL_VERSION
+from rig.splitdriver.messages import (
+    MAX_PORTS,
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    PLUGS,
+    Capability,
+)
+from rig.splitdriver.peer import MAX_BACKLOG_BYTES
+from rig.splitdriver.policy import ACA_STATUSES, NAIVE_WINDOW, PolicyCode
 from rig.splitdriver.wire import HEADER, FrameReader, FrameType
 from rig.tests.harness.frames import GOLDEN, feed, octets_of
 from rig.usb.urb import MAX_TRANSFER_BYTES
@@ -49,11 +57,18 @@ def test_the_table_tells_the_length_of_every_body(row: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "claim",
     [
-        f"version {PROTOCOL_VERSION}\n",
+        f"split driver, version {NEWEST_VERSION}\n",
+        f"Here {OLDEST_VERSION} and {NEWEST_VERSION} |",
+        f"up to {MAX_PORTS} USB ports",
+        f"| ports of a link | {MAX_PORTS} |",
+        f"1, 2, … {PLUGS - 1}, 1, …",
+        f"every {caller.RETRY_S} s; every {caller.REFUSED_RETRY_S:.0f} s if it was refused",
+        f"({NAIVE_WINDOW} URBs each)",
+        f"| {MAX_BACKLOG_BYTES >> 20} MiB | the link is lost",
         f"default port {DEFAULT_PORT}",
         f"{wire.MAX_FRAME_BYTES:,} (4 MiB + 64)",
         f"{MAX_TRANSFER_BYTES:,} (4 MiB)",
-        f"at most\n{wire.MAX_TEXT_BYTES} octets",
+        f"at most {wire.MAX_TEXT_BYTES} octets",
         f"| {backend.MAX_QUEUED_BYTES >> 20} MiB | REFUSED",
         f"| {backend.MAX_QUEUED_URBS} | REFUSED",
         f"nothing for {session.HEARTBEAT_S:.0f} s sends PING",
@@ -62,3 +77,21 @@ def test_the_table_tells_the_length_of_every_body(row: tuple[str, ...]) -> None:
 )
 def test_the_document_tells_the_limits_of_the_code(claim: str) -> None:
     assert claim in TEXT
+
+
+@pytest.mark.parametrize("code", PolicyCode)
+def test_the_document_tells_every_policys_octet(code: PolicyCode) -> None:
+    assert f"{code.value} {code.name.lower()}" in TEXT
+    assert f"| {code.name.lower()} ({code.value}) |" in TEXT
+    assert f"### Policy {code.name.lower()}\n" in TEXT
+
+
+@pytest.mark.parametrize("capability", [c for c in Capability if c])
+def test_the_document_tells_every_capabilitys_bit(capability: Capability) -> None:
+    assert f"0x{capability.value:08x} {capability.name}" in TEXT
+    assert f"Only with the capability {capability.name}." in TEXT
+
+
+@pytest.mark.parametrize("name", ACA_STATUSES)
+def test_the_document_tells_every_status_of_policy_aca(name: str) -> None:
+    assert f"-{name}" in TEXT.split("### Policy aca")[1].split("###")[0]
