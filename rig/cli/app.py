@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from rig import __version__
-from rig.cli import bench, conformance, hazard, run
+from rig.cli import bench, conformance, drivers, hazard, run
 from rig.cli.certs import certs
 from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("conformance")(conformance.conformance)
 app.command("hazard")(hazard.hazard)
+app.command("drivers")(drivers.drivers)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor)
 app.command("certs")(certs)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from rig.lab.hazard_report import Report, Spread
 
+WIDTH = 110
+"""Columns that the table needs, also where nobody looks at a terminal."""
+
 Policies = Annotated[
     list[str], typer.Option("--policy", help="hold, aca or naive; may be given several times.")
 ]
@@ -79,7 +82,8 @@ def hazard(  # noqa: PLR0917 - typer names them all
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
-        Console(highlight=False).print(table(report))
+        width = max(Console().width, WIDTH)
+        Console(highlight=False, width=width).print(table(report))
         typer.echo(f"All of it is in {directory.path}/")
     raise typer.Exit(_exit(report))
 

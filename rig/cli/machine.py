@@ -19,6 +19,7 @@ MACHINE_COMMANDS = {
     "scan": "rig.lab.scan_service",
     "usbtest": "rig.usb.usbtest",
     "continuation": "rig.integrity.continuation",
+    "flow": "rig.integrity.flow",
 }
 """Each module has ``main(argv) -> int`` and imports little."""
 
@@ -31,6 +32,7 @@ HELP = {
     "scan": "Say what lies on a medium, or what its journal holds.",
     "usbtest": "Run the kernel's own test cases on a device that usbtest has bound.",
     "continuation": "Write with several URBs in flight, which the kernel unlinks when one fails.",
+    "flow": "Send numbered records through a device, and see what comes.",
 }
 
 

@@ -40,7 +40,11 @@ class When(StrEnum):
 
 
 class EndpointStatus(StrEnum):
-    """Completion statuses of a URB (Documentation/driver-api/usb/error-codes.rst)."""
+    """Completion statuses of a URB (Documentation/driver-api/usb/error-codes.rst).
+
+    The last three no host controller reports for a transfer that went wrong.  They are what a split
+    driver might give to URBs that have not run, and are here to see what drivers make of them.
+    """
 
     EPROTO = "EPROTO"
     EILSEQ = "EILSEQ"
@@ -50,6 +54,9 @@ class EndpointStatus(StrEnum):
     ECOMM = "ECOMM"
     ENOSR = "ENOSR"
     EREMOTEIO = "EREMOTEIO"
+    ECONNRESET = "ECONNRESET"
+    EAGAIN = "EAGAIN"
+    ESHUTDOWN = "ESHUTDOWN"
 
     @property
     def code(self) -> int:

@@ -1,0 +1,99 @@
+"""``rig drivers``: what the kernel's drivers do behind an error, under each policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from rig.cli.console import ConsoleProgress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rig.lab.drivers_report import Report, Trial
+
+WIDTH = 110
+"""Columns that the table needs, also where nobody looks at a terminal."""
+
+Drivers = Annotated[
+    list[str],
+    typer.Option(
+        "--driver", help="usb-storage, cdc_acm, usbserial, cdc_ncm, usbtest; default: all."
+    ),
+]
+Policies = Annotated[
+    list[str], typer.Option("--policy", help="hold, aca or naive; may be given several times.")
+]
+AcaStatuses = Annotated[
+    list[str],
+    typer.Option("--aca-status", help="What aca fails URBs with; may be given several times."),
+]
+Statuses = Annotated[
+    list[str],
+    typer.Option("--status", help="Of the URB that fails; may be given several times."),
+]
+Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-drivers.")]
+Json = Annotated[bool, typer.Option("--json", help="Print drivers.json alone.")]
+
+
+def drivers(  # noqa: PLR0917 - typer names them all
+    driver: Drivers = [],  # noqa: B006 - typer only reads it
+    policy: Policies = ["hold", "aca"],  # noqa: B006
+    aca_status: AcaStatuses = ["EPROTO"],  # noqa: B006
+    status: Statuses = ["EPROTO"],  # noqa: B006
+    kernel: Kernel = "6.12",
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Fail one URB of each driver in the middle of its data, and see what it does."""
+    # The lab's libraries are slow to import, and 'rig --help' does not need them.
+    from rich.console import Console  # noqa: PLC0415
+
+    from rig.lab.drivers import read_wishes, run  # noqa: PLC0415
+    from rig.report.rundir import RunDirectory  # noqa: PLC0415
+
+    wishes = read_wishes(driver, policy, aca_status, status, kernel)
+    directory = RunDirectory.create("drivers", out)
+    report = run(wishes, directory.path, ConsoleProgress())
+    if json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    else:
+        width = max(Console().width, WIDTH)
+        Console(highlight=False, width=width).print(table(report))
+        typer.echo(f"All of it is in {directory.path}/")
+
+
+def table(report: Report) -> Table:
+    """Return the report as a table: a line for each trial."""
+    from rich.table import Table  # noqa: PLC0415
+
+    title = f"One URB fails; kernel {report.kernel}, {report.accelerator}"
+    made = Table("driver", "", "fails with", "policy", "data", title=title, title_justify="left")
+    for name in ("gap s", "lost", "URBs", "in s", "stood ms", "resets", "errno"):
+        made.add_column(name, justify="right")
+    for trial in report.trials:
+        made.add_row(*_cells(trial))
+    return made
+
+
+def _cells(trial: Trial) -> tuple[str, ...]:
+    name = f"{trial.policy} {trial.status}".strip()
+    head = (trial.driver, trial.direction, trial.failed_with, name, trial.verdict)
+    if not trial.came_up:
+        return (*head, "", "", "", "", "", str(trial.resets_before), "")
+    told = trial.told
+    stood = "to the end" if trial.stood_s is None else f"{trial.stood_s * 1000:.0f}"
+    return (
+        *head,
+        f"{told.longest_gap_s:.2f}",
+        str(told.missing + told.garbled),
+        str(trial.urbs),
+        f"{trial.watched_s:.1f}",
+        "-" if trial.policy == "naive" else stood,
+        f"{trial.resets_before} + {trial.resets}",
+        " ".join(told.errors),
+    )

@@ -1,0 +1,351 @@
+"""``rig flow``: numbered records through a device, to see whether data still flow, and all of them.
+
+``send PLACE`` sends a record every 50 ms, ``receive PLACE`` takes note of what comes; the places
+are ``tty:/dev/ttyACM0`` and ``udp:10.79.0.1:5001``.  ``write /dev/sda`` and ``read /dev/sda`` do
+the same with blocks of a disk, past the page cache, and need no other end; nor does ``test
+usbtest:27:/dev/bus/usb/001/002``, which runs a case of the kernel's test driver again and again.
+
+Supervised (`rig.daemon`): the command ``mark`` begins the account anew, ``tell`` answers with it, a
+`Told`.  The event ``flows`` comes when `ENOUGH` records came through since the start, a mark, or
+the command ``watch``, which leaves the account as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import mmap
+import os
+import select
+import socket
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+import msgspec
+
+from rig.daemon import Command, CommandLines, Events, start_logging
+from rig.errors import UserError
+from rig.usb import usbtest
+
+INTERVAL_S: Final = 0.05
+ENOUGH: Final = 10
+"""So many records after a mark show that it was no leftover in a buffer."""
+
+DIGITS: Final = 8
+RECORD_BYTES: Final = DIGITS + 1
+BLOCK_BYTES: Final = 4096
+BLOCKS: Final = 32
+"""Of the disk that is written, one after another, and then anew."""
+
+CASE_BYTES: Final = 4096
+CASE_URBS: Final = 8
+"""Of one queue of usbtest's cases 27 and 28: all are in flight at once."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What became of the records since the mark.
+
+    Attributes:
+        records: How many came through.
+        missing: How many others, up to the last that did, did not.
+        garbled: Octets that belong to no record, or blocks that hold another's data.
+        longest_gap_s: Between two of them, or since the last one if that is longer.
+        errors: Errnos' names that the kernel told us.
+    """
+
+    records: int = 0
+    missing: int = 0
+    garbled: int = 0
+    longest_gap_s: float = 0.0
+    errors: list[str] = []
+
+
+class Account:
+    """Counts the records that came through.
+
+    Args:
+        flows: Called when there were enough since the mark.
+    """
+
+    def __init__(self, flows: Callable[[], None]) -> None:
+        self._flows = flows
+        self._last: int | None = None
+        self.mark()
+
+    def mark(self) -> None:
+        """Begin to count anew; what is missing counts from the last record before."""
+        self._count = self._missing = self._garbled = 0
+        self._errors: list[str] = []
+        self._enough = ENOUGH
+        self._last_at_s = time.monotonic()
+        self._longest_s = 0.0
+
+    def watch(self) -> None:
+        """Tell when as many again as are enough have come."""
+        self._enough = self._count + ENOUGH
+
+    def came(self, number: int) -> None:
+        """Take note of a record."""
+        now_s = time.monotonic()
+        self._longest_s = max(self._longest_s, now_s - self._last_at_s)
+        if self._last is not None:
+            self._missing += max(number - self._last - 1, 0)
+        self._last, self._last_at_s = number, now_s
+        self._count += 1
+        if self._count == self._enough:
+            self._flows()
+
+    def garbled(self, octets: int = 1) -> None:
+        """Take note of what is no record."""
+        self._garbled += octets
+
+    def error(self, error: OSError) -> None:
+        """Take note of what the kernel said."""
+        self._errors.append(errno.errorcode.get(error.errno or 0, str(error.errno)))
+
+    def told(self) -> Told:
+        """Return the account."""
+        open_s = time.monotonic() - self._last_at_s
+        return Told(
+            self._count,
+            self._missing,
+            self._garbled,
+            round(max(self._longest_s, open_s), 3),
+            list(dict.fromkeys(self._errors)),
+        )
+
+
+class Work(Protocol):
+    """One end."""
+
+    def fileno(self) -> int:
+        """What becomes readable when there is something to do; -1 for nothing."""
+
+    def step(self, account: Account) -> None:
+        """Do what there is to do now: it became readable, or the interval has passed."""
+
+
+class Sender:
+    """Sends numbered records; what the kernel does not take now it is offered again."""
+
+    def __init__(self, fd: int, *, datagrams: bool) -> None:
+        self._fd = fd
+        self._datagrams = datagrams
+        self._number = 0
+        self._rest = b""
+
+    def fileno(self) -> int:
+        """See `Work`."""
+        return -1
+
+    def step(self, account: Account) -> None:
+        """See `Work`."""
+        if not self._rest:
+            self._number += 1
+            self._rest = b"%0*d\n" % (DIGITS, self._number)
+        try:
+            self._rest = self._rest[os.write(self._fd, self._rest) :]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            account.error(error)
+            if self._datagrams:
+                self._rest = b""
+            return
+        if not self._rest:
+            account.came(self._number)
+
+
+class Receiver:
+    """Takes note of the records that come."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._rest = b""
+
+    def fileno(self) -> int:
+        """See `Work`."""
+        return self._fd
+
+    def step(self, account: Account) -> None:
+        """See `Work`."""
+        try:
+            self._rest += os.read(self._fd, 65536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            account.error(error)
+            return
+        *lines, self._rest = self._rest.split(b"\n")
+        for line in lines:
+            if len(line) == DIGITS and line.isdigit():
+                account.came(int(line))
+            else:
+                account.garbled(len(line) + 1)
+
+
+class Blocks:
+    """Writes numbered blocks of a disk, or reads them, past the page cache."""
+
+    def __init__(self, fd: int, *, write: bool) -> None:
+        self._fd = fd
+        self._write = write
+        self._number = 0
+        self._buffer = mmap.mmap(-1, BLOCK_BYTES)  # O_DIRECT wants whole pages
+        if not write:
+            for number in range(BLOCKS):
+                self._put(number)
+
+    def fileno(self) -> int:
+        """See `Work`."""
+        return -1
+
+    def step(self, account: Account) -> None:
+        """See `Work`."""
+        place = self._number % BLOCKS
+        try:
+            if self._write:
+                self._put(place)
+            if self._get(place) != _block(place):
+                account.garbled()
+        except OSError as error:
+            account.error(error)
+        else:
+            account.came(self._number)
+        self._number += 1
+
+    def _put(self, place: int) -> None:
+        self._buffer[:] = _block(place)
+        os.pwritev(self._fd, [self._buffer], place * BLOCK_BYTES)
+
+    def _get(self, place: int) -> bytes:
+        self._buffer[:] = bytes(BLOCK_BYTES)
+        os.preadv(self._fd, [self._buffer], place * BLOCK_BYTES)
+        return self._buffer[:]
+
+
+class Cases:
+    """Runs one of usbtest's cases again and again; one that fails is a record that is missing."""
+
+    def __init__(self, node: str, case: int) -> None:
+        self._node = node
+        self._case = usbtest.Case(case, "", 1, CASE_BYTES, queued=CASE_URBS)
+        self._number = 0
+
+    def fileno(self) -> int:
+        """See `Work`."""
+        return -1
+
+    def step(self, account: Account) -> None:
+        """See `Work`."""
+        status, _ = usbtest.perform(self._node, self._case)
+        self._number += 1
+        if status:
+            account.error(OSError(status, os.strerror(status)))
+        else:
+            account.came(self._number)
+
+
+def _block(place: int) -> bytes:
+    return (b"%0*d\n" % (DIGITS, place)).ljust(BLOCK_BYTES, b".")
+
+
+def open_tty(path: str) -> int:
+    """Open a serial port in raw mode; what the other end sent before is thrown away."""
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    tty.setraw(fd)
+    termios.tcflush(fd, termios.TCIFLUSH)
+    return fd
+
+
+def open_work(what: str, place: str) -> Work:
+    """Open one end.
+
+    Raises:
+        UserError: The place has not its form.
+        OSError: It cannot be opened.
+    """
+    if what in ("write", "read"):
+        fd = os.open(place, os.O_RDWR | os.O_DIRECT)
+        return Blocks(fd, write=what == "write")
+    kind, _, rest = place.partition(":")
+    match kind:
+        case "usbtest":
+            number, _, node = rest.partition(":")
+            return Cases(node, int(number))
+        case "tty":
+            fd = open_tty(rest)
+            return Sender(fd, datagrams=False) if what == "send" else Receiver(fd)
+        case "udp":
+            host, _, port = rest.rpartition(":")
+            end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            if what == "send":
+                end.connect((host, int(port)))
+                return Sender(end.detach(), datagrams=True)
+            end.bind((host, int(port)))
+            return Receiver(end.detach())
+    raise UserError(f"'{place}' is no place for records.", hint="Write tty:PATH or udp:HOST:PORT.")
+
+
+def serve(work: Work, events: Events, input_fd: int) -> None:
+    """Work until the input ends."""
+    account = Account(lambda: events.emit("flows"))
+
+    def obey(command: Command) -> object:
+        match command.do:
+            case "mark":
+                account.mark()
+                return None
+            case "watch":
+                account.watch()
+                return None
+            case "tell":
+                return account.told()
+        raise UserError(f"'rig flow' knows no command '{command.do}'.")
+
+    lines = CommandLines()
+    fds = [fd for fd in (input_fd, work.fileno()) if fd >= 0]
+    due_s = time.monotonic()
+    while True:
+        waits = None if work.fileno() >= 0 else max(due_s - time.monotonic(), 0)
+        readable = select.select(fds, [], [], waits)[0]
+        if input_fd in readable:
+            data = os.read(input_fd, 1 << 16)
+            if not data:
+                return
+            for command in lines.feed(data):
+                events.answer(command, obey)
+        if work.fileno() in readable:
+            work.step(account)
+        elif work.fileno() < 0 and time.monotonic() >= due_s:
+            work.step(account)
+            due_s = time.monotonic() + INTERVAL_S
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``rig flow``.
+
+    Returns:
+        0 when its input has ended.
+
+    Raises:
+        UserError: The place has not its form.
+    """
+    parser = argparse.ArgumentParser(
+        prog="rig flow", description="Send numbered records through a device, and see what comes."
+    )
+    parser.add_argument("what", choices=("send", "receive", "write", "read", "test"))
+    parser.add_argument("place", help="tty:PATH, udp:HOST:PORT, usbtest:CASE:NODE, a disk")
+    options = parser.parse_args(argv)
+    start_logging()
+    events = Events(sys.stdout.buffer)
+    work = open_work(options.what, options.place)
+    events.emit("open")
+    with suppress(KeyboardInterrupt):
+        serve(work, events, sys.stdin.fileno())
+    return 0

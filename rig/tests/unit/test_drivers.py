@@ -1,0 +1,76 @@
+"""The trials of drivers: what is wished, what is tried, and how it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from rig.cli.drivers import table
+from rig.errors import UserError
+from rig.faults.reader import parse_plan
+from rig.integrity.flow import Told
+from rig.lab.devices import DEVICES, DRIVERS
+from rig.lab.drivers import RULE, _stood, read_wishes
+from rig.lab.drivers_report import Report, Trial
+from rig.lab.options import Recovery
+from rig.splitdriver.policy import Policy
+
+
+def test_aca_is_tried_with_each_status_and_the_others_once() -> None:
+    wishes = read_wishes([], ["hold", "aca"], ["EPROTO", "EAGAIN"], ["EPROTO"], "6.12")
+
+    assert wishes.recoveries == (
+        Recovery(),
+        Recovery(Policy.ACA, "EPROTO"),
+        Recovery(Policy.ACA, "EAGAIN"),
+    )
+    assert wishes.drivers == DRIVERS
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ((["floppy"], ["hold"], [], []), "no driver 'floppy'"),
+        (([], ["hope"], [], []), "no policy 'hope'"),
+        (([], ["aca"], ["EIO"], []), "no ACA status 'EIO'"),
+        (([], ["hold"], [], ["ENOMEM"]), "no status 'ENOMEM'"),
+    ],
+)
+def test_a_bad_wish_is_told_in_a_sentence(
+    wish: tuple[list[str], list[str], list[str], list[str]], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        read_wishes(*wish, "6.12")
+
+
+def test_every_route_has_a_rule_that_fires_once_in_its_own_phase() -> None:
+    for device in DEVICES:
+        rules = "".join(RULE.format(route=route, status="EAGAIN") for route in device.routes)
+        faults = parse_plan(f'name = "drivers"\n{rules}', "drivers").faults
+        assert [fault.phase for fault in faults] == [route.phase for route in device.routes]
+        assert [fault.times for fault in faults] == [1] * len(device.routes)
+
+
+def test_an_endpoint_stood_still_from_the_fault_until_it_next_went_on() -> None:
+    events = [
+        {"event": "went-on", "t": 1.0, "endpoint": 2, "stood_s": 9.0},  # before the fault
+        {"event": "went-on", "t": 3.0, "endpoint": 129, "stood_s": 9.0},
+        {"event": "went-on", "t": 4.0, "endpoint": 2, "stood_s": 0.25},
+    ]
+
+    assert _stood(events, {"t": 2.0, "endpoint": 2}) == 0.25
+    assert _stood(events[:2], {"t": 2.0, "endpoint": 2}) is None
+
+
+def test_the_table_says_what_each_driver_did() -> None:
+    told = Told(records=10, missing=1, longest_gap_s=0.5)
+    common = {"driver": "cdc_acm", "direction": "in", "policy": "aca", "failed_with": "EPROTO"}
+    trials = (
+        Trial(**common, flows_again=True, told=told, stood_s=0.004),  # type: ignore[arg-type]
+        Trial(**common, flows_again=False, told=told),  # type: ignore[arg-type]
+        Trial(**common, came_up=False, resets_before=3),  # type: ignore[arg-type]
+    )
+
+    made = table(Report(kernel="6.12", accelerator="tcg", trials=trials))
+
+    assert list(made.columns[4].cells) == ["goes on", "stops", "no start"]
+    assert list(made.columns[9].cells) == ["4", "to the end", ""]
