@@ -43,8 +43,8 @@ breaks at once; the console's report of the crash that broke it is longer."""
 
 
 PREEMPTIBLE = "echo full >/sys/kernel/debug/sched/preempt"
-"""To unlink an URB that vhci_hcd is about to give back, usbtest asks without end, and never lets go
-of the processor meanwhile (``unlink1``; ``vhci_urb_dequeue`` answers -EIDRM).  On one processor with
+"""To unlink an URB that vhci_hcd is about to give back, usbtest asks without end, and never lets
+go of the processor (``unlink1``; ``vhci_urb_dequeue`` answers -EIDRM).  On one processor, with
 Debian's voluntary preemption, the thread that has to give it back would never run again."""
 
 NAME = "usbtest"
