@@ -53,6 +53,7 @@ class _Story:
     outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
     stood: dict[int, list[Stand]] = field(default_factory=dict)
     fired: dict[int, int] = field(default_factory=dict)
+    resets: dict[int, int] = field(default_factory=dict)
 
 
 class Hazard:
@@ -115,6 +116,7 @@ class Hazard:
                 arrivals=[arrivals[self._number(delay_ms, n)] for n in range(wishes.repetitions)],
                 stood=story.stood[delay_ms],
                 fired=story.fired[delay_ms],
+                resets=story.resets[delay_ms],
             )
             for delay_ms in wishes.delays_ms
         )
@@ -130,9 +132,11 @@ class Hazard:
             outcomes.append(msgspec.convert(told, Outcome))
         back.ask("phase", name=None)
         story.fired[delay_ms] = _fired(back) - fired
+        events = back.events[seen:]
+        story.resets[delay_ms] = sum(1 for event in events if event["event"] == "reset")
         story.stood[delay_ms] = [
             Stand(event["endpoint"], event["stood_s"])
-            for event in back.events[seen:]
+            for event in events
             if event["event"] == "went-on"
         ]
 

@@ -55,6 +55,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         fired: Errors that were made; one in each repetition.
         runs_wrong: Repetitions with a block at a wrong LBA.
         blocks_wrong: Blocks of 512 octets at a wrong LBA, as they reached the medium.
+        resets: Port resets that reached the device.
         ran_behind: Repetitions in which a piece behind the failed one has moved data.
         statuses: How often the pieces ended in which statuses, the first piece's first.
         stopped: How long the data endpoint stood still (policies with a stop).
@@ -68,6 +69,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     fired: int
     runs_wrong: int
     blocks_wrong: int
+    resets: int
     ran_behind: int
     statuses: dict[str, int]
     stopped: Spread
@@ -84,6 +86,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         arrivals: Sequence[Counter[str]],
         stood: Sequence[Stand],
         fired: int,
+        resets: int,
     ) -> Row:
         """Add up what the repetitions told and what arrived of each."""
         out = [
@@ -96,6 +99,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             fired=fired,
             runs_wrong=sum(1 for one in arrivals if one["wrong"]),
             blocks_wrong=sum(one["wrong"] for one in arrivals),
+            resets=resets,
             ran_behind=sum(1 for one in outcomes if any(one.moved_bytes[1:])),
             statuses=dict(Counter(" ".join(one.statuses) for one in outcomes).most_common()),
             stopped=Spread.of(out),

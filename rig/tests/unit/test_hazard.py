@@ -33,6 +33,7 @@ def row(policy: str = "hold", *, wrong: int = 0, runs: int = 2, fired: int = 2) 
         arrivals=[Counter(wrong=32)] * wrong + [Counter()] * (runs - wrong),
         stood=[],
         fired=fired,
+        resets=runs,
     )
 
 
@@ -58,6 +59,7 @@ def test_a_row_adds_up_what_arrived_and_what_ran() -> None:
         arrivals=[Counter(wrong=32, right=1), Counter()],
         stood=[Stand(0x02, 0.004), Stand(0x02, 0.006), Stand(0x81, 9.0), Stand(0x00, 9.0)],
         fired=2,
+        resets=2,
     )
 
     assert (made.runs, made.runs_wrong, made.blocks_wrong, made.ran_behind) == (2, 1, 32, 1)

@@ -9,7 +9,7 @@ import pytest
 from rig.errors import UserError
 from rig.faults.load import load_plan
 from rig.integrity.filesystems import MIB, file_system
-from rig.lab.options import LUN_SLACK_BYTES, RunOptions, check_wishes
+from rig.lab.options import LUN_SLACK_BYTES, RunOptions, check_recovery, check_wishes
 
 PLAN = 'name = "mine"\nseed = 7\n'
 RULE = '[[fault]]\nlayer = "medium"\nop = "write"\nnth = 3\nerror = "EIO"\n'
@@ -126,3 +126,43 @@ def test_more_data_needs_a_larger_lun(plan: Path) -> None:
 def test_the_lun_is_whole_blocks() -> None:
     assert LUN_SLACK_BYTES % 512 == 0
     assert wish().lun_bytes % 512 == 0
+
+
+def test_both_ends_get_the_policy_and_the_back_end_what_else_it_needs() -> None:
+    aca = check_recovery("aca", "EAGAIN", 1)
+
+    assert aca.front_words() == ("--policy", "aca")
+    assert aca.back_words() == ("--policy", "aca", "--aca-status", "EAGAIN")
+    assert check_recovery("hold", None, 4).back_words() == ("--policy", "hold", "--window", "4")
+
+
+def test_a_verdict_names_what_is_not_the_usual() -> None:
+    assert str(check_recovery("hold", None, 1)) == "hold"
+    assert str(check_recovery("hold", None, 4)) == "hold (window 4)"
+    assert str(check_recovery("aca", "EAGAIN", 1)) == "aca (EAGAIN)"
+    assert str(check_recovery("naive", None, 1)) == "naive"
+
+
+@pytest.mark.parametrize(
+    ("recovery", "said"),
+    [
+        (("hope", None, 1), "no policy 'hope'"),
+        (("aca", "EIO", 1), "no ACA status 'EIO'"),
+        (("hold", "EPROTO", 1), "has no ACA status"),
+        (("naive", None, 2), "A window is for policy hold"),
+    ],
+)
+def test_rules_that_contradict_each_other_are_refused(
+    recovery: tuple[str, str | None, int], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        check_recovery(*recovery)
+
+
+def test_a_window_and_endpoint_faults_do_not_go_together(tmp_path: Path) -> None:
+    rule = '[[fault]]\nlayer = "endpoint"\ndirection = "out"\nwhen = "before"\nstatus = "EPROTO"\n'
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN + rule + "nth = 1\n")
+
+    with pytest.raises(UserError, match="do not go together"):
+        check_wishes(str(file), "ext4", "6.12", None, check_recovery("hold", None, 2))
