@@ -35,6 +35,9 @@ Statuses = Annotated[
     list[str],
     typer.Option("--status", help="Of the URB that fails; may be given several times."),
 ]
+Errors = Annotated[
+    int, typer.Option(min=1, max=64, help="So many URBs of the endpoint fail in a row.")
+]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-drivers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print drivers.json alone.")]
@@ -45,18 +48,19 @@ def drivers(  # noqa: PLR0917 - typer names them all
     policy: Policies = ["hold", "aca"],  # noqa: B006
     aca_status: AcaStatuses = ["EPROTO"],  # noqa: B006
     status: Statuses = ["EPROTO"],  # noqa: B006
+    errors: Errors = 1,
     kernel: Kernel = "6.12",
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Fail one URB of each driver in the middle of its data, and see what it does."""
+    """Fail an URB of each driver in the middle of its data, and see what it does."""
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rich.console import Console  # noqa: PLC0415
 
     from rig.lab.drivers import read_wishes, run  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
-    wishes = read_wishes(driver, policy, aca_status, status, kernel)
+    wishes = read_wishes(driver, policy, aca_status, status, errors=errors, kernel=kernel)
     directory = RunDirectory.create("drivers", out)
     report = run(wishes, directory.path, ConsoleProgress())
     if json:
@@ -71,7 +75,7 @@ def table(report: Report) -> Table:
     """Return the report as a table: a line for each trial."""
     from rich.table import Table  # noqa: PLC0415
 
-    title = f"One URB fails; kernel {report.kernel}, {report.accelerator}"
+    title = f"URBs that fail: {report.errors}; kernel {report.kernel}, {report.accelerator}"
     made = Table("driver", "", "fails with", "policy", "data", title=title, title_justify="left")
     for name in ("gap s", "lost", "URBs", "in s", "stood ms", "resets", "errno"):
         made.add_column(name, justify="right")

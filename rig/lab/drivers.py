@@ -1,8 +1,9 @@
 """``rig drivers``: what the kernel's drivers do when one of their URBs fails, under each policy.
 
 For each driver data flow through the split driver as numbered records (`rig.integrity.flow`); then
-one transfer fails, with nothing moved; and it is seen whether the data flow again, what
-was lost, how many URBs the driver submits meanwhile, and how long the endpoint stands still.
+one transfer fails, or several in a row, with nothing moved; and it is seen whether the data flow
+again, what was lost, how many URBs the driver submits meanwhile, and how long the endpoint stands
+still.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ phase = "{route.phase}"
 direction = "{route.direction}"
 min_bytes = {route.min_bytes}
 nth = 1
+times = {errors}
 when = "before"
 status = "{status}"
 """
@@ -77,6 +79,7 @@ class Wishes:
         drivers: Names in `rig.lab.devices.DRIVERS`.
         recoveries: The split driver's rules; each in turn.
         statuses: Of the URB that fails; each in turn.
+        errors: So many URBs of the endpoint fail in a row.
         kernel: ``6.12`` or ``6.1``.
         memory_mib: Of each machine.
     """
@@ -84,6 +87,7 @@ class Wishes:
     drivers: tuple[str, ...]
     recoveries: tuple[Recovery, ...]
     statuses: tuple[EndpointStatus, ...] = (EndpointStatus.EPROTO,)
+    errors: int = 1
     kernel: str = "6.12"
     memory_mib: int = 512
 
@@ -93,6 +97,8 @@ def read_wishes(
     policies: Sequence[str],
     aca_statuses: Sequence[str],
     statuses: Sequence[str],
+    *,
+    errors: int,
     kernel: str,
 ) -> Wishes:
     """Return what to try.
@@ -102,6 +108,7 @@ def read_wishes(
         policies: Names of policies.
         aca_statuses: With each of which policy `aca` is tried.
         statuses: Of the URB that fails; each in turn.
+        errors: So many URBs of the endpoint fail in a row.
         kernel: ``6.12`` or ``6.1``.
 
     Raises:
@@ -119,6 +126,7 @@ def read_wishes(
         tuple(dict.fromkeys(chosen)),
         tuple(dict.fromkeys(recoveries)),
         tuple(dict.fromkeys(fails)),
+        errors,
         kernel,
     )
 
@@ -155,8 +163,9 @@ class Trials:
     ) -> Iterator[Trial]:
         lab = self._lab
         plan = lab.directory / "plan.toml"
-        rules = "".join(RULE.format(route=route, status=status) for route in routes)
-        plan.write_text(f'name = "drivers"\nseed = 0\n{rules}')
+        errors = self._wishes.errors
+        rules = (RULE.format(route=route, status=status, errors=errors) for route in routes)
+        plan.write_text('name = "drivers"\nseed = 0\n' + "".join(rules))
         lab.back.put(plan, PLAN_ON_MACHINE)
         for command in device.prepare:
             lab.front.check(command)
@@ -309,7 +318,9 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
     ) as lab:
         lab.transition(LabState.BOOTED)
         trials = Trials(lab, wishes, progress).run()
-    report = Report(kernel=image.kernel_version, accelerator=chosen, trials=trials)
+    report = Report(
+        kernel=image.kernel_version, accelerator=chosen, errors=wishes.errors, trials=trials
+    )
     encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
     (directory / "drivers.json").write_bytes(encoded + b"\n")
     return report

@@ -53,8 +53,16 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``drivers.json`` holds: the machines' kernel and accelerator, and all trials."""
+    """What ``drivers.json`` holds.
+
+    Attributes:
+        kernel: The machines' kernel.
+        accelerator: ``kvm`` or ``tcg``.
+        errors: So many URBs of the endpoint failed in a row.
+        trials: All, in their order.
+    """
 
     kernel: str
     accelerator: str
+    errors: int
     trials: tuple[Trial, ...]

@@ -16,7 +16,9 @@ from rig.splitdriver.policy import Policy
 
 
 def test_aca_is_tried_with_each_status_and_the_others_once() -> None:
-    wishes = read_wishes([], ["hold", "aca"], ["EPROTO", "EAGAIN"], ["EPROTO"], "6.12")
+    wishes = read_wishes(
+        [], ["hold", "aca"], ["EPROTO", "EAGAIN"], ["EPROTO"], errors=1, kernel="6.12"
+    )
 
     assert wishes.recoveries == (
         Recovery(),
@@ -39,15 +41,17 @@ def test_a_bad_wish_is_told_in_a_sentence(
     wish: tuple[list[str], list[str], list[str], list[str]], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        read_wishes(*wish, "6.12")
+        read_wishes(*wish, errors=1, kernel="6.12")
 
 
-def test_every_route_has_a_rule_that_fires_once_in_its_own_phase() -> None:
+def test_every_route_has_a_rule_that_fires_in_its_own_phase_alone() -> None:
     for device in DEVICES:
-        rules = "".join(RULE.format(route=route, status="EAGAIN") for route in device.routes)
+        rules = "".join(
+            RULE.format(route=route, status="EAGAIN", errors=3) for route in device.routes
+        )
         faults = parse_plan(f'name = "drivers"\n{rules}', "drivers").faults
         assert [fault.phase for fault in faults] == [route.phase for route in device.routes]
-        assert [fault.times for fault in faults] == [1] * len(device.routes)
+        assert [fault.times for fault in faults] == [3] * len(device.routes)
 
 
 def test_an_endpoint_stood_still_from_the_fault_until_it_next_went_on() -> None:
@@ -70,7 +74,7 @@ def test_the_table_says_what_each_driver_did() -> None:
         Trial(**common, came_up=False, resets_before=3),  # type: ignore[arg-type]
     )
 
-    made = table(Report(kernel="6.12", accelerator="tcg", trials=trials))
+    made = table(Report(kernel="6.12", accelerator="tcg", errors=1, trials=trials))
 
     assert list(made.columns[4].cells) == ["goes on", "stops", "no start"]
     assert list(made.columns[9].cells) == ["4", "to the end", ""]
