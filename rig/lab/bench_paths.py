@@ -149,7 +149,7 @@ class Bench:
             Role.BACK, "back", ("rig", "back", "--port", port, "--listen", *self._link())
         )
         usbipd.wait_event("listening", DEADLINE_S)
-        controller = f"dummy_hcd.{UDC_NUMBERS[PathName.USBIP]}"
+        controller = f"dummy_hcd.{UDC_NUMBERS[PathName.USBIP]}/"
         bus_id = self._lab.back.check(
             wait_command(Awaited.DEVICE, controller, DEADLINE_S), DEADLINE_S + LEEWAY_S
         ).stdout.strip()

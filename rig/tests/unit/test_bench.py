@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -88,10 +89,12 @@ def test_the_tables_have_a_line_for_each_row(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> int:
+def disk(tmp_path: Path) -> Iterator[int]:
     file = tmp_path / "disk"
     file.write_bytes(bytes(8192))
-    return os.open(file, os.O_RDWR)
+    descriptor = os.open(file, os.O_RDWR)
+    yield descriptor
+    os.close(descriptor)
 
 
 def test_the_agent_times_each_request(disk: int) -> None:
