@@ -13,7 +13,17 @@ import pytest
 from rig.daemon import Events
 from rig.errors import RemoteProtocolError, UserError
 from rig.usb import usbtest
-from rig.usb.usbtest import CASES, PARAMETERS, Case, main, parse_cases, perform, run, serve
+from rig.usb.usbtest import (
+    CASES,
+    PARAMETERS,
+    Case,
+    main,
+    outcome,
+    parse_cases,
+    perform,
+    run,
+    serve,
+)
 
 NODE = os.devnull
 Driver = Callable[[Callable[[list[int]], int]], None]
@@ -76,6 +86,11 @@ def test_the_driver_gets_a_cases_parameters_and_tells_the_duration(driver: Drive
 def test_the_drivers_errno_is_the_result(driver: Driver) -> None:
     driver(lambda inputs: errno.EOPNOTSUPP)
     assert perform(NODE, CASES[1])[0] == errno.EOPNOTSUPP
+
+
+def test_the_status_of_an_unlinked_urb_is_told_by_its_name(driver: Driver) -> None:
+    driver(lambda inputs: 1000 + errno.EPROTO)
+    assert outcome(NODE, 11, 1)["status"] == "EPROTO"
 
 
 def test_a_device_that_is_gone_is_a_result_too() -> None:
