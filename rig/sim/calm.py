@@ -160,10 +160,10 @@ class Calm(Ends):
                 Place.DEVICE, f"{action_text(device.job)}: done{', but ill' if ill else _NO_TEXT}"
             )
         device.finish_job(ill=ill)
+        self._feed(device.at_once)
         if device.reset_ended is not None:
             status, device.reset_ended = device.reset_ended, None
             self.back.reset_done(status)
-        self._feed(device.at_once)
         self._back_acts()
 
     def _reap(self) -> None:

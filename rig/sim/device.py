@@ -121,6 +121,7 @@ class Device:
             self._discard(job.urb_id, ill)  # type: ignore[union-attr]
         elif kind is ResetPort:
             self._kill_all()
+            self._reap_at_once()
             self.reset_credit = True
             self.reset_ended = -errno.ENODEV if self.gone or ill else 0
         else:
@@ -159,8 +160,7 @@ class Device:
             self.at_once.append((number, -errno.ENODEV, 0, b""))
             return
         if flagged and pipe.disabled:
-            self.at_once.extend(self.done)
-            self.done.clear()
+            self._reap_at_once()
             self.at_once.append((number, -errno.ECONNRESET, 0, b""))
             return
         if not flagged:
@@ -214,7 +214,7 @@ class Device:
         """Interfaces are released: usbfs kills what runs there (``destroy_async_on_interface``)."""
         for pipe in self.pipes:
             if pipe.key:
-                for urb in pipe.running:
+                for urb in pipe.running[::-1] if self.newest_first else pipe.running:
                     self._finish(urb, -errno.ENOENT, 0)
                 pipe.running = []
 
@@ -224,5 +224,11 @@ class Device:
         if isinstance(perform.operation, SetConfiguration):
             self._kill_all()
             self.configured = status == 0
+        self._reap_at_once()
         urb.status = status
         self.at_once.append((urb.number, status, 0, b""))
+
+    def _reap_at_once(self) -> None:
+        """What has ended before is told before."""
+        self.at_once.extend(self.done)
+        self.done.clear()

@@ -72,7 +72,10 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Perform(msgspec.Struct, frozen=True):
-    """Have the kernel carry out a control request; tell its end to `BackEnd.completed`."""
+    """Have the kernel carry out a control request; tell its end to `BackEnd.completed`.
+
+    And first the ends of what the kernel kills for it.
+    """
 
     urb: Submit
     operation: Operation
@@ -85,7 +88,10 @@ class Discard(msgspec.Struct, frozen=True):
 
 
 class ResetPort(msgspec.Struct, frozen=True):
-    """Reset the device's port; tell the end to `BackEnd.reset_done`."""
+    """Reset the device's port; tell the end to `BackEnd.reset_done`.
+
+    And first the ends of what the kernel kills for it.
+    """
 
 
 Action = Send | Start | Perform | Discard | ResetPort
@@ -125,6 +131,7 @@ class BackEnd:
         self._queued_bytes = 0
         self._unlinked: set[int] = set()  # running URBs that the front end wants back
         self._aside: set[int] = set()  # discarded only because they stand behind one of those
+        self._performed: int | None = None  # what the kernel carries out now; it may kill all else
         self._orphans: set[int] = set()  # the controller has them, a lost front end had sent them
         self._violations = 0
         self._actions: list[Action] = []
@@ -203,7 +210,7 @@ class BackEnd:
             endpoint.take_back(urb_id)
         else:
             self._ended(endpoint, urb_id, status, actual_bytes, data, ran=touched)
-        self._advance(endpoint)
+        self._go_on_behind(urb_id, endpoint)
 
     def reset_done(self, status: int) -> None:
         """The port reset that was asked for has ended.
@@ -218,7 +225,7 @@ class BackEnd:
         endpoint.end(RESET_NUMBER, stops=False)
         assert self._device is not None
         self._actions.append(Send(ResetDone(self._device, status)))
-        self._advance(endpoint)
+        self._go_on_behind(RESET_NUMBER, endpoint)
 
     # What the link tells.
 
@@ -402,9 +409,21 @@ class BackEnd:
     def _advance(self, endpoint: Endpoint) -> None:
         # Without a policy the kernel must take nothing back, either: that would be one.
         takes_back = self._policy is not Policy.NAIVE
-        while (work := endpoint.start()) is not None:
-            continues = takes_back and len(endpoint.running()) > 1
-            self._actions.append(_action(work, continues=continues))
+        # What is carried out may kill URBs, and nothing may run behind one that is not known yet.
+        while self._performed is None and (work := endpoint.start()) is not None:
+            action = _action(work, continues=takes_back and len(endpoint.running()) > 1)
+            self._actions.append(action)
+            if not isinstance(action, Start):
+                self._performed = _number(action)
+
+    def _go_on_behind(self, number: int, endpoint: Endpoint) -> None:
+        """Let an endpoint go on; all of them, if what has ended was carried out by the kernel."""
+        if number == self._performed:
+            self._performed = None
+            for each in self._endpoints.values():
+                self._advance(each)
+        else:
+            self._advance(endpoint)
 
     def _endpoint(self, address: int) -> Endpoint:
         key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT
@@ -424,6 +443,7 @@ class BackEnd:
 
     def _forget_urbs(self) -> None:
         self._violations = self.violations
+        self._performed = None
         self._endpoints.clear()
         self._where.clear()
         self._unlinked.clear()
@@ -431,7 +451,7 @@ class BackEnd:
         self._queued_bytes = 0
 
 
-def _action(work: Work, *, continues: bool) -> Action:
+def _action(work: Work, *, continues: bool) -> Start | Perform | ResetPort:
     if isinstance(work, Reset):
         return ResetPort()
     if work.endpoint_address & ~DIRECTION_IN == CONTROL_ENDPOINT:

@@ -126,23 +126,21 @@ class MappedDevice:
             self._start(urb, continues)
 
     def perform(self, urb: Submit, operation: Operation) -> None:
-        """Have the kernel carry out a control request."""
+        """Have the kernel carry out a control request; what it kills for that is told first."""
         status = 0
 
         def job() -> None:
             nonlocal status
             status = self._attempt(partial(self._perform, operation))
 
-        self._block(
-            job, lambda: self._at_once.extend(self._performed(urb.urb_id, status, operation))
-        )
+        self._block(job, lambda: self._carried_out(self._performed(urb.urb_id, status, operation)))
 
     def discard(self, urb_id: int) -> None:
         """Take an URB back from the controller; its end is told as any other."""
         self._block(partial(self._discard, urb_id), self._nothing)
 
     def reset(self) -> None:
-        """Reset the port."""
+        """Reset the port; what the kernel kills for that is told first."""
         status = 0
 
         def job() -> None:
@@ -150,7 +148,7 @@ class MappedDevice:
             # usbfs has no pre_reset: interfaces that are claimed would be unbound by force.
             status = self._attempt(partial(self._around_release, lambda usbfs: usbfs.reset()))
 
-        self._block(job, lambda: self._at_once.append(ResetEnded(status)))
+        self._block(job, lambda: self._carried_out([ResetEnded(status)]))
 
     def ended_at_once(self) -> list[Ended]:
         """Return what has ended without the controller: refused, performed, or failed on purpose.
@@ -324,6 +322,10 @@ class MappedDevice:
         if isinstance(operation, SetConfiguration) and status == 0:
             done.insert(0, Configured(self._kinds))
         return done
+
+    def _carried_out(self, ended: list[Ended]) -> None:
+        """Tell that a request has been carried out, and first what the kernel has killed for it."""
+        self._at_once += [*self._reap(), *ended]
 
     def _configured(self, value: int) -> list[int]:
         """Take note of a new configuration; return its interfaces."""

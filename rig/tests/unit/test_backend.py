@@ -377,6 +377,31 @@ def test_a_reset_takes_its_turn_on_ep0_and_is_answered() -> None:
     assert back.take_actions() == [Send(ResetDone(1, -errno.EIO)), Start(last)]
 
 
+def test_nothing_starts_while_the_kernel_carries_something_out() -> None:
+    back = serving(window=3)
+    after(back, submit(1), Reset(1))
+    assert after(back, submit(2)) == []
+    back.completed(1, -errno.ENOENT, 0)  # the reset has killed it
+    back.reset_done(0)
+    assert back.take_actions() == [
+        Send(Complete(1, 1, -errno.ESHUTDOWN, 0, epoch=1, quiet=True)),
+        Send(ResetDone(1, 0)),
+    ]
+    assert after(back, Resume(1, OUT, 1)) == [Start(submit(2))]
+
+
+def test_what_has_waited_for_a_reset_starts_when_it_is_done() -> None:
+    back = serving()
+    after(back, Reset(1))
+    after(back, submit(1), submit(2, IN))
+    back.reset_done(0)
+    assert back.take_actions() == [
+        Send(ResetDone(1, 0)),
+        Start(submit(1)),
+        Start(submit(2, IN)),
+    ]
+
+
 def test_the_end_of_a_reset_after_the_device_left_is_ignored() -> None:
     back = serving()
     after(back, Reset(1))
