@@ -1,0 +1,120 @@
+"""Try very many damaged conversations on both ends of a link (`rig.tests.harness.fuzzing`).
+
+    python -m rig.tests.fuzz --inputs 1000000 --seed 1
+
+Each input has its own chance, made of the seed and its number: ``--first N --inputs 1`` repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections import Counter
+from random import Random
+
+from rig.tests.harness.fuzzing import run_one, sentences
+
+SLOW_S = 2.0
+"""No conversation takes a hundredth of that; one that does hangs, or nearly."""
+MAX_GROWTH_KIB = 64 << 10
+"""The process may grow by so much after its first inputs: a few buffers of the largest frame."""
+LOOK_EVERY = 256
+"""The kernel is asked for the process's size so seldom: it takes as long as an input."""
+REPORT_EVERY_S = 5.0
+
+
+class Limits:
+    """Notices an input that takes too long, and a process that grows.
+
+    Args:
+        warm: After so many inputs the process has its size.
+    """
+
+    def __init__(self, warm: int) -> None:
+        self._warm = warm
+        self._base_kib = 0
+
+    def check(self, done: int, took_s: float) -> None:
+        """Look at the last input.
+
+        Raises:
+            AssertionError: It took too long, or the process has grown.
+        """
+        assert took_s < SLOW_S, f"it took {took_s:.1f} s"
+        if done == self._warm:
+            self._base_kib = peak_kib()
+        if done > self._warm and done % LOOK_EVERY == 0:
+            grown_kib = peak_kib() - self._base_kib
+            assert grown_kib <= MAX_GROWTH_KIB, f"the process has grown by {grown_kib} KiB"
+
+
+def peak_kib() -> int:
+    """The most memory that this process had, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def fuzz(inputs: int, seed: int, first: int = 0) -> Counter[str]:
+    """Try inputs, and show how far it is.
+
+    Args:
+        inputs: How many.
+        seed: Of all of them.
+        first: The number of the first.
+
+    Returns:
+        What was met, by name.
+
+    Raises:
+        SystemExit: An end did what it must not; the message tells how to repeat it.
+    """
+    seen: Counter[str] = Counter()
+    limits = Limits(warm=max(inputs // 20, 1))
+    began_s = last_s = shown_s = time.monotonic()
+    for done in range(1, inputs + 1):
+        number = first + done - 1
+        try:
+            run_one(Random(f"{seed}/{number}"), seen)
+            now_s = time.monotonic()
+            limits.check(done, now_s - last_s)
+        except Exception as error:
+            print(f"\ninput {number}: {type(error).__name__}: {error}", file=sys.stderr)
+            print(
+                f"again: python -m rig.tests.fuzz --seed {seed} --first {number} --inputs 1",
+                file=sys.stderr,
+            )
+            raise
+        last_s = now_s
+        if now_s - shown_s >= REPORT_EVERY_S:
+            shown_s = now_s
+            rate = done / (now_s - began_s)
+            print(f"\r{done:>9} of {inputs}, {rate:.0f}/s ", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return seen
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rig.tests.fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0)
+    options = parser.parse_args()
+    began_s = time.monotonic()
+    try:
+        seen = fuzz(options.inputs, options.seed, options.first)
+    except AssertionError:
+        return 1
+    took_s = time.monotonic() - began_s
+    messages = sum(count for name, count in seen.items() if " " not in name and name != "refused")
+    print(
+        f"{options.inputs} inputs on each end in {took_s:.0f} s, peak {peak_kib() >> 10} MiB:"
+        f" {messages} messages reached a core, {seen['refused']} links were ended,"
+        f" with {len(list(sentences(seen)))} different complaints."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
