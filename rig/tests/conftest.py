@@ -13,12 +13,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rig.errors import MachineError
 from rig.guest_images.image import GuestImage, ensure
 from rig.lab.accelerator import accelerator
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState
+
+# How long an example takes says more of what else this machine does than of the code.
+settings.register_profile("rig", deadline=None)
+settings.load_profile("rig")
 
 NO_SKIP = os.environ.get("RIG_NO_SKIP") == "1"
 
