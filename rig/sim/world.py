@@ -16,8 +16,8 @@ from rig.sim.scenario import DISTURBS_FROM, HEADER_BYTES
 from rig.sim.story import Place
 from rig.usb.urb import status_name
 
-SETTLE_MOVES = 1000
-"""By then everything must have ended: so few URBs need a tenth of it."""
+SETTLE_MOVES = 400
+"""By then everything must have ended: so few URBs need a quarter of it."""
 
 
 class World(Calm):
@@ -66,8 +66,8 @@ class World(Calm):
                 return
         raise BrokenError(
             Rule.ENDLESS,
-            f"There is no end to it: {SETTLE_MOVES} moves without a disturbance, and the client"
-            f" still waits for {len(self.client.open)} URBs.",
+            f"There is no end to it: after {SETTLE_MOVES} moves without a disturbance the client has"
+            f" submitted {len(self.client.urbs)} URBs, and still things happen.",
         )
 
     def _check_nothing_open(self) -> None:

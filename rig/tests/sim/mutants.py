@@ -296,6 +296,11 @@ def _reset_that_is_never_done(patch: Patch) -> None:
 # The back end, with several URBs in the controller.
 
 
+def _starts_while_the_kernel_resets(patch: Patch) -> None:
+    never = property(lambda self: None, lambda self, number: None)
+    patch.setattr(BackEnd, "_performed", never, raising=False)
+
+
 def _discards_oldest_first(patch: Patch) -> None:
     real = BackEnd._discard
 
@@ -366,6 +371,7 @@ MUTANTS = [
     Mutant(_lost_front_end_is_not_forgotten, 1000),
     Mutant(_next_device_before_the_farewell, 500),
     Mutant(_reset_that_is_never_done, 500),
+    Mutant(_starts_while_the_kernel_resets, 2000, window=3),
     Mutant(_discards_oldest_first, 1000, window=3),
     Mutant(_discards_only_the_unlinked, 1000, window=3),
     Mutant(_taken_back_to_the_end_of_the_queue, 500, window=3),
