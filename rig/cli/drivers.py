@@ -38,6 +38,9 @@ Statuses = Annotated[
 Errors = Annotated[
     int, typer.Option(min=1, max=64, help="So many URBs of the endpoint fail in a row.")
 ]
+Directions = Annotated[
+    list[str], typer.Option("--direction", help="Of the data: out or in; default: both.")
+]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-drivers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print drivers.json alone.")]
@@ -49,6 +52,7 @@ def drivers(  # noqa: PLR0917 - typer names them all
     aca_status: AcaStatuses = ["EPROTO"],  # noqa: B006
     status: Statuses = ["EPROTO"],  # noqa: B006
     errors: Errors = 1,
+    direction: Directions = ["out", "in"],  # noqa: B006
     kernel: Kernel = "6.12",
     out: Out = None,
     json: Json = False,
@@ -60,7 +64,15 @@ def drivers(  # noqa: PLR0917 - typer names them all
     from rig.lab.drivers import read_wishes, run  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
-    wishes = read_wishes(driver, policy, aca_status, status, errors=errors, kernel=kernel)
+    wishes = read_wishes(
+        driver,
+        policy,
+        aca_status,
+        status,
+        errors=errors,
+        directions=direction,
+        kernel=kernel,
+    )
     directory = RunDirectory.create("drivers", out)
     report = run(wishes, directory.path, ConsoleProgress())
     if json:

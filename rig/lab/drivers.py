@@ -36,6 +36,7 @@ from rig.lab.strategy import LabState, Setup
 from rig.lab.waits import Awaited, wait_for
 from rig.progress import Progress
 from rig.splitdriver.policy import Policy
+from rig.usb.urb import Direction
 
 PLAN_ON_MACHINE = "/run/rig-drivers.toml"
 FLOW_DEADLINE_S = 12.0
@@ -80,6 +81,7 @@ class Wishes:
         recoveries: The split driver's rules; each in turn.
         statuses: Of the URB that fails; each in turn.
         errors: So many URBs of the endpoint fail in a row.
+        directions: Of the data.
         kernel: ``6.12`` or ``6.1``.
         memory_mib: Of each machine.
     """
@@ -88,8 +90,13 @@ class Wishes:
     recoveries: tuple[Recovery, ...]
     statuses: tuple[EndpointStatus, ...] = (EndpointStatus.EPROTO,)
     errors: int = 1
+    directions: tuple[Direction, ...] = tuple(Direction)
     kernel: str = "6.12"
     memory_mib: int = 512
+
+    def want(self, route: Route) -> bool:
+        """Whether that way of data is to be tried."""
+        return route.driver in self.drivers and route.direction in self.directions
 
 
 def read_wishes(
@@ -98,8 +105,9 @@ def read_wishes(
     aca_statuses: Sequence[str],
     statuses: Sequence[str],
     *,
-    errors: int,
-    kernel: str,
+    errors: int = 1,
+    directions: Sequence[str] = tuple(Direction),
+    kernel: str = "6.12",
 ) -> Wishes:
     """Return what to try.
 
@@ -109,6 +117,7 @@ def read_wishes(
         aca_statuses: With each of which policy `aca` is tried.
         statuses: Of the URB that fails; each in turn.
         errors: So many URBs of the endpoint fail in a row.
+        directions: Of the data.
         kernel: ``6.12`` or ``6.1``.
 
     Raises:
@@ -127,6 +136,7 @@ def read_wishes(
         tuple(dict.fromkeys(recoveries)),
         tuple(dict.fromkeys(fails)),
         errors,
+        tuple(Direction(one_of("direction", one, Direction)) for one in dict.fromkeys(directions)),
         kernel,
     )
 
@@ -153,7 +163,7 @@ class Trials:
         """
         trials: list[Trial] = []
         for device in DEVICES:
-            routes = [r for r in device.routes if r.driver in self._wishes.drivers]
+            routes = [r for r in device.routes if self._wishes.want(r)]
             for recovery, status in product(self._wishes.recoveries, self._wishes.statuses):
                 trials += self._with(device, routes, recovery, status) if routes else ()
         return tuple(trials)

@@ -41,7 +41,14 @@ def test_a_bad_wish_is_told_in_a_sentence(
     wish: tuple[list[str], list[str], list[str], list[str]], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        read_wishes(*wish, errors=1, kernel="6.12")
+        read_wishes(*wish)
+
+
+def test_only_the_ways_that_are_wished_are_tried() -> None:
+    wishes = read_wishes(["cdc_acm"], ["hold"], [], ["EPROTO"], directions=["in"])
+
+    wanted = [route.phase for device in DEVICES for route in device.routes if wishes.want(route)]
+    assert wanted == ["cdc_acm-in"]
 
 
 def test_every_route_has_a_rule_that_fires_in_its_own_phase_alone() -> None:

@@ -24,6 +24,7 @@ from rig.lab.strategy import LabState
 from rig.progress import Silent
 from rig.splitdriver.policy import Policy
 from rig.tests.conftest import LabKeeper
+from rig.usb.urb import Direction
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 
@@ -49,10 +50,10 @@ def rows(lab_keeper: LabKeeper) -> Rows:
 
 def trial(lab: Lab, recovery: Recovery, status: EndpointStatus) -> Trial:
     """Fail the URBs of a serial port whose driver submits them again in its completion handler."""
-    wishes = Wishes(("usbserial",), (recovery,), (status,), READ_URBS)
-    trials = {one.direction: one for one in Trials(lab, wishes, Silent()).run()}
-    assert trials["in"].came_up, trials["in"].note
-    return trials["in"]
+    wishes = Wishes(("usbserial",), (recovery,), (status,), READ_URBS, (Direction.IN,))
+    (told,) = Trials(lab, wishes, Silent()).run()
+    assert told.came_up, told.note
+    return told
 
 
 def case(lab: Lab, number: int, policy: Policy) -> str:
