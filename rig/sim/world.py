@@ -66,8 +66,8 @@ class World(Calm):
                 return
         raise BrokenError(
             Rule.ENDLESS,
-            f"There is no end to it: after {SETTLE_MOVES} moves without a disturbance the client has"
-            f" submitted {len(self.client.urbs)} URBs, and still things happen.",
+            f"There is no end to it: after {SETTLE_MOVES} moves without a disturbance the client"
+            f" has submitted {len(self.client.urbs)} URBs, and still things happen.",
         )
 
     def _check_nothing_open(self) -> None:
