@@ -76,5 +76,5 @@ def test_a_second_front_end_is_told_that_it_is_not_wanted(attached_lab: Lab) -> 
     second = attached_lab.front.start_daemon(attached_lab.setup.front, "second")
 
     lost = second.wait_event("back-lost", DEADLINE_S)
-    assert "Another front end is using this port." in lost["reason"]
+    assert "Another front end is using this back end." in lost["reason"]
     assert not attached_lab.strategy.daemons["front"].ended
