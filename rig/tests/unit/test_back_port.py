@@ -195,12 +195,24 @@ def test_the_front_end_is_heard_while_the_kernel_blocks(world: World) -> None:
     world.hear(Reset(1), urb(1))
     world.reactor.until(lambda: world.node.blocks_in("reset"))
     world.hear(urb(2, IN), Unlink(1, 2))
+    assert world.take() == [Complete(1, 2, -errno.ECONNRESET, 0, 1, quiet=True)]
     assert ("submit", 1) not in calls(world.node)
     let_go()
-    world.reactor.until(lambda: len(world.said) == 2)
+    world.reactor.until(lambda: bool(world.said))
+    assert world.take() == [ResetDone(1, 0)]
+    assert ("submit", 1) in calls(world.node)
+
+
+def test_what_a_reset_has_killed_is_told_before_it(world: World) -> None:
+    let_go = world.node.hold("reset")
+    world.hear(urb(1), Reset(1))
+    world.reactor.until(lambda: world.node.blocks_in("reset"))
+    world.node.complete(Reaped(1, -errno.ENOENT, 0))
+    let_go()
+    world.reactor.until(lambda: bool(world.said))
     assert world.take() == [
+        Complete(1, 1, -errno.ESHUTDOWN, 0, 1, quiet=True),
         ResetDone(1, 0),
-        Complete(1, 2, -errno.ECONNRESET, 0, 2, quiet=True),
     ]
 
 
