@@ -230,6 +230,11 @@ class Calm(Ends):
     def _relink(self) -> None:
         self._tell(Place.LINK, "is back")
         self.linked = self.back_knows = self.front_knows = True
+        if self._scenario.another_front:
+            self._tell(Place.FRONT, "is that of another machine")
+            failed_for_nothing = self.client.failed_for_nothing
+            self._new_front_machine()
+            self.client.failed_for_nothing = failed_for_nothing
         self.front = FrontEnd(self._policy, self._capabilities)
         self.back.linked()
         self._back_acts()

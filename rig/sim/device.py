@@ -193,10 +193,10 @@ class Device:
             self.done.append((urb.number, -errno.ECONNRESET, 0, b""))
 
     def _discard(self, number: int, half: bool) -> None:
-        urb = self.urbs[number]
-        pipe = urb.pipe
-        if urb not in pipe.running:
+        urb = self.urbs.get(number)
+        if urb is None or urb not in urb.pipe.running:
             return  # it has just ended: EINVAL
+        pipe = urb.pipe
         is_head = urb is pipe.running[0]
         pipe.running.remove(urb)
         count = BUFFER_BYTES // 2 if half and is_head and not urb.setup else 0

@@ -79,12 +79,7 @@ class Ends:
         if not scenario.local_unlink:
             self._capabilities = ALL_CAPABILITIES & ~Capability.LOCAL_UNLINK
         self._make_pipes(scenario)
-        self.client = Client(
-            self.pipes,
-            newest_first=scenario.newest_first,
-            may_fail=policy is Policy.ACA,
-        )
-        self.edge = Edge(self.client, self._on_command, self._on_fence_passed)
+        self._new_front_machine()
         self.to_front = Lane(frames=scenario.frames)
         self.to_back = Lane(frames=scenario.frames)
         self.linked = self.back_knows = self.front_knows = True
@@ -92,6 +87,15 @@ class Ends:
         self.front = FrontEnd(policy, self._capabilities)
         self.back = BackEnd(policy, window)
         self._plug_first()
+
+    def _new_front_machine(self) -> None:
+        """A machine whose kernel has numbered no URB yet."""
+        self.client = Client(
+            self.pipes,
+            newest_first=self._scenario.newest_first,
+            may_fail=self._policy is Policy.ACA,
+        )
+        self.edge = Edge(self.client, self._on_command, self._on_fence_passed)
 
     def _make_pipes(self, scenario: Scenario) -> None:
         self.pipes = [
@@ -193,12 +197,20 @@ class Ends:
             urb: Urb = self.client.urbs[message.urb_id]  # type: ignore[union-attr]
             if stops(urb.pipe, message.status):  # type: ignore[union-attr]
                 stop(urb)
-        elif kind is Connect and self.device.has_urbs:
+        elif kind is Connect:
+            self._meet()
+        if self.linked:
+            self.to_front.put(message)
+
+    def _meet(self) -> None:
+        """A front end is told of the device; the numbers of its URBs may have been in use."""
+        if self.device.has_urbs:
             raise BrokenError(
                 Rule.STUCK, "A new front end is told of a device that still has the old one's URBs."
             )
-        if self.linked:
-            self.to_front.put(message)
+        self.device.urbs = self.client.urbs
+        for pipe in self.pipes:
+            pipe.ran = 0
 
     def _tell(self, place: Place, text: str) -> None:
         if self._story is not None:

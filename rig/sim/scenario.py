@@ -72,6 +72,7 @@ class Scenario(msgspec.Struct, frozen=True):
         resets: Port resets.
         reconfigurations: SET_CONFIGURATION while endpoints run.
         link_losses: How often the link is lost.
+        another_front: Another machine comes when the link has been lost; its numbers begin anew.
         unplugs: How often the device is pulled out.
         whole_batches: What is read from a link or a controller is read until there is no more.
         frames: Messages cross the link as octets.
@@ -89,6 +90,7 @@ class Scenario(msgspec.Struct, frozen=True):
     resets: int
     reconfigurations: int
     link_losses: int
+    another_front: bool
     unplugs: int
     whole_batches: bool
     frames: bool
@@ -128,6 +130,7 @@ def scenario_of(schedule: bytes) -> Scenario:
         resets=events == 4,
         reconfigurations=events == 4 and rare % 2 == 1,
         link_losses=events in (5, 7),
+        another_front=rare % 2 == 1,
         unplugs=events in (6, 7),
         whole_batches=bool(ways & 1),
         frames=ways & 0x1E == 0x1E,

@@ -123,5 +123,5 @@ def test_generated_schedules_have_all_that_there_is() -> None:
     assert {scenario.unlinks for scenario in scenarios} == {0, 1, 2, 3}
     assert {scenario.urbs[0] for scenario in scenarios} == {1, 2, 3, 4}
     assert {laggard for scenario in scenarios for laggard in scenario.laggards} == set(Laggard)
-    for flag in ("resets", "reconfigurations", "link_losses", "unplugs", "frames"):
+    for flag in ("resets", "reconfigurations", "link_losses", "another_front", "unplugs", "frames"):
         assert {bool(getattr(scenario, flag)) for scenario in scenarios} == {False, True}
