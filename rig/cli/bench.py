@@ -75,7 +75,7 @@ def table(report: Report) -> Table:
 
     title = (
         f"Rates: kernel {report.kernel}, {report.accelerator}, {report.speed} speed, policy"
-        f" {report.policy}, commands of up to {report.command_bytes >> 10} KiB.\n"
+        f" {report.policy}.\n"
         "Medians (first and third quartile) of rounds; ratios are those of each round."
     )
     paths = _paths(report)
@@ -94,15 +94,20 @@ def latencies(report: Report) -> Table:
     """Return how long requests took: a line for each row and path."""
     from rich.table import Table  # noqa: PLC0415
 
-    title = "Latency of a request (ms)"
+    title = "Latency of a request (ms), and SCSI commands that it was carried by"
     made = Table("row", "path", title=title, title_justify="left")
-    for heading in ("median", "90 %", "99 %", "longest"):
+    for heading in ("median", "90 %", "99 %", "longest", "commands"):
         made.add_column(heading, justify="right")
     for row in report.rows:
         for index, one in enumerate(row.paths):
             taken = one.latency
             values = (taken.p50_ms, taken.p90_ms, taken.p99_ms, taken.max_ms)
-            made.add_row("" if index else row.title, one.path, *(f"{v:.1f}" for v in values))
+            made.add_row(
+                "" if index else row.title,
+                one.path,
+                *(f"{v:.1f}" for v in values),
+                f"{one.commands:g}",
+            )
     return made
 
 

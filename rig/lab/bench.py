@@ -7,7 +7,7 @@ itself: the paths are measured in turn, sample by sample, and compared within ea
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rig.guest_images.spec import kernel_package
 from rig.lab.accelerator import accelerator
 from rig.lab.bench_paths import SPEEDS, Bench, Disk
 from rig.lab.bench_plan import LONG, QUICK, Part, Row
-from rig.lab.bench_report import Report, RowReport, row_report
+from rig.lab.bench_report import Report, RowReport, Sample, row_report
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.progress import Progress
@@ -103,7 +103,6 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
         accelerator=chosen,
         speed=wishes.speed,
         policy=wishes.policy or "default",
-        command_bytes=min(disk.command_bytes for disk in disks.values()),
         rows=tuple(rows),
     )
     encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
@@ -127,7 +126,7 @@ def measure(part: Part, disks: Mapping[PathName, Disk], progress: Progress) -> l
         for row in part.rows:
             for path in row.paths:
                 _sample(row, disks[path], 0)
-    samples: dict[Row, dict[PathName, list[Sequence[int]]]]
+    samples: dict[Row, dict[PathName, list[Sample]]]
     samples = {row: defaultdict(list) for row in part.rows}
     for number in range(part.rounds):
         with progress.step(f"{title}round {number + 1} of {part.rounds}"):
@@ -136,8 +135,7 @@ def measure(part: Part, disks: Mapping[PathName, Disk], progress: Progress) -> l
     return [row_report(row, taken) for row, taken in samples.items()]
 
 
-def _sample(row: Row, disk: Disk, number: int) -> list[int]:
-    """Return how long each request of a round took, in microseconds."""
+def _sample(row: Row, disk: Disk, number: int) -> Sample:
     told = disk.agent.ask(
         "time",
         SAMPLE_DEADLINE_S,
@@ -146,4 +144,4 @@ def _sample(row: Row, disk: Disk, number: int) -> list[int]:
         request_bytes=row.request_bytes,
         offsets=row.offsets(disk.size_bytes, number),
     )
-    return msgspec.convert(told, list[int])
+    return msgspec.convert(told, Sample)

@@ -92,13 +92,11 @@ class Disk:
         node: On its machine.
         agent: Speaks `rig.lab.bench_agent`.
         size_bytes: Of the disk.
-        command_bytes: The most that one SCSI command carries.
     """
 
     node: str
     agent: Daemon
     size_bytes: int
-    command_bytes: int
 
 
 class Bench:
@@ -189,5 +187,4 @@ class Bench:
 
 
 def _opened(agent: Daemon, node: str) -> Disk:
-    told = agent.ask("open", COMMAND_DEADLINE_S, node=node)
-    return Disk(node, agent, told["bytes"], told["command_bytes"])
+    return Disk(node, agent, agent.ask("open", COMMAND_DEADLINE_S, node=node))

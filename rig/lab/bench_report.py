@@ -9,8 +9,21 @@ import msgspec
 from rig.lab.bench_plan import Row
 from rig.lab.paths import PathName
 
-Samples = Mapping[PathName, Sequence[Sequence[int]]]
-"""Of each path the rounds; of each round how long each request took, in microseconds."""
+
+class Sample(msgspec.Struct, frozen=True):
+    """One row over one path in one round.
+
+    Attributes:
+        taken_us: How long each request took, in microseconds.
+        commands: How many SCSI commands the kernel made of all of them.
+    """
+
+    taken_us: list[int]
+    commands: int
+
+
+Samples = Mapping[PathName, Sequence[Sample]]
+"""Of each path the rounds."""
 
 COMPARED = (PathName.USBIP, PathName.DIRECT)
 """What the split driver is compared with."""
@@ -56,11 +69,13 @@ class PathFigures(msgspec.Struct, frozen=True):
         path: Its name.
         rate: In the row's unit.
         latency: Of one request.
+        commands: SCSI commands that the kernel made of one request.
     """
 
     path: PathName
     rate: Spread
     latency: Latency
+    commands: float
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -117,7 +132,6 @@ class Report(msgspec.Struct, frozen=True):
         accelerator: ``kvm`` or ``tcg``.
         speed: Of the device: ``high`` or ``super``.
         policy: The split driver's.
-        command_bytes: The most that one SCSI command carried: larger requests are several.
         rows: What was measured.
     """
 
@@ -125,7 +139,6 @@ class Report(msgspec.Struct, frozen=True):
     accelerator: str
     speed: str
     policy: str
-    command_bytes: int
     rows: tuple[RowReport, ...]
 
     def short_of(self, at_least: float) -> list[RowReport]:
@@ -162,7 +175,7 @@ def row_report(row: Row, samples: Samples) -> RowReport:
         row: The row.
         samples: As many rounds of each of its paths, at least one.
     """
-    rates = {path: [rate(row, taken) for taken in samples[path]] for path in row.paths}
+    rates = {path: [rate(row, one.taken_us) for one in samples[path]] for path in row.paths}
     split = rates[PathName.SPLIT]
     ratios = {
         to: [ours / other for ours, other in zip(split, rates[to], strict=True)]
@@ -174,13 +187,12 @@ def row_report(row: Row, samples: Samples) -> RowReport:
         request_bytes=row.request_bytes,
         delay_ms=row.delay_ms,
         unit="1/s" if row.random else "MB/s",
-        paths=tuple(
-            PathFigures(
-                path,
-                Spread.of(rates[path]),
-                Latency.of([one for taken in samples[path] for one in taken]),
-            )
-            for path in row.paths
-        ),
+        paths=tuple(_figures(path, rates[path], samples[path]) for path in row.paths),
         ratios=tuple(Ratio(to, Spread.of(values)) for to, values in ratios.items()),
     )
+
+
+def _figures(path: PathName, rates: Sequence[float], samples: Sequence[Sample]) -> PathFigures:
+    taken_us = [one for sample in samples for one in sample.taken_us]
+    commands = sum(sample.commands for sample in samples) / len(taken_us)
+    return PathFigures(path, Spread.of(rates), Latency.of(taken_us), round(commands, 2))

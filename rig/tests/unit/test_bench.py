@@ -22,25 +22,27 @@ from rig.lab.daemons import Daemon
 from rig.lab.paths import PathName
 from rig.progress import Silent
 
+MEMORY = memoryview(bytearray(4096))
 TAKEN_US = {PathName.DIRECT: 100, PathName.USBIP: 400, PathName.SPLIT: 800}
 
 
 def disks(asked: list[PathName]) -> dict[PathName, Disk]:
     def agent(path: PathName) -> Daemon:
-        def ask(do: str, deadline_s: float, **args: Any) -> list[int]:
+        def ask(do: str, deadline_s: float, **args: Any) -> dict[str, Any]:
             assert (do, deadline_s > 0, args["node"]) == ("time", True, f"/dev/{path}")
             asked.append(path)
-            return [TAKEN_US[path]] * len(args["offsets"])
+            count = len(args["offsets"])
+            return {"taken_us": [TAKEN_US[path]] * count, "commands": 9 * count}
 
         return cast("Daemon", SimpleNamespace(ask=ask))
 
-    return {path: Disk(f"/dev/{path}", agent(path), 32 * MIB, 120 << 10) for path in PathName}
+    return {path: Disk(f"/dev/{path}", agent(path), 32 * MIB) for path in PathName}
 
 
 def report() -> Report:
     parts = Part(rows(1, 2), 2), Part(rows(1, 2, delay_ms=20), 1)
     found = [row for part in parts for row in measure(part, disks([]), Silent())]
-    return Report("6.12", "tcg", "high", "hold", 120 << 10, tuple(found))
+    return Report("6.12", "tcg", "high", "hold", tuple(found))
 
 
 def test_what_is_not_known_is_refused() -> None:
@@ -86,6 +88,7 @@ def test_the_tables_have_a_line_for_each_row(tmp_path: Path) -> None:
         text = file.read()
     assert text.count("read 4 KiB, random, link +20 ms") == 2
     assert "0.50 (0.50-0.50)" in text
+    assert "9 │" in text
 
 
 @pytest.fixture
@@ -98,17 +101,19 @@ def disk(tmp_path: Path) -> Iterator[int]:
 
 
 def test_the_agent_times_each_request(disk: int) -> None:
-    taken = bench_agent.time_requests(disk, write=False, request_bytes=4096, offsets=[4096, 0])
+    taken = bench_agent.time_requests(
+        disk, MEMORY, write=False, request_bytes=4096, offsets=[4096, 0]
+    )
     assert len(taken) == 2
     assert all(us >= 0 for us in taken)
 
 
 def test_the_agent_takes_a_short_request_for_an_error(disk: int) -> None:
     with pytest.raises(OSError, match="instead of 4096"):
-        bench_agent.time_requests(disk, write=False, request_bytes=4096, offsets=[8192])
+        bench_agent.time_requests(disk, MEMORY, write=False, request_bytes=4096, offsets=[8192])
 
 
 def test_the_agent_writes_where_it_is_told(disk: int) -> None:
     os.pwrite(disk, b"\xff" * 8192, 0)
-    bench_agent.time_requests(disk, write=True, request_bytes=4096, offsets=[4096])
+    bench_agent.time_requests(disk, MEMORY, write=True, request_bytes=4096, offsets=[4096])
     assert os.pread(disk, 8192, 0) == b"\xff" * 4096 + bytes(4096)

@@ -20,6 +20,7 @@ from rig.progress import Silent
 FRONT_PORT = 210
 """Of vhci_hcd: the first of the eighth controller."""
 
+SIZE_BYTES = 1 << 25
 DISKS = {"dummy_hcd.2/": "/dev/sda", "vhci_hcd.0/": "/dev/sda", "vhci_hcd.7/": "/dev/sdb"}
 """Where the kernel shows a disk, by what it is behind."""
 
@@ -44,9 +45,9 @@ class FakeMachine:
             self.log.append(f"{name} {event}")
             return {"port": FRONT_PORT}
 
-        def ask(do: str, deadline_s: float, *, node: str) -> dict[str, int]:
+        def ask(do: str, deadline_s: float, *, node: str) -> int:
             self.log.append(f"{name} {do} {node}")
-            return {"bytes": 1 << 25, "command_bytes": 120 << 10}
+            return SIZE_BYTES
 
         return cast("Daemon", SimpleNamespace(wait_event=wait_event, ask=ask, name=name))
 
@@ -80,7 +81,7 @@ def test_each_path_has_its_own_disk(log: list[str]) -> None:
         PathName.USBIP: ("agent-front", "/dev/sda"),
         PathName.SPLIT: ("agent-front", "/dev/sdb"),
     }
-    assert all(disk.command_bytes == 120 << 10 for disk in disks.values())
+    assert all(disk.size_bytes == SIZE_BYTES for disk in disks.values())
 
 
 def test_the_disk_driver_comes_to_the_back_machine_when_the_others_are_taken(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.lab.bench_plan import MIB, rows
-from rig.lab.bench_report import Latency, Report, Spread, quantile, rate, row_report
+from rig.lab.bench_report import Latency, Report, Sample, Spread, quantile, rate, row_report
 from rig.lab.paths import PathName
 
 LARGE, _, SMALL, _ = rows(2, 2)
@@ -15,16 +15,14 @@ LARGE, _, SMALL, _ = rows(2, 2)
 VALUES = st.lists(st.integers(0, 10**9), min_size=1)
 
 
-def samples(
-    direct: int, usbip: int, split: int, rounds: int = 3
-) -> dict[PathName, list[list[int]]]:
+def samples(direct: int, usbip: int, split: int, rounds: int = 3) -> dict[PathName, list[Sample]]:
     taken = {PathName.DIRECT: direct, PathName.USBIP: usbip, PathName.SPLIT: split}
-    return {path: [[us, us]] * rounds for path, us in taken.items()}
+    return {path: [Sample([us, us], 2)] * rounds for path, us in taken.items()}
 
 
 def report(split_us: int) -> Report:
     row = row_report(SMALL, samples(100, 800, split_us))
-    return Report("6.12", "tcg", "high", "default", 120 << 10, (row,))
+    return Report("6.12", "tcg", "high", "default", (row,))
 
 
 @given(VALUES)
@@ -49,14 +47,18 @@ def test_small_requests_are_told_as_a_rate_of_requests() -> None:
 
 def test_a_ratio_is_that_of_the_rates_of_the_same_round() -> None:
     # The second round was ten times slower for everybody.
-    taken = {path: [[100], [1000]] for path in (PathName.USBIP, PathName.DIRECT)}
-    made = row_report(SMALL, {**taken, PathName.SPLIT: [[200], [2000]]})
+    taken = {
+        path: [Sample([100], 1), Sample([1000], 1)] for path in (PathName.USBIP, PathName.DIRECT)
+    }
+    made = row_report(SMALL, {**taken, PathName.SPLIT: [Sample([200], 1), Sample([2000], 1)]})
     assert made.ratio(PathName.USBIP) == Spread(0.5, 0.5, 0.5)
 
 
 def test_a_row_with_a_slow_link_has_no_ratio_to_the_direct_path() -> None:
     slow = rows(1, 1, delay_ms=20)[0]
-    made = row_report(slow, {PathName.USBIP: [[100]], PathName.SPLIT: [[100]]})
+    made = row_report(
+        slow, {PathName.USBIP: [Sample([100], 1)], PathName.SPLIT: [Sample([100], 1)]}
+    )
     assert made.ratio(PathName.DIRECT) is None
     assert made.figures(PathName.DIRECT) is None
     assert "+20 ms" in made.title
@@ -73,5 +75,5 @@ def test_a_row_below_the_wanted_share_of_usbip_is_short(split_us: int, short: in
 
 def test_a_slow_link_is_not_judged() -> None:
     slow = rows(1, 1, delay_ms=20)[0]
-    made = row_report(slow, {PathName.USBIP: [[1]], PathName.SPLIT: [[1000]]})
-    assert not Report("6.12", "tcg", "high", "default", 1, (made,)).short_of(0.8)
+    made = row_report(slow, {PathName.USBIP: [Sample([1], 1)], PathName.SPLIT: [Sample([1000], 1)]})
+    assert not Report("6.12", "tcg", "high", "default", (made,)).short_of(0.8)
