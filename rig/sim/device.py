@@ -226,6 +226,7 @@ class Device:
             self.configured = status == 0
         self._reap_at_once()
         urb.status = status
+        urb.caused |= status != 0
         self.at_once.append((urb.number, status, 0, b""))
 
     def _reap_at_once(self) -> None:

@@ -120,18 +120,18 @@ def scenario_of(schedule: bytes) -> Scenario:
     """Read a schedule's header; what is missing counts as 0."""
     header = schedule[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0")
     pipes, handler, urbs, trouble, rare, ways, laggard = header
-    events = rare // 32 if rare >= 128 else 0  # 4..7: only every second schedule has any
+    events = rare if rare >= 128 else 0  # every second schedule has some
     return Scenario(
         pipes=_PIPES[pipes % len(_PIPES)],
         handlers=(Handler(handler % 3), Handler(handler // 3 % 3)),
         urbs=(1 + urbs % 4, urbs // 4 % 5),
         faults=trouble % 3,
         unlinks=trouble // 3 % 4,
-        resets=events == 4,
-        reconfigurations=events == 4 and rare % 2 == 1,
-        link_losses=events in (5, 7),
-        another_front=rare % 2 == 1,
-        unplugs=events in (6, 7),
+        resets=events & 1,
+        link_losses=events >> 1 & 1,
+        unplugs=events >> 2 & 1,
+        reconfigurations=events >> 3 & 1,
+        another_front=bool(events & 0x10),
         whole_batches=bool(ways & 1),
         frames=ways & 0x1E == 0x1E,
         local_unlink=ways & 0x60 != 0x60,

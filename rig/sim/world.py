@@ -145,23 +145,23 @@ class World(Calm):
             self._tell(Place.CLIENT, f"unlinks URB {number}")
 
     def _reset(self, _: int) -> None:
-        self._resets = False
+        self._resets -= 1
         urb = self.client.submit(self.ep0, DESCRIBE)
         self._tell(Place.CLIENT, f"resets the port, and asks for the descriptor by {urb.number}")
 
     def _reconfigure(self, _: int) -> None:
-        self._reconfigurations = False
+        self._reconfigurations -= 1
         urb = self.client.submit(self.ep0, CONFIGURE)
         self._tell(Place.CLIENT, f"submits URB {urb.number}, SET_CONFIGURATION")
 
     def _lose_link(self, _: int) -> None:
         self._tell(Place.LINK, "is lost")
-        self._link_losses = False
+        self._link_losses -= 1
         self.linked = False
         self.to_front.lose()
         self.to_back.lose()
 
     def _unplug(self, _: int) -> None:
         self._tell(Place.DEVICE, "is pulled out")
-        self._unplugs = False
+        self._unplugs -= 1
         self.device.lose()
