@@ -73,6 +73,7 @@ class Half:
         self._barrier_number = 0
         self._device: Hcd | None = None
         self._leaving: vhci.Port | None = None
+        self._leaving_until = 0.0
         self._received: Callable[[PduWithData], None] = _nobody
         self._fence_passed: Callable[[], None] = _nothing
         self._when_ready: Callable[[], None] | None = None
@@ -135,6 +136,7 @@ class Half:
         if self._device is None:
             return
         self._leaving = self._device.port
+        self._leaving_until = time.monotonic() + DEADLINE_S
         self._drop_device()
         # What was lost with the device is not waited for; the hidden device's requests are.
         try:
@@ -291,7 +293,11 @@ class Half:
         with contextlib.suppress(RigError):  # the module is gone, and the port with it
             port = vhci.read_port(self._leaving.number)
         if port is not None and port.state is not vhci.PortState.NULL:
-            self._reactor.at(self._leaving_timer, time.monotonic() + POLL_S, self._await_leaving)
+            now = time.monotonic()
+            if now < self._leaving_until:
+                self._reactor.at(self._leaving_timer, now + POLL_S, self._await_leaving)
+            else:
+                self._give_up(f"The kernel does not free vhci_hcd's port {port.number}.")
             return
         self._leaving = None
         self._look_whether_ready()

@@ -11,6 +11,7 @@ import pytest
 
 from rig.errors import MachineError, RemoteProtocolError
 from rig.reactor import READABLE
+from rig.splitdriver import half as half_module
 from rig.splitdriver import order
 from rig.splitdriver.half import Half, lock_half
 from rig.splitdriver.hcd import Hcd, PduWithData
@@ -373,6 +374,17 @@ def test_the_next_device_waits_until_the_port_is_free(world: World) -> None:
     world.reactor.fire("leaving")
     world.reactor.turn()
     assert (world.events, world.reactor.timers()) == (["ready"], set())
+
+
+def test_a_port_that_the_kernel_never_frees_ends_the_half(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, port = world.plug()
+    monkeypatch.setattr(half_module, "DEADLINE_S", 0.0)
+    world.kernel.leaving.add(port.number)
+    world.half.detach()
+    assert world.lost == [f"The kernel does not free vhci_hcd's port {port.number}."]
+    assert world.reactor.timers() == set()
 
 
 def test_a_module_that_was_unloaded_while_a_port_is_freed_is_waited_for_no_longer(
