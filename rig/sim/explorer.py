@@ -16,7 +16,7 @@ from rig.splitdriver.policy import Policy
 
 REPORT_EVERY = 64
 
-MORE_STARTS = 5
+MORE_STARTS = 3
 MORE_SCHEDULES = 1000
 
 

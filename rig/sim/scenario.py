@@ -16,6 +16,8 @@ from rig.usb.urb import TransferType
 
 HEADER_BYTES = 7
 _HANDLERS = 1  # the octet that chooses them
+TROUBLE = 3
+"""The octet that says how many faults and unlinks there are: 1 is one fault, 3 one unlink."""
 CHOICES = 96
 """Moves that are chosen; what is still under way then ends without further disturbance."""
 

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from rig.sim.promise import Rule
-from rig.sim.scenario import DISTURBS_FROM, HEADER_BYTES
+from rig.sim.scenario import DISTURBS_FROM, HEADER_BYTES, TROUBLE
 
 TRIES = 20_000
 """Schedules that are played at most: some seconds."""
+
+_LONGEST_CALM = 12
 
 _HEADER_VALUES = (*range(24), 32, 64, 96, *range(128, 160), 192, 224)
 """All that a header's octet can mean, but for the rarest combinations."""
@@ -63,7 +65,13 @@ class _Shrinker:
     def run(self) -> bytes:
         while len(self._seen) < TRIES:
             before = self._best
-            for candidates in (_shorter, _without_a_piece, _simpler_header, _simpler_choices):
+            for candidates in (
+                _one_disturbance,
+                _shorter,
+                _without_a_piece,
+                _simpler_header,
+                _simpler_choices,
+            ):
                 self._follow(candidates)
             if self._best == before:
                 break
@@ -93,6 +101,15 @@ class _Shrinker:
 def cost(moves: int, schedule: bytes) -> tuple[int, int, bytes]:
     """Return what is to become small."""
     return moves, len(schedule), schedule
+
+
+def _one_disturbance(schedule: bytes) -> Iterator[bytes]:
+    """A calm beginning, and one fault or unlink: the simplest that can be told."""
+    for trouble in (1, 3):
+        header = _with(schedule[:HEADER_BYTES], TROUBLE, trouble)
+        for calm in range(_LONGEST_CALM):
+            for how in range(DISTURBS_FROM, 256, 8):
+                yield header + bytes(calm) + bytes((how,))
 
 
 def _shorter(schedule: bytes) -> Iterator[bytes]:

@@ -42,8 +42,8 @@ def test_naive_runs_urbs_behind_a_failed_one() -> None:
 
 def test_aca_never_ends_with_a_client_that_resubmits_in_its_handler() -> None:
     rules = Rules(Policy.ACA, handlers=(Handler.RETRY,))
-    (finding,) = explore(rules, 1, range(100), played=nobody).findings
-    assert finding.rule is Rule.ENDLESS
+    broken = explore(rules, 1, range(100), keep_going=True, played=nobody).broken
+    assert broken[Rule.ENDLESS] > 5
 
 
 def test_aca_fails_urbs_to_which_nothing_has_happened() -> None:
