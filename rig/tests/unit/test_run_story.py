@@ -23,7 +23,7 @@ from rig.lab import run as story
 from rig.lab.environment import Role
 from rig.lab.health import Health
 from rig.lab.machine import CompletedCommand
-from rig.lab.options import RunOptions, check_wishes
+from rig.lab.options import RunOptions, check_recovery, check_wishes
 from rig.lab.scan_service import Access, JournalDamage, Line
 from rig.lab.strategy import Setup
 from rig.progress import Silent
@@ -352,6 +352,17 @@ def test_the_machines_get_the_plan_and_its_seed(stage: Stage) -> None:
     assert stage.world.told["/run/rig-plan.toml"] == PLAN
     for command in (setup.gadget, setup.back):
         assert " ".join(command).endswith("--plan /run/rig-plan.toml --seed 5 --supervised")
+
+
+def test_both_ends_get_the_policy_and_the_verdict_names_it(stage: Stage) -> None:
+    verdict = stage.run(recovery=check_recovery("aca", "EAGAIN", 1))
+
+    setup = stage.labs[0].setup
+    assert setup is not None
+    assert "--policy aca --aca-status EAGAIN" in " ".join(setup.back)
+    assert "--policy aca" in " ".join(setup.front)
+    assert verdict.policy == "aca (EAGAIN)"
+    assert "policy aca (EAGAIN)" in (stage.out / "summary.txt").read_text()
 
 
 @pytest.mark.parametrize("number", range(len(STORY)), ids=STORY)
