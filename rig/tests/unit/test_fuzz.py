@@ -130,9 +130,38 @@ def test_a_device_that_stays_after_the_link_is_noticed(monkeypatch: pytest.Monke
         met()
 
 
-def test_an_input_that_hangs_is_noticed() -> None:
+class Clock:
+    """Stands for the module `time`; an input takes as long as it is told."""
+
+    def __init__(self, wall_s: float, processor_s: float) -> None:
+        self.wall_s, self.processor_s = wall_s, processor_s
+        self.runs = 0
+
+    def run(self, rng: Random, seen: Counter[str]) -> None:
+        self.runs += 1
+
+    def monotonic(self) -> float:
+        return self.runs * self.wall_s
+
+    def process_time(self) -> float:
+        return self.runs * self.processor_s
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(fuzz, "time", clock)
+    monkeypatch.setattr(fuzz, "run_one", clock.run)
+    fuzz.try_input(1, 7, Counter())
+
+
+def test_an_input_that_takes_too_long_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match=r"it took 2\.5 s"):
-        fuzz.Limits(warm=1).check(1, 2.5)
+        clocked(monkeypatch, Clock(3.0, 2.5))
+
+
+@pytest.mark.parametrize("clock", [Clock(3.0, 0.1), Clock(0.1, 0.1)])
+def test_a_busy_machine_is_no_finding(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    clocked(monkeypatch, clock)
+    assert clock.runs == 1 + (clock.wall_s > fuzz.SLOW_S)
 
 
 def test_a_process_that_grows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +170,9 @@ def test_a_process_that_grows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(fuzz, "LOOK_EVERY", 1)
     limits = fuzz.Limits(warm=2)
     for done in (1, 2, 3):
-        limits.check(done, 0.0)
+        limits.check(done)
     with pytest.raises(AssertionError, match="has grown by 65537 KiB"):
-        limits.check(4, 0.0)
+        limits.check(4)
 
 
 def test_a_finding_is_told_with_how_to_repeat_it(
