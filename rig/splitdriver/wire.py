@@ -175,12 +175,15 @@ def _read_submit(device: int, body: memoryview) -> Submit:
     urb_id, address, marks, flags, buffer_bytes, setup = _SUBMIT.unpack_from(body)
     if buffer_bytes > MAX_TRANSFER_BYTES:
         raise ValueError(f"a buffer of {buffer_bytes} octets is over {MAX_TRANSFER_BYTES}")
-    data = body[_SUBMIT.size :]
+    data: Payload = body[_SUBMIT.size :]
     expected = 0 if address & DIRECTION_IN else buffer_bytes
     if len(data) != expected:
         raise ValueError(f"{len(data)} octets of data, {expected} expected")
-    clear = bool(marks & _CLEAR)
-    return Submit(device, urb_id, address, flags & _FLAGS, buffer_bytes, setup, data, clear)
+    # An empty view would keep the whole receive buffer for as long as the URB runs.
+    data = data or b""
+    return Submit(
+        device, urb_id, address, flags & _FLAGS, buffer_bytes, setup, data, bool(marks & _CLEAR)
+    )
 
 
 def _read_complete(device: int, body: memoryview) -> Complete:

@@ -134,6 +134,12 @@ def test_received_data_are_writable_views_without_a_copy() -> None:
     assert not message.data.readonly
 
 
+def test_an_urb_without_data_keeps_no_receive_buffer() -> None:
+    (message,) = read(octets_of([Submit(1, 2, 0x81, TransferFlags.NONE, 512, bytes(8))]))
+    assert isinstance(message, Submit)
+    assert not isinstance(message.data, memoryview)
+
+
 def test_sent_data_are_not_copied() -> None:
     data = bytearray(b"data")
     _, sent = encode(Submit(1, 2, 1, TransferFlags.NONE, 4, bytes(8), data))
