@@ -61,7 +61,8 @@ def drivers(  # noqa: PLR0917 - typer names them all
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rich.console import Console  # noqa: PLC0415
 
-    from rig.lab.drivers import read_wishes, run  # noqa: PLC0415
+    from rig.lab.drivers import run  # noqa: PLC0415
+    from rig.lab.drivers_wishes import read_wishes  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = read_wishes(

@@ -13,7 +13,6 @@ the command ``watch``, which leaves the account as it is.
 from __future__ import annotations
 
 import argparse
-import errno
 import mmap
 import os
 import select
@@ -22,20 +21,16 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-import msgspec
-
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import UserError
+from rig.integrity.account import Account
 from rig.usb import usbtest
 
 INTERVAL_S: Final = 0.05
-ENOUGH: Final = 10
-"""So many records after a mark show that it was no leftover in a buffer."""
-
 DIGITS: Final = 8
 RECORD_BYTES: Final = DIGITS + 1
 BLOCK_BYTES: Final = 4096
@@ -45,79 +40,6 @@ BLOCKS: Final = 32
 CASE_BYTES: Final = 4096
 CASE_URBS: Final = 8
 """Of one queue of usbtest's cases 27 and 28: all are in flight at once."""
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What became of the records since the mark.
-
-    Attributes:
-        records: How many came through.
-        missing: How many others, up to the last that did, did not.
-        garbled: Octets that belong to no record, or blocks that hold another's data.
-        longest_gap_s: Between two of them, or since the last one if that is longer.
-        errors: Errnos' names that the kernel told us.
-    """
-
-    records: int = 0
-    missing: int = 0
-    garbled: int = 0
-    longest_gap_s: float = 0.0
-    errors: list[str] = []
-
-
-class Account:
-    """Counts the records that came through.
-
-    Args:
-        flows: Called when there were enough since the mark.
-    """
-
-    def __init__(self, flows: Callable[[], None]) -> None:
-        self._flows = flows
-        self._last: int | None = None
-        self.mark()
-
-    def mark(self) -> None:
-        """Begin to count anew; what is missing counts from the last record before."""
-        self._count = self._missing = self._garbled = 0
-        self._errors: list[str] = []
-        self._enough = ENOUGH
-        self._last_at_s = time.monotonic()
-        self._longest_s = 0.0
-
-    def watch(self) -> None:
-        """Tell when as many again as are enough have come."""
-        self._enough = self._count + ENOUGH
-
-    def came(self, number: int) -> None:
-        """Take note of a record."""
-        now_s = time.monotonic()
-        self._longest_s = max(self._longest_s, now_s - self._last_at_s)
-        if self._last is not None:
-            self._missing += max(number - self._last - 1, 0)
-        self._last, self._last_at_s = number, now_s
-        self._count += 1
-        if self._count == self._enough:
-            self._flows()
-
-    def garbled(self, octets: int = 1) -> None:
-        """Take note of what is no record."""
-        self._garbled += octets
-
-    def error(self, error: OSError) -> None:
-        """Take note of what the kernel said."""
-        self._errors.append(errno.errorcode.get(error.errno or 0, str(error.errno)))
-
-    def told(self) -> Told:
-        """Return the account."""
-        open_s = time.monotonic() - self._last_at_s
-        return Told(
-            self._count,
-            self._missing,
-            self._garbled,
-            round(max(self._longest_s, open_s), 3),
-            list(dict.fromkeys(self._errors)),
-        )
 
 
 class Work(Protocol):

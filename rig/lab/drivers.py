@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,42 +20,26 @@ import msgspec
 from rig.errors import MachineError
 from rig.faults.plan import EndpointStatus
 from rig.guest_images.image import ensure
-from rig.guest_images.spec import kernel_package
-from rig.integrity.flow import Told
+from rig.integrity.account import Told
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon, Event
-from rig.lab.devices import DEVICES, DRIVERS, Device, Route
+from rig.lab.devices import DEVICES, Device, Route
 from rig.lab.drivers_report import Report, Trial
+from rig.lab.drivers_wishes import Wishes
 from rig.lab.environment import Role
 from rig.lab.lab import Lab
-from rig.lab.options import Recovery, check_recovery, one_of
+from rig.lab.options import Recovery
 from rig.lab.paths import Split
 from rig.lab.run import LINK_ADDRESS
 from rig.lab.strategy import LabState, Setup
 from rig.lab.waits import Awaited, wait_for
 from rig.progress import Progress
 from rig.splitdriver.policy import Policy
-from rig.usb.urb import Direction
 
 PLAN_ON_MACHINE = "/run/rig-drivers.toml"
 FLOW_DEADLINE_S = 12.0
 START_DEADLINE_S = 40.0
 SERIAL_OF_BACK = "/dev/ttyGS0"
-
-RULE = """
-[[fault]]
-name = "{route.phase}"
-layer = "endpoint"
-phase = "{route.phase}"
-direction = "{route.direction}"
-min_bytes = {route.min_bytes}
-nth = 1
-times = {errors}
-when = "before"
-status = "{status}"
-"""
-
-STATUSES = tuple(status.value for status in EndpointStatus)
 
 COUNT_URBS = r"""
 sum=0
@@ -70,75 +53,6 @@ echo $sum
 """
 """``urbnum`` is how many URBs the kernel has submitted to a device
 (Documentation/ABI/testing/sysfs-bus-usb)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What to try.
-
-    Attributes:
-        drivers: Names in `rig.lab.devices.DRIVERS`.
-        recoveries: The split driver's rules; each in turn.
-        statuses: Of the URB that fails; each in turn.
-        errors: So many URBs of the endpoint fail in a row.
-        directions: Of the data.
-        kernel: ``6.12`` or ``6.1``.
-        memory_mib: Of each machine.
-    """
-
-    drivers: tuple[str, ...]
-    recoveries: tuple[Recovery, ...]
-    statuses: tuple[EndpointStatus, ...] = (EndpointStatus.EPROTO,)
-    errors: int = 1
-    directions: tuple[Direction, ...] = tuple(Direction)
-    kernel: str = "6.12"
-    memory_mib: int = 512
-
-    def want(self, route: Route) -> bool:
-        """Whether that way of data is to be tried."""
-        return route.driver in self.drivers and route.direction in self.directions
-
-
-def read_wishes(
-    drivers: Sequence[str],
-    policies: Sequence[str],
-    aca_statuses: Sequence[str],
-    statuses: Sequence[str],
-    *,
-    errors: int = 1,
-    directions: Sequence[str] = tuple(Direction),
-    kernel: str = "6.12",
-) -> Wishes:
-    """Return what to try.
-
-    Args:
-        drivers: Names of drivers; none for all.
-        policies: Names of policies.
-        aca_statuses: With each of which policy `aca` is tried.
-        statuses: Of the URB that fails; each in turn.
-        errors: So many URBs of the endpoint fail in a row.
-        directions: Of the data.
-        kernel: ``6.12`` or ``6.1``.
-
-    Raises:
-        UserError: One of them is not known.
-    """
-    kernel_package(kernel)
-    recoveries = [
-        check_recovery(policy, status, 1)
-        for policy in policies
-        for status in (aca_statuses if policy == Policy.ACA else (None,))
-    ]
-    chosen = [one_of("driver", driver, DRIVERS) for driver in drivers] or DRIVERS
-    fails = [EndpointStatus(one_of("status", status, STATUSES)) for status in statuses]
-    return Wishes(
-        tuple(dict.fromkeys(chosen)),
-        tuple(dict.fromkeys(recoveries)),
-        tuple(dict.fromkeys(fails)),
-        errors,
-        tuple(Direction(one_of("direction", one, Direction)) for one in dict.fromkeys(directions)),
-        kernel,
-    )
 
 
 class Trials:
@@ -173,9 +87,7 @@ class Trials:
     ) -> Iterator[Trial]:
         lab = self._lab
         plan = lab.directory / "plan.toml"
-        errors = self._wishes.errors
-        rules = (RULE.format(route=route, status=status, errors=errors) for route in routes)
-        plan.write_text('name = "drivers"\nseed = 0\n' + "".join(rules))
+        plan.write_text(self._wishes.plan(routes, status))
         lab.back.put(plan, PLAN_ON_MACHINE)
         for command in device.prepare:
             lab.front.check(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rig.integrity.flow import Told
+from rig.integrity.account import Told
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,10 +7,11 @@ import pytest
 from rig.cli.drivers import table
 from rig.errors import UserError
 from rig.faults.reader import parse_plan
-from rig.integrity.flow import Told
+from rig.integrity.account import Told
 from rig.lab.devices import DEVICES, DRIVERS
-from rig.lab.drivers import RULE, _stood, read_wishes
+from rig.lab.drivers import _stood
 from rig.lab.drivers_report import Report, Trial
+from rig.lab.drivers_wishes import read_wishes
 from rig.lab.options import Recovery
 from rig.splitdriver.policy import Policy
 
@@ -52,11 +53,10 @@ def test_only_the_ways_that_are_wished_are_tried() -> None:
 
 
 def test_every_route_has_a_rule_that_fires_in_its_own_phase_alone() -> None:
+    wishes = read_wishes([], ["hold"], [], ["EAGAIN"], errors=3)
     for device in DEVICES:
-        rules = "".join(
-            RULE.format(route=route, status="EAGAIN", errors=3) for route in device.routes
-        )
-        faults = parse_plan(f'name = "drivers"\n{rules}', "drivers").faults
+        plan = wishes.plan(device.routes, EndpointStatus.EAGAIN)
+        faults = parse_plan(plan, "drivers").faults
         assert [fault.phase for fault in faults] == [route.phase for route in device.routes]
         assert [fault.times for fault in faults] == [3] * len(device.routes)
 

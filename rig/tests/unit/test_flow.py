@@ -11,15 +11,8 @@ import pytest
 
 from rig.daemon import Events
 from rig.errors import UserError
-from rig.integrity.flow import (
-    ENOUGH,
-    Account,
-    Blocks,
-    Receiver,
-    Sender,
-    open_work,
-    serve,
-)
+from rig.integrity.account import ENOUGH, Account
+from rig.integrity.flow import Blocks, Receiver, Sender, open_work, serve
 
 
 class Flows:

@@ -12,8 +12,9 @@ import pytest
 
 from rig.faults.plan import EndpointStatus
 from rig.lab.conformance import check_wishes
-from rig.lab.drivers import Trials, Wishes
+from rig.lab.drivers import Trials
 from rig.lab.drivers_report import Trial
+from rig.lab.drivers_wishes import Wishes
 from rig.lab.hazard import Hazard
 from rig.lab.hazard_report import Row
 from rig.lab.hazard_wishes import read_wishes
