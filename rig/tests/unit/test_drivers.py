@@ -6,6 +6,7 @@ import pytest
 
 from rig.cli.drivers import table
 from rig.errors import UserError
+from rig.faults.plan import EndpointStatus
 from rig.faults.reader import parse_plan
 from rig.integrity.account import Told
 from rig.lab.devices import DEVICES, DRIVERS
