@@ -74,6 +74,11 @@ class Halves:
                 raise
             self._halves.append(half)
             return half
+        if self._spent:
+            raise MachineError(
+                "Every controller of vhci_hcd has a port in use or has used up its numbers.",
+                hint="Load the module anew: modprobe -r vhci_hcd && modprobe vhci_hcd",
+            )
         raise MachineError(
             "Every controller of vhci_hcd has a port in use; each carries one device of ours.",
             hint="Detach what is not needed: echo PORT > /sys/devices/platform/vhci_hcd.0/detach",
