@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RemoteProtocolError, RigError, UserError
 from rig.reactor import Reactor, supervise
-from rig.splitdriver import security
+from rig.splitdriver import security, shared
 from rig.splitdriver.caller import Caller
 from rig.splitdriver.front_port import FrontPort
 from rig.splitdriver.frontend import FrontEnd
@@ -20,6 +20,7 @@ from rig.splitdriver.link import DEFAULT_PORT, Stream, parse_address
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.peer import Peer
 from rig.splitdriver.policy import Policy
+from rig.splitdriver.shared import Through
 from rig.usb import vhci
 
 _log = logging.getLogger("rig.front")
@@ -35,6 +36,7 @@ class FrontService:
         capabilities: What this end is to make use of.
         events: Where to tell what happens.
         reactor: Waits.
+        through: Makes of a connection what frames travel on.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class FrontService:
         *,
         events: Events,
         reactor: Reactor,
+        through: Through = shared.directly,
     ) -> None:
+        self._through = through
         self._policy = policy
         self._capabilities = capabilities
         self._events = events
@@ -78,7 +82,7 @@ class FrontService:
 
     def _on_back(self, stream: Stream) -> None:
         self._peer = Peer(
-            stream,
+            self._through(stream),
             Role.FRONT,
             self._policy,
             self._reactor,
@@ -159,6 +163,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="ask the back end about every unlink, for measurements",
     )
+    shared.add_option(arguments)
+    arguments.add_argument(
+        "--look-us",
+        type=int,
+        default=0,
+        metavar="N",
+        help="after each event look for the next for so many microseconds before sleeping",
+    )
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return arguments
 
@@ -171,11 +183,12 @@ def main(argv: list[str]) -> int:
     """
     options = parser().parse_args(argv)
     start_logging()
-    reactor = Reactor()
+    reactor = Reactor(options.look_us / 1e6)
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
         host, number = parse_address(options.connect)
         wanted = security.from_options(options, Role.FRONT, host)
+        through = shared.from_options(options, Role.FRONT)
         vhci.read_status()
     except RigError as error:
         _log.error("%s", error)
@@ -184,7 +197,13 @@ def main(argv: list[str]) -> int:
     if options.no_local_unlink:
         capabilities &= ~Capability.LOCAL_UNLINK
     service = FrontService(
-        (host, number), wanted, options.policy, capabilities, events=events, reactor=reactor
+        (host, number),
+        wanted,
+        options.policy,
+        capabilities,
+        events=events,
+        reactor=reactor,
+        through=through,
     )
     supervise(reactor, events, service.obey, supervised=options.supervised)
     try:
