@@ -11,8 +11,8 @@ import importlib
 from rig.errors import UserError
 
 MACHINE_COMMANDS = {
-    "back": "rig.splitdriver.back_service",
-    "front": "rig.splitdriver.front_service",
+    "back": "rig.splitdriver.back.service",
+    "front": "rig.splitdriver.front.service",
     "gadget": "rig.gadget.service",
     "store": "rig.gadget.store_service",
     "workload": "rig.integrity.service",

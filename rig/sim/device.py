@@ -3,7 +3,7 @@
 The controller is one without ``HCD_BH`` (``dummy_hcd``): when a transfer fails, usbfs takes back
 what stands behind it and was flagged BULK_CONTINUATION before that runs (``cancel_bulk_urbs``,
 ``drivers/usb/core/devio.c``).  What blocks is done by a helper, one job after the other, and what
-is asked meanwhile waits (`rig.splitdriver.mapped_device`).
+is asked meanwhile waits (`rig.splitdriver.back.mapped_device`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The front end's edge to its kernel: what `rig.splitdriver.half` and ``hcd`` do there.  Pure.
+"""The front end's edge to its kernel, as `rig.splitdriver.front.half` has it.  Pure.
 
 The merge and the barriers are the real ones; sockets, threads and sysfs are a few flags.
 """

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 
 from rig.lab.authority import MACHINE_LIFETIME, Authority, Machine
-from rig.splitdriver.credentials import Credentials, _context
 from rig.splitdriver.messages import Role
-from rig.splitdriver.security import Security
-from rig.splitdriver.tls import TlsStream
+from rig.splitdriver.transport.credentials import Credentials, _context
+from rig.splitdriver.transport.security import Security
+from rig.splitdriver.transport.tls import TlsStream
 
 Tls = tuple[TlsStream, TlsStream]
 

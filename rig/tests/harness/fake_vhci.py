@@ -17,7 +17,8 @@ from itertools import count
 import msgspec
 import pytest
 
-from rig.splitdriver import half, hidden
+from rig.splitdriver import hidden
+from rig.splitdriver.front import half
 from rig.usb import sysfs, vhci
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import DIRECTION_IN, Speed, TransferType

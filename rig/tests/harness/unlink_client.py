@@ -28,7 +28,7 @@ from rig.usb.usbfs import Reaped, UsbfsDevice
 
 DEPTH = 6
 PACKET_BYTES = 512
-PACKETS, MANY_PACKETS = 16, 1024
+PACKETS, MANY_PACKETS = 16, 2048
 """Most URBs are over in a frame of the bus; a few take several, and can be cut off within."""
 PATTERN = bytes(i % 63 for i in range(PACKET_BYTES)) * MANY_PACKETS
 """What SourceSink sends, and demands, with ``pattern=1`` (``f_sourcesink.c``)."""
@@ -36,8 +36,8 @@ PATTERN = bytes(i % 63 for i in range(PACKET_BYTES)) * MANY_PACKETS
 DRAIN_DEADLINE_S = 30.0
 PROGRESS_EVERY = 500
 FIRST_AIM_S, LEAST_AIM_S, MOST_AIM_S = 0.005, 0.0002, 0.2
-LARGE_S = 0.03
-"""So long a large URB may take on the bus of dummy_hcd, with some 50 octets a microsecond."""
+LARGE_S = 0.015
+"""So long most large URBs take at least on the bus of dummy_hcd (some 50 octets a microsecond)."""
 
 AIM_FACTORS = {"untouched": 1.1, "cut": 1.0, "raced": 0.95, "late": 0.8}
 """How the next wait changes by what the last one brought."""

@@ -13,8 +13,9 @@ import pytest
 from rig.daemon import Events
 from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
 from rig.faults.triggers import Injector
-from rig.splitdriver import port as port_module
-from rig.splitdriver.back_port import BackPort
+from rig.splitdriver.back import port as port_module
+from rig.splitdriver.back.back_port import BackPort
+from rig.splitdriver.back.port import Port
 from rig.splitdriver.backend import BackEnd
 from rig.splitdriver.messages import (
     Complete,
@@ -29,7 +30,6 @@ from rig.splitdriver.messages import (
     Unlink,
 )
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.port import Port
 from rig.tests.harness.fake_usbfs import DEVICE, Node, Nodes
 from rig.tests.harness.stepped import SteppedReactor
 from rig.usb import sysfs

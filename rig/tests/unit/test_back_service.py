@@ -13,10 +13,9 @@ from rig.daemon import Command, Events
 from rig.errors import UserError
 from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
 from rig.faults.triggers import Injector
-from rig.splitdriver import back_service
-from rig.splitdriver import port as port_module
-from rig.splitdriver.back_service import BackService, Rules
-from rig.splitdriver.link import Link, listen
+from rig.splitdriver.back import port as port_module
+from rig.splitdriver.back import service as back_service
+from rig.splitdriver.back.service import BackService, Rules
 from rig.splitdriver.messages import (
     Complete,
     Connect,
@@ -31,7 +30,8 @@ from rig.splitdriver.messages import (
     device_number,
 )
 from rig.splitdriver.policy import ACA_STATUSES, Policy
-from rig.splitdriver.security import Security
+from rig.splitdriver.transport.link import Link, listen
+from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_usbfs import DEVICE, Nodes
 from rig.tests.harness.stepped import SteppedReactor
 from rig.usb import sysfs, uevent

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rig.reactor import Reactor
-from rig.splitdriver import caller as caller_module
-from rig.splitdriver.caller import Caller
-from rig.splitdriver.handshake import Gate, Security
-from rig.splitdriver.link import Stream, listen
 from rig.splitdriver.messages import Role
-from rig.splitdriver.security import Security as Plain
+from rig.splitdriver.transport import caller as caller_module
+from rig.splitdriver.transport.caller import Caller
+from rig.splitdriver.transport.handshake import Gate, Security
+from rig.splitdriver.transport.link import Stream, listen
+from rig.splitdriver.transport.security import Security as Plain
 from rig.tests.harness.certificates import security
 
 DEADLINE_S = 20.0

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from rig.daemon import Events
-from rig.splitdriver.front_port import FrontPort
+from rig.splitdriver.front.front_port import FrontPort
+from rig.splitdriver.front.halves import Halves
 from rig.splitdriver.frontend import FrontEnd
-from rig.splitdriver.halves import Halves
 from rig.splitdriver.messages import (
     Complete,
     Connect,

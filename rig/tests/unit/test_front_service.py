@@ -14,8 +14,7 @@ import pytest
 
 from rig.daemon import Command, Events
 from rig.errors import RemoteProtocolError, UserError
-from rig.splitdriver.front_service import FrontService
-from rig.splitdriver.link import Link, listen
+from rig.splitdriver.front.service import FrontService
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
     Capability,
@@ -35,7 +34,8 @@ from rig.splitdriver.messages import (
     device_number,
 )
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.security import Security
+from rig.splitdriver.transport.link import Link, listen
+from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_vhci import FakeVhci, KernelPort
 from rig.tests.harness.stepped import SteppedReactor
 from rig.usb.urb import Speed

@@ -9,7 +9,7 @@ import pytest
 
 from rig.errors import MachineError
 from rig.splitdriver import order
-from rig.splitdriver.halves import Halves
+from rig.splitdriver.front.halves import Halves
 from rig.tests.harness.fake_vhci import HIDDEN, FakeVhci
 from rig.tests.harness.stepped import SteppedReactor
 

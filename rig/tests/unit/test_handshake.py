@@ -11,12 +11,12 @@ from functools import partial
 import pytest
 
 from rig.reactor import Reactor
-from rig.splitdriver.handshake import MAX_PENDING, Gate, Handshake
-from rig.splitdriver.link import Link, Stream, listen
 from rig.splitdriver.messages import Message, Ping, Refused, Role
-from rig.splitdriver.security import ANYBODY, Security
 from rig.splitdriver.session import DEAD_AFTER_S
-from rig.splitdriver.tls import TlsStream
+from rig.splitdriver.transport.handshake import MAX_PENDING, Gate, Handshake
+from rig.splitdriver.transport.link import Link, Stream, listen
+from rig.splitdriver.transport.security import ANYBODY, Security
+from rig.splitdriver.transport.tls import TlsStream
 from rig.tests.harness.certificates import context, security
 from rig.tests.harness.frames import octets_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.hcd import Hcd
+from rig.splitdriver.front.hcd import Hcd
 from rig.usb import vhci
 from rig.usb.urb import Speed
 from rig.usb.usbip import (

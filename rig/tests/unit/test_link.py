@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from rig.errors import RemoteProtocolError, UserError
-from rig.splitdriver.link import (
+from rig.splitdriver.messages import Complete, Payload, Ping, Refused
+from rig.splitdriver.transport.link import (
     DEFAULT_PORT,
     Link,
     Outbox,
@@ -15,7 +16,6 @@ from rig.splitdriver.link import (
     refuse,
     require_private,
 )
-from rig.splitdriver.messages import Complete, Payload, Ping, Refused
 from rig.tests.harness.frames import octets_of
 
 Pair = tuple[socket.socket, socket.socket]

@@ -10,7 +10,13 @@ import pytest
 
 from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
 from rig.faults.triggers import EndpointEffect, Fired, Injector
-from rig.splitdriver.mapped_device import Completion, Configured, Ended, MappedDevice, ResetEnded
+from rig.splitdriver.back.mapped_device import (
+    Completion,
+    Configured,
+    Ended,
+    MappedDevice,
+    ResetEnded,
+)
 from rig.splitdriver.messages import Submit
 from rig.tests.harness.fake_usbfs import DESCRIPTORS, Node
 from rig.tests.harness.stepped import SteppedReactor

@@ -13,8 +13,6 @@ import pytest
 
 from rig.errors import RemoteProtocolError
 from rig.reactor import Reactor
-from rig.splitdriver import peer as peer_module
-from rig.splitdriver.link import Link, Stream
 from rig.splitdriver.messages import (
     Complete,
     Hello,
@@ -25,9 +23,11 @@ from rig.splitdriver.messages import (
     Reset,
     Role,
 )
-from rig.splitdriver.peer import Peer
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
+from rig.splitdriver.transport import peer as peer_module
+from rig.splitdriver.transport.link import Link, Stream
+from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.wire import encode
 from rig.tests.harness.certificates import shake_hands, tls_streams
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from rig.errors import UserError
-from rig.splitdriver import port as port_module
-from rig.splitdriver.port import Plugged, Port
+from rig.splitdriver.back import port as port_module
+from rig.splitdriver.back.port import Plugged, Port
 from rig.tests.harness.fake_usbfs import DESCRIPTORS, DEVICE, HUB, TWIN_HUB, Nodes
 from rig.usb import sysfs
 from rig.usb.sysfs import PortLocation

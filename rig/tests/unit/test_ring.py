@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.splitdriver.ring import CONTROL_BYTES, Ring
+from rig.splitdriver.transport.ring import CONTROL_BYTES, Ring
 
 SIZE = 64
 

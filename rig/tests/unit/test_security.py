@@ -11,10 +11,10 @@ import pytest
 
 from rig.errors import RemoteProtocolError, UserError
 from rig.lab.authority import Authority, Machine
-from rig.splitdriver import credentials as credentials_module
-from rig.splitdriver.credentials import Credentials, load
 from rig.splitdriver.messages import Role
-from rig.splitdriver.security import ANYBODY, Security, add_options, from_options
+from rig.splitdriver.transport import credentials as credentials_module
+from rig.splitdriver.transport.credentials import Credentials, load
+from rig.splitdriver.transport.security import ANYBODY, Security, add_options, from_options
 from rig.tests.harness.certificates import certificates
 
 AWAY = "10.77.0.1"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from rig.errors import RemoteProtocolError, UserError
-from rig.splitdriver.link import Link
 from rig.splitdriver.messages import Hello, Message, Ping, Role, Submit
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.shared import MIN_WINDOW_BYTES, SharedStream, Window
+from rig.splitdriver.transport.link import Link
+from rig.splitdriver.transport.shared import MIN_WINDOW_BYTES, SharedStream, Window
 
 Pair = tuple[socket.socket, socket.socket]
 

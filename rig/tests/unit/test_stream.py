@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.link import Link, Stream
 from rig.splitdriver.messages import Complete, Message, Payload, Ping
+from rig.splitdriver.transport.link import Link, Stream
 from rig.splitdriver.wire import encode
 from rig.tests.harness.certificates import shake_hands, tls_streams
 

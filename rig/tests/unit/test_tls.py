@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.link import Link, refuse
 from rig.splitdriver.messages import Complete, Message, Ping, Pong, Refused, Role
-from rig.splitdriver.tls import (
+from rig.splitdriver.transport.link import Link, refuse
+from rig.splitdriver.transport.tls import (
     CHUNK_BYTES,
     MAX_UNREAD_BYTES,
     RECORD_BYTES,

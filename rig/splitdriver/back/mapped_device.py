@@ -12,7 +12,7 @@ import msgspec
 
 from rig.faults.triggers import EndpointEffect, EndpointTransfer, Fired, Injector
 from rig.reactor import HANGUP, READABLE, WRITABLE, Reactor
-from rig.splitdriver.helper_thread import HelperThread
+from rig.splitdriver.back.helper_thread import HelperThread
 from rig.splitdriver.messages import Payload, Submit
 from rig.splitdriver.porthook import Altered, alter
 from rig.usb import descriptors

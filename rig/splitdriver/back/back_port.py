@@ -9,6 +9,14 @@ from rig.daemon import Events
 from rig.faults.plan import Layer
 from rig.faults.triggers import EndpointEffect, Fired, Injector
 from rig.reactor import Reactor
+from rig.splitdriver.back.mapped_device import (
+    Completion,
+    Configured,
+    Ended,
+    MappedDevice,
+    ResetEnded,
+)
+from rig.splitdriver.back.port import Port
 from rig.splitdriver.backend import (
     Action,
     BackEnd,
@@ -18,9 +26,7 @@ from rig.splitdriver.backend import (
     Send,
     Start,
 )
-from rig.splitdriver.mapped_device import Completion, Configured, Ended, MappedDevice, ResetEnded
 from rig.splitdriver.messages import Message, Submit
-from rig.splitdriver.port import Port
 from rig.usb.urb import status_name
 
 

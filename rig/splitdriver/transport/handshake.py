@@ -10,8 +10,8 @@ from typing import Protocol
 
 from rig.errors import ProtocolError, RemoteProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
-from rig.splitdriver.link import Stream, prepare, refuse
 from rig.splitdriver.session import DEAD_AFTER_S
+from rig.splitdriver.transport.link import Stream, prepare, refuse
 
 _log = logging.getLogger("rig.link")
 
@@ -24,7 +24,7 @@ Failed = Callable[[str], None]
 
 
 class Unproven(Stream, Protocol):
-    """A stream whose other end has yet to prove who it is, as `rig.splitdriver.tls.TlsStream`."""
+    """A stream whose other end has yet to prove who it is, as a `TlsStream`."""
 
     def advance(self) -> bool:
         """Go on as far as possible now; return whether it is done."""
@@ -42,7 +42,7 @@ class Unproven(Stream, Protocol):
 
 
 class Security(Protocol):
-    """Says what a connection must go through; `rig.splitdriver.security` has it."""
+    """Says what a connection must go through; `rig.splitdriver.transport.security` has it."""
 
     def wrap(self, connection: socket.socket) -> Unproven | None:
         """Return the stream that proves who is there, or None where nobody need prove it."""

@@ -14,8 +14,8 @@ import termios
 
 from rig.buffers import ReceiveBuffer
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.link import Outbox
 from rig.splitdriver.messages import Payload
+from rig.splitdriver.transport.link import Outbox
 from rig.usb import vhci
 from rig.usb.urb import Speed
 from rig.usb.usbip import (

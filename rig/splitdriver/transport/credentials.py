@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rig.errors import UserError
 from rig.splitdriver.messages import Role
-from rig.splitdriver.tls import TlsStream, names_in
-from rig.splitdriver.tls_errors import why_unverified
+from rig.splitdriver.transport.tls import TlsStream, names_in
+from rig.splitdriver.transport.tls_errors import why_unverified
 
 _log = logging.getLogger("rig.link")
 

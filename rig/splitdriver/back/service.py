@@ -16,16 +16,16 @@ from rig.faults.load import load_plan
 from rig.faults.plan import Layer
 from rig.faults.triggers import Injector
 from rig.reactor import READABLE, Reactor, supervise
-from rig.splitdriver import security, shared
-from rig.splitdriver.back_port import BackPort
+from rig.splitdriver.back.back_port import BackPort
+from rig.splitdriver.back.port import Port
 from rig.splitdriver.backend import BackEnd
-from rig.splitdriver.handshake import Gate, Security
-from rig.splitdriver.link import DEFAULT_PORT, Stream, listen, parse_address, refuse
 from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
-from rig.splitdriver.peer import Peer
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
-from rig.splitdriver.port import Port
-from rig.splitdriver.shared import Through
+from rig.splitdriver.transport import security, shared
+from rig.splitdriver.transport.handshake import Gate, Security
+from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, listen, parse_address, refuse
+from rig.splitdriver.transport.peer import Peer
+from rig.splitdriver.transport.shared import Through
 from rig.usb import uevent
 
 _log = logging.getLogger("rig.back")

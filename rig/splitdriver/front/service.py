@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RemoteProtocolError, RigError, UserError
 from rig.reactor import Reactor, supervise
-from rig.splitdriver import security, shared
-from rig.splitdriver.caller import Caller
-from rig.splitdriver.front_port import FrontPort
+from rig.splitdriver.front.front_port import FrontPort
+from rig.splitdriver.front.halves import Halves
 from rig.splitdriver.frontend import FrontEnd
-from rig.splitdriver.halves import Halves
-from rig.splitdriver.handshake import Security
-from rig.splitdriver.link import DEFAULT_PORT, Stream, parse_address
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
-from rig.splitdriver.peer import Peer
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.shared import Through
+from rig.splitdriver.transport import security, shared
+from rig.splitdriver.transport.caller import Caller
+from rig.splitdriver.transport.handshake import Security
+from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, parse_address
+from rig.splitdriver.transport.peer import Peer
+from rig.splitdriver.transport.shared import Through
 from rig.usb import vhci
 
 _log = logging.getLogger("rig.front")

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rig.errors import RemoteProtocolError, UserError
-from rig.splitdriver.link import require_private
 from rig.splitdriver.messages import Role
+from rig.splitdriver.transport.link import require_private
 
 if TYPE_CHECKING:
-    from rig.splitdriver.credentials import Credentials
-    from rig.splitdriver.tls import TlsStream
+    from rig.splitdriver.transport.credentials import Credentials
+    from rig.splitdriver.transport.tls import TlsStream
 
 ANYBODY = "*"
 """As a peer's name: every machine that the CA knows."""
@@ -27,12 +27,12 @@ ANYBODY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What every connection must go through; implements `rig.splitdriver.handshake.Security`.
+    """What every connection must go through: the `Security` of a handshake.
 
     Attributes:
         role: Ours.
         credentials: Our certificate and the CA's; None: the link is plain.
-        wanted: Who may be at the other end, as `rig.splitdriver.tls.canonical` has names.
+        wanted: Who may be at the other end, as `rig.splitdriver.transport.tls.canonical` has names.
     """
 
     role: Role
@@ -40,11 +40,11 @@ class Security:
     wanted: tuple[str, ...] = ()
 
     def wrap(self, connection: socket.socket) -> TlsStream | None:
-        """See `rig.splitdriver.handshake.Security.wrap`."""
+        """See `rig.splitdriver.transport.handshake.Security.wrap`."""
         return None if self.credentials is None else self.credentials.stream(connection)
 
     def admit(self, names: tuple[str, ...]) -> str:
-        """See `rig.splitdriver.handshake.Security.admit`."""
+        """See `rig.splitdriver.transport.handshake.Security.admit`."""
         for name in names:
             if name in self.wanted or ANYBODY in self.wanted:
                 return name
@@ -121,7 +121,7 @@ def from_options(options: argparse.Namespace, role: Role, host: str) -> Security
             hint=f"Name each front end's machine with --peer NAME, or '{ANYBODY}' for every"
             " machine of the CA.",
         )
-    from rig.splitdriver.credentials import load  # noqa: PLC0415 - see rig.splitdriver.tls
-    from rig.splitdriver.tls import canonical  # noqa: PLC0415
+    from rig.splitdriver.transport.credentials import load  # noqa: PLC0415 - see rig.splitdriver.transport.tls
+    from rig.splitdriver.transport.tls import canonical  # noqa: PLC0415
 
     return Security(role, load(options.certs, role), tuple(map(canonical, peers)))

@@ -1,8 +1,7 @@
 """The link through memory that both machines share: a stream beside a connection that wakes.
 
-The octets go through two rings (`rig.splitdriver.ring`) in a *window*: memory that both machines
-have mapped, as QEMU's ivshmem device gives it to two guests.  The connection between the two
-remains.  It carries one octet where one end sleeps and is to look, and its end is the link's end.
+The octets go through two rings (`rig.splitdriver.transport.ring`) in a *window*: memory that both
+machines have mapped, as QEMU's ivshmem device gives it to two guests.  The connection remains.  It carries one octet where one end sleeps and is to look, and its end is the link's end.
 
 Both ends must be told to use it.  At the beginning the front end writes a number into the window
 and says it on the connection; the back end finds it there, clears the rings and answers with it.
@@ -21,9 +20,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rig.errors import RemoteProtocolError, UserError
-from rig.splitdriver.link import Stream
 from rig.splitdriver.messages import Payload, Role
-from rig.splitdriver.ring import Ring
+from rig.splitdriver.transport.link import Stream
+from rig.splitdriver.transport.ring import Ring
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 _IVSHMEM = ("0x1af4", "0x1110")  # docs/specs/ivshmem-spec.txt of QEMU
@@ -74,7 +73,7 @@ def _ivshmem() -> Path:
 
 
 class SharedStream:
-    """Implements `rig.splitdriver.link.Stream`.
+    """Implements `rig.splitdriver.transport.link.Stream`.
 
     Args:
         bell: The connection.

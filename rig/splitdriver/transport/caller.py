@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from rig.reactor import Reactor
-from rig.splitdriver.handshake import Handshake, Security
-from rig.splitdriver.link import Stream
+from rig.splitdriver.transport.handshake import Handshake, Security
+from rig.splitdriver.transport.link import Stream
 
 _log = logging.getLogger("rig.front")
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.link import prepare
 from rig.splitdriver.messages import Payload, Role
-from rig.splitdriver.tls_errors import Whose, explain, hung_up, is_alert, speaks_plainly
+from rig.splitdriver.transport.link import prepare
+from rig.splitdriver.transport.tls_errors import Whose, explain, hung_up, is_alert, speaks_plainly
 
 RECORD_BYTES = 1 << 14
 """The most that one TLS record carries (RFC 8446 §5.1)."""
@@ -33,7 +33,7 @@ _HANDSHAKE, _ALERT = 22, 21  # content types, RFC 8446 §5.1
 
 
 class TlsStream:
-    """One connection; implements `rig.splitdriver.link.Stream`.
+    """One connection; implements `rig.splitdriver.transport.link.Stream`.
 
     Call `advance` whenever the socket is ready until it returns True; only then is it known who is
     at the other end, and only then may octets be sent and received.
@@ -100,7 +100,7 @@ class TlsStream:
     # The stream.
 
     def fileno(self) -> int:
-        """See `rig.splitdriver.link.Stream.fileno`."""
+        """See `rig.splitdriver.transport.link.Stream.fileno`."""
         return self._socket.fileno()
 
     def pending(self) -> bool:
@@ -110,7 +110,7 @@ class TlsStream:
         return self._incoming.pending > 0 or self._tls.pending() > 0
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """See `rig.splitdriver.link.Stream.recv_into`."""
+        """See `rig.splitdriver.transport.link.Stream.recv_into`."""
         if self._failure is not None:
             raise self._failure
         # Nothing more is read before all that was read is handed out: so memory is bounded.
@@ -126,7 +126,7 @@ class TlsStream:
         return count
 
     def sendmsg(self, parts: Iterable[Payload], /) -> int:
-        """See `rig.splitdriver.link.Stream.sendmsg`.
+        """See `rig.splitdriver.transport.link.Stream.sendmsg`.
 
         An octet counts as taken when the record that it is in has gone, so that whoever waits to
         send knows that he must.

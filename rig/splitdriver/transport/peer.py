@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 from rig.errors import ProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
-from rig.splitdriver.link import Link, Stream
 from rig.splitdriver.messages import Capability, Message, Refused, Role
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
-from rig.splitdriver.shared import SharedStream
+from rig.splitdriver.transport.link import Link, Stream
+from rig.splitdriver.transport.shared import SharedStream
 
 MAX_BACKLOG_BYTES = 128 << 20
 """So much may wait to be sent.  It is twice what a front end may have queued at the back end; a

@@ -19,7 +19,7 @@ from pathlib import Path
 from rig.errors import MachineError, RigError
 from rig.reactor import EDGE, READABLE, WRITABLE, Reactor
 from rig.splitdriver import hidden
-from rig.splitdriver.hcd import Hcd, PduWithData
+from rig.splitdriver.front.hcd import Hcd, PduWithData
 from rig.splitdriver.order import Barriers, Merge
 from rig.usb import sysfs, vhci
 from rig.usb.setup import SetupPacket

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from rig.daemon import Events
 from rig.errors import MachineError, ProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
+from rig.splitdriver.front.half import Half
+from rig.splitdriver.front.halves import Halves
+from rig.splitdriver.front.hcd import Hcd, PduWithData
 from rig.splitdriver.frontend import (
     Action,
     AnswerUnlink,
@@ -17,9 +20,6 @@ from rig.splitdriver.frontend import (
     Send,
     Unplug,
 )
-from rig.splitdriver.half import Half
-from rig.splitdriver.halves import Halves
-from rig.splitdriver.hcd import Hcd, PduWithData
 from rig.splitdriver.messages import Message, ResetDone, port_of
 from rig.usb.urb import Speed, status_name
 from rig.usb.usbip import CmdUnlink

@@ -1,0 +1,1 @@
+"""The back end: what maps ports of this machine and serves them."""
