@@ -48,6 +48,10 @@ by default (``usbfs_memory_mb``); a client that queues four times that is broken
 
 MAX_QUEUED_URBS = 4096
 
+COPIED_BYTES = 64 << 10
+"""OUT data of an URB that must wait is copied if it is smaller than that: a quarter of a receive
+buffer."""
+
 _UNTOUCHED = (-errno.ECONNRESET, -errno.ENOENT)
 """How the controller's kernel gives back what was unlinked or discarded."""
 
@@ -303,6 +307,9 @@ class BackEnd:
                 f"More than {MAX_QUEUED_BYTES} octets or {MAX_QUEUED_URBS} URBs are queued."
             )
         endpoint = self._endpoint(urb.endpoint_address)
+        if len(endpoint) and len(urb.data) < COPIED_BYTES:
+            # It is a view, and would keep a whole receive buffer for as long as it waits.
+            urb = msgspec.structs.replace(urb, data=bytearray(urb.data))
         self._where[urb.urb_id] = endpoint, urb.buffer_bytes
         if endpoint.add(urb):
             self._advance(endpoint)

@@ -68,6 +68,8 @@ def read_status(sysfs: Path = SYSFS) -> list[list[Port]]:
 def free_halves(controllers: list[list[Port]], *, super_speed: bool) -> list[list[Port]]:
     """Return the halves of controllers of which no port is in use, the last controller first.
 
+    Each has two ports at least: one is the hidden device's (`rig.splitdriver.hidden`).
+
     A controller's half (its high-speed or its SuperSpeed root hub) shares one sequence of numbers
     among its ports; whoever owns the whole half can see that none is missing.  The kernel's own
     tool takes the first free port, so the last controller is the least likely to be wanted.
@@ -76,7 +78,7 @@ def free_halves(controllers: list[list[Port]], *, super_speed: bool) -> list[lis
     return [
         half
         for half in reversed(list(halves))
-        if half and all(port.state is PortState.NULL for port in half)
+        if len(half) > 1 and all(port.state is PortState.NULL for port in half)
     ]
 
 

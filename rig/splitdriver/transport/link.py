@@ -25,8 +25,9 @@ class Stream(Protocol):
 
     A plain socket is one, with nothing in between; so is TLS (`rig.splitdriver.transport.tls`).
     One that takes more from its descriptor than it hands out has a method ``pending`` besides,
-    which says whether it holds something that poll does not see.  One with an attribute ``rings`` that is true
-    says that it takes more by becoming readable, not writable (`rig.splitdriver.transport.shared`).
+    which says whether it holds something that poll does not see.  One with an attribute ``rings``
+    that is true says that it takes more by becoming readable, not writable
+    (`rig.splitdriver.transport.shared`).
     """
 
     def fileno(self) -> int:

@@ -1,7 +1,8 @@
 """The link through memory that both machines share: a stream beside a connection that wakes.
 
 The octets go through two rings (`rig.splitdriver.transport.ring`) in a *window*: memory that both
-machines have mapped, as QEMU's ivshmem device gives it to two guests.  The connection remains.  It carries one octet where one end sleeps and is to look, and its end is the link's end.
+machines have mapped, as QEMU's ivshmem device gives it to two guests.  The connection remains.  It
+carries one octet where one end sleeps and is to look, and its end is the link's end.
 
 Both ends must be told to use it.  At the beginning the front end writes a number into the window
 and says it on the connection; the back end finds it there, clears the rings and answers with it.

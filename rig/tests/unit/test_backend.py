@@ -818,3 +818,25 @@ def test_a_local_unlink_where_nothing_is_ever_quiet_is_refused(policy: Policy) -
     back = serving(policy=policy)
     with pytest.raises(RemoteProtocolError, match="front alone"):
         after(back, submit(1), submit(2), Unlink(1, 2, local=True))
+
+
+def pinned_by_what_waits(data_bytes: int) -> bool:
+    """Whether an URB that waits keeps the receive buffer that its data came in."""
+    received = bytearray(data_bytes)
+    back = serving()
+    after(back, submit(1))
+    back.receive(Submit(1, 2, OUT, 0, data_bytes, bytes(8), memoryview(received)))
+    back.take_actions()
+    try:
+        received.append(0)  # refused while anybody holds a view
+    except BufferError:
+        return True
+    return False
+
+
+def test_an_urb_that_waits_keeps_no_receive_buffer_for_a_little_data() -> None:
+    assert not pinned_by_what_waits(backend.COPIED_BYTES - 1)
+
+
+def test_much_data_is_not_copied() -> None:
+    assert pinned_by_what_waits(backend.COPIED_BYTES)
