@@ -373,6 +373,7 @@ class BackEnd:
         *,
         ran: bool,
     ) -> None:
+        late = urb_id in self._unlinked and status == 0
         if urb_id in self._unlinked:
             # Not -ENOENT, which usbfs gives to what it discards: the client asked asynchronously.
             status = status if status not in (0, -errno.ENOENT) else -errno.ECONNRESET
@@ -385,7 +386,7 @@ class BackEnd:
         kind = TransferType.BULK  # interrupt endpoints have the same rule
         if endpoint is self._endpoints.get(CONTROL_ENDPOINT):
             kind = TransferType.CONTROL
-        endpoint.end(urb_id, stops=stops_endpoint(kind, status), ran=ran)
+        endpoint.end(urb_id, stops=stops_endpoint(kind, status), ran=ran, late=late)
         self._complete(endpoint, urb_id, status, actual_bytes, data)
         self._refuse(endpoint)
 

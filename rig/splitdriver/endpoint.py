@@ -203,13 +203,15 @@ class Endpoint:
         self._running[_number(work)] = work
         return work
 
-    def end(self, number: int, *, stops: bool, ran: bool = True) -> Work:
+    def end(self, number: int, *, stops: bool, ran: bool = True, late: bool = False) -> Work:
         """Take note that running work has ended.
 
         Args:
             number: The URB's number, or `RESET_NUMBER`.
             stops: Whether Linux promises that the queue stops now.
             ran: Whether the device has seen anything of it.
+            late: Whether it was unlinked, but had ended well before: what stood behind it in the
+                controller ran by right.
 
         Raises:
             ApiViolationError: No such work is running.
@@ -219,7 +221,8 @@ class Endpoint:
             self.violations += 1
         if stops:
             self._happened(Event.FAILED_BUSY if self._running else Event.FAILED_IDLE)
-            self._failed = self._stops
+            if not late:
+                self._failed = self._stops
         else:
             self._happened(Event.ENDED_BUSY if self._running else Event.ENDED_IDLE)
         return work

@@ -696,6 +696,24 @@ def test_what_came_back_from_aside_may_be_unlinked_in_the_queue() -> None:
     assert told(after(back, Unlink(1, 2))) == [Complete(1, 2, -errno.ECONNRESET, 0, 2, quiet=False)]
 
 
+def test_an_unlink_that_comes_too_late_for_all_in_the_controller_is_no_violation() -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    for number in (1, 2, 3):
+        back.completed(number, 0, 4)
+    completes = [m for m in told(back.take_actions()) if isinstance(m, Complete)]
+    assert [m.status for m in completes] == [-errno.ECONNRESET, 0, 0]
+    assert back.violations == 0
+
+
+def test_what_runs_behind_an_urb_that_was_taken_back_is_a_violation() -> None:
+    back = deep()
+    after(back, Unlink(1, 1))
+    back.completed(1, -errno.ENOENT, 0)
+    back.completed(2, 0, 4)
+    assert back.violations == 1
+
+
 def test_violations_outlive_the_device_and_the_link() -> None:
     back = deep()
     back.completed(1, -errno.EPROTO, 0)

@@ -286,6 +286,24 @@ def test_what_runs_beside_an_unlinked_urb_is_no_violation() -> None:
     assert queue.violations == 0
 
 
+def test_what_ran_behind_an_urb_that_was_unlinked_too_late_is_no_violation() -> None:
+    queue = deep(3)
+    queue.unlink(1)
+    queue.end(1, stops=True, late=True)
+    queue.end(2, stops=False)
+    assert queue.violations == 0
+    queue.end(3, stops=True)
+    assert queue.violations == 0
+
+
+def test_an_unlink_that_came_too_late_hides_no_violation_behind_an_earlier_failure() -> None:
+    queue = deep(3)
+    queue.end(1, stops=True)
+    queue.end(2, stops=True, late=True)
+    queue.end(3, stops=False)
+    assert queue.violations == 2
+
+
 def test_what_runs_after_the_resume_is_no_violation() -> None:
     queue = deep(1)
     queue.end(1, stops=True)
