@@ -58,22 +58,27 @@ def test_a_half_with_a_port_in_use_is_passed_over() -> None:
 
 
 def test_the_last_controllers_half_comes_first() -> None:
-    numbered = [[Port(False, n, PortState.NULL, "0-0")] for n in range(3)]
+    numbered = [[Port(False, n, PortState.NULL, "0-0")] * 2 for n in range(3)]
     assert [half[0].number for half in vhci.free_halves(numbered, super_speed=False)] == [2, 1, 0]
 
 
+def test_a_half_of_one_port_has_no_room_for_the_hidden_device() -> None:
+    assert vhci.free_halves([[Port(False, 0, PortState.NULL, "0-0")]], super_speed=False) == []
+
+
 def test_the_other_half_of_a_busy_controller_is_free() -> None:
-    ports = vhci.parse_status(BUSY)
-    assert vhci.free_halves([ports], super_speed=True) == [ports[2:]]
+    high = [Port(False, n, PortState.USED, "1-1") for n in (0, 1)]
+    super_speed = [Port(True, n, PortState.NULL, "0-0") for n in (2, 3)]
+    assert vhci.free_halves([high + super_speed], super_speed=True) == [super_speed]
 
 
 @pytest.mark.parametrize("state", [s for s in PortState if s is not PortState.NULL])
 def test_only_a_port_that_is_free_is_not_in_use(state: PortState) -> None:
-    assert vhci.free_halves([[Port(False, 0, state, "0-0")]], super_speed=False) == []
+    assert vhci.free_halves([[Port(False, 0, state, "0-0")] * 2], super_speed=False) == []
 
 
 def test_a_controller_without_such_ports_has_no_such_half() -> None:
-    assert vhci.free_halves([[Port(False, 0, PortState.NULL, "0-0")]], super_speed=True) == []
+    assert vhci.free_halves([[Port(False, 0, PortState.NULL, "0-0")] * 2], super_speed=True) == []
 
 
 def test_a_port_is_found_by_its_number(sysfs: Path) -> None:
