@@ -146,8 +146,10 @@ class Client:
         if chance.random() < 0.2:  # from anywhere, at once
             return chance.sample(queue.open, chance.randint(1, 4))
         heads = [each.open[0] for each in self._queues]
-        large = [n for n in heads if len(self._flights[n].buffer) > PACKETS * PACKET_BYTES]
-        first = large[0] if large else queue.open[0]
+        # The controller is ahead of what has come back.
+        near = [number for each in self._queues for number in each.open[:4]]
+        large = [n for n in near if len(self._flights[n].buffer) > PACKETS * PACKET_BYTES]
+        first = large[-1] if large else queue.open[0]
         others = [n for n in heads if n != first and chance.random() < 0.5]
         flight = self._flights[first]
         flight.aimed = not large
@@ -195,6 +197,8 @@ class Client:
                 f"URB {reaped.urb_id} of {size} octets on {flight.queue.address:#x} came back with"
                 f" {status_name(reaped.status)} and {moved}; taken back: {flight.taken}"
             )
+        if size > PACKETS * PACKET_BYTES and flight.taken is not None:
+            self._events.emit("large", what=what, moved=moved, size=size, is_in=bool(is_in))
         setattr(self.figures, what, getattr(self.figures, what) + 1)
         if flight.aimed:
             queue = flight.queue
