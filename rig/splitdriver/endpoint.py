@@ -137,7 +137,7 @@ class Endpoint:
         self._window = window
         self._queue: deque[Work] = deque()
         self._running: dict[int, Work] = {}
-        self._failed = False  # since the queue last ran: an URB did, not only an unlink
+        self._failed: int | None = None  # the first URB that did since the queue last ran
         self._latest = -1
 
     def __len__(self) -> int:
@@ -160,7 +160,7 @@ class Endpoint:
     @property
     def drains_after_failure(self) -> bool:
         """Whether the controller still has URBs behind one that has failed there."""
-        return self._failed and bool(self._running)
+        return self._failed is not None and bool(self._running)
 
     def add(self, work: Work) -> bool:
         """Queue work behind what is there.
@@ -217,12 +217,13 @@ class Endpoint:
             ApiViolationError: No such work is running.
         """
         work = self._take_running(number)
-        if self._failed and ran:
+        # What stands before an URB that is taken back goes on, and by right.
+        if ran and self._failed is not None and number > self._failed:
             self.violations += 1
         if stops:
             self._happened(Event.FAILED_BUSY if self._running else Event.FAILED_IDLE)
-            if not late:
-                self._failed = self._stops
+            if self._stops and not late:
+                self._failed = number if self._failed is None else min(number, self._failed)
         else:
             self._happened(Event.ENDED_BUSY if self._running else Event.ENDED_IDLE)
         return work
@@ -294,7 +295,7 @@ class Endpoint:
             raise ApiViolationError(f"'{event}' cannot happen to an endpoint that is {self.state}.")
         self.state = following
         if following is State.OPEN:
-            self._failed = False
+            self._failed = None
         if event in _STOPPING and self._stops:
             self.epoch += 1
 

@@ -296,6 +296,23 @@ def test_what_ran_behind_an_urb_that_was_unlinked_too_late_is_no_violation() -> 
     assert queue.violations == 0
 
 
+def test_what_ran_before_an_urb_that_was_taken_back_is_no_violation() -> None:
+    queue = deep(3)
+    queue.unlink(2)
+    queue.take_back(3)
+    queue.end(2, stops=True, ran=False)
+    queue.end(1, stops=False)
+    assert queue.violations == 0
+
+
+def test_the_first_failure_counts() -> None:
+    queue = deep(3)
+    queue.end(3, stops=True, ran=False)
+    queue.end(1, stops=True)
+    queue.end(2, stops=False)
+    assert queue.violations == 1
+
+
 def test_an_unlink_that_came_too_late_hides_no_violation_behind_an_earlier_failure() -> None:
     queue = deep(3)
     queue.end(1, stops=True)
