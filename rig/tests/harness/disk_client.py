@@ -21,7 +21,7 @@ from pathlib import Path
 from rig.daemon import CommandLines, Events
 
 FILE_BYTES = 128 << 10
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 
 Task = tuple[str, str]
 """A task's number, and when it started: numbers are used again."""
