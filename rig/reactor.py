@@ -33,37 +33,15 @@ class HasFileno(Protocol):
         """Return the descriptor."""
 
 
-class Polled(Protocol):
-    """Something that is ready without a descriptor's saying so, unless it is asked to."""
-
-    def pending(self) -> bool:
-        """Whether it is ready now."""
-
-    def rest(self) -> bool:
-        """Ask it to say by its descriptor when it is ready; false if it is ready already."""
-
-    def rise(self) -> None:
-        """It need not say so any more."""
-
-
 class Reactor:
-    """Waits, and calls handlers.
+    """Waits, and calls handlers."""
 
-    Args:
-        look_s: After the last thing that happened, look again and again for so long before waiting.
-            Looking takes microseconds where being woken takes a hundred times as long; but whoever
-            looks takes a processor.
-    """
-
-    def __init__(self, look_s: float = 0.0) -> None:
-        self._look_s = look_s
+    def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._next_timer = math.inf
         self._stopping = False
-        self._polled: tuple[Polled, Handler] | None = None
-        self._look_until = 0.0
 
     def watch(self, what: int | HasFileno, events: int, handler: Handler) -> None:
         """Call `handler` when a descriptor has one of `events`, or hangs up."""
@@ -79,14 +57,6 @@ class Reactor:
         number = what if isinstance(what, int) else what.fileno()
         if self._handlers.pop(number, None) is not None:
             self._epoll.unregister(number)
-
-    def poll(self, what: Polled, handler: Handler) -> None:
-        """Call `handler` also when this is ready; there can be one such thing at a time."""
-        self._polled = (what, handler)
-
-    def unpoll(self) -> None:
-        """Look at nothing any more but at descriptors."""
-        self._polled = None
 
     def at(self, name: str, when: float, call: Callable[[], None]) -> None:
         """Call something once at a time of `time.monotonic`; replaces a timer of that name."""
@@ -105,7 +75,7 @@ class Reactor:
     def run(self) -> None:
         """Wait and call until `stop`."""
         while not self._stopping:
-            for number, events in self._wait():
+            for number, events in self._epoll.poll(self._timeout_s()):
                 # A handler that ran before in this round may have closed this one's descriptor.
                 if (handler := self._handlers.get(number)) is not None:
                     handler(events)
@@ -115,37 +85,6 @@ class Reactor:
         """Forget everything."""
         self._epoll.close()
         self._handlers.clear()
-
-    def _wait(self) -> list[tuple[int, int]]:
-        if self._polled is None and not self._look_s:
-            return self._epoll.poll(self._timeout_s())
-        while True:
-            ready = self._look()
-            events = self._epoll.poll(0)
-            now = time.monotonic()
-            if ready or events:
-                self._look_until = now + self._look_s
-                return events
-            if now >= self._look_until or now >= self._next_timer:
-                break
-            # Whoever else has work on this processor goes first.
-            os.sched_yield()
-        if self._polled is None:
-            events = self._epoll.poll(self._timeout_s())
-        elif self._polled[0].rest():
-            events = self._epoll.poll(self._timeout_s())
-            self._polled[0].rise()
-        self._look_until = time.monotonic() + self._look_s
-        return events
-
-    def _look(self) -> bool:
-        if self._polled is None:
-            return False
-        what, handler = self._polled
-        ready = what.pending()
-        if ready:
-            handler(READABLE)
-        return ready
 
     def _timeout_s(self) -> float:
         if self._next_timer == math.inf:

@@ -21,9 +21,6 @@ QEMU = "qemu-system-x86_64"
 SCRATCH_BYTES = 1 << 30
 """Size of each guest's writable disk; sparse, so it costs what is written."""
 
-WINDOW_BYTES = 4 << 20
-"""The guests' shared memory: two rings, each longer than a transfer of usb-storage."""
-
 SSH_TIMEOUT_S = 30.0
 
 
@@ -85,11 +82,6 @@ class Places:
         return self.private / "link"
 
     @property
-    def window(self) -> Path:
-        """The file that is both guests' shared memory."""
-        return self.private / "window"
-
-    @property
     def yaml(self) -> Path:
         """The labgrid environment file."""
         return self.directory / "environment.yaml"
@@ -133,8 +125,6 @@ def write(image: GuestImage, places: Places, options: GuestOptions) -> dict[str,
         LaunchFailure: No key could be made.
     """
     make_key(places.private)
-    with places.window.open("wb") as window:
-        window.truncate(WINDOW_BYTES)
     for role in Role:
         places.logs(role).mkdir(parents=True, exist_ok=True)
         with places.scratch(role).open("wb") as scratch:
@@ -188,9 +178,6 @@ def _extra_args(role: Role, image: GuestImage, places: Places, options: GuestOpt
     server = "on" if role is Role.BACK else "off"
     args += ["-netdev", f"stream,id=link,server={server},addr.type=unix,addr.path={places.link}"]
     args += ["-device", f"virtio-net-pci,netdev=link,mac={MACS[role]},romfile="]
-    memory = f"id=window,share=on,size={WINDOW_BYTES},mem-path={places.window}"
-    args += ["-object", f"memory-backend-file,{memory}"]
-    args += ["-device", "ivshmem-plain,memdev=window"]
     return [*args, *options.extra_args]
 
 

@@ -21,11 +21,10 @@ from rig.splitdriver.back.port import Port
 from rig.splitdriver.backend import BackEnd
 from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
-from rig.splitdriver.transport import security, shared
+from rig.splitdriver.transport import security
 from rig.splitdriver.transport.handshake import Gate, Security
 from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, listen, parse_address, refuse
 from rig.splitdriver.transport.peer import Peer
-from rig.splitdriver.transport.shared import Through
 from rig.usb import uevent
 
 _log = logging.getLogger("rig.back")
@@ -65,7 +64,6 @@ class BackService:
         injector: Endpoint faults, or None.
         events: Where to tell what happens.
         reactor: Waits.
-        through: Makes of a connection what frames travel on.
 
     Raises:
         UserError: A port is not there, or claimed by somebody else, or not fit for the window.
@@ -81,9 +79,7 @@ class BackService:
         injector: Injector | None,
         events: Events,
         reactor: Reactor,
-        through: Through = shared.directly,
     ) -> None:
-        self._through = through
         self._policy = rules.policy
         self._events = events
         self._reactor = reactor
@@ -176,7 +172,7 @@ class BackService:
             refuse(stream, "Another front end is using this back end.")
             return
         self._front = Peer(
-            self._through(stream),
+            stream,
             Role.BACK,
             self._policy,
             self._reactor,
@@ -262,14 +258,6 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
     arguments.add_argument("--seed", type=int, help="instead of the plan's own")
-    shared.add_option(arguments)
-    arguments.add_argument(
-        "--look-us",
-        type=int,
-        default=0,
-        metavar="N",
-        help="after each event look for the next for so many microseconds before sleeping",
-    )
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return arguments
 
@@ -304,12 +292,11 @@ def main(argv: list[str]) -> int:
     """
     options = parser().parse_args(argv)
     start_logging()
-    reactor = Reactor(options.look_us / 1e6)
+    reactor = Reactor()
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
         host, number = parse_address(options.listen)
         wanted = security.from_options(options, Role.BACK, host)
-        through = shared.from_options(options, Role.BACK)
         rules = _rules(options)
         injector = None
         if options.plan is not None:
@@ -323,7 +310,6 @@ def main(argv: list[str]) -> int:
             injector=injector,
             events=events,
             reactor=reactor,
-            through=through,
         )
     except RigError as error:
         _log.error("%s", error)

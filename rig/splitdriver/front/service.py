@@ -15,12 +15,11 @@ from rig.splitdriver.front.halves import Halves
 from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.transport import security, shared
+from rig.splitdriver.transport import security
 from rig.splitdriver.transport.caller import Caller
 from rig.splitdriver.transport.handshake import Security
 from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, parse_address
 from rig.splitdriver.transport.peer import Peer
-from rig.splitdriver.transport.shared import Through
 from rig.usb import vhci
 
 _log = logging.getLogger("rig.front")
@@ -36,7 +35,6 @@ class FrontService:
         capabilities: What this end is to make use of.
         events: Where to tell what happens.
         reactor: Waits.
-        through: Makes of a connection what frames travel on.
     """
 
     def __init__(
@@ -48,9 +46,7 @@ class FrontService:
         *,
         events: Events,
         reactor: Reactor,
-        through: Through = shared.directly,
     ) -> None:
-        self._through = through
         self._policy = policy
         self._capabilities = capabilities
         self._events = events
@@ -82,7 +78,7 @@ class FrontService:
 
     def _on_back(self, stream: Stream) -> None:
         self._peer = Peer(
-            self._through(stream),
+            stream,
             Role.FRONT,
             self._policy,
             self._reactor,
@@ -163,14 +159,6 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="ask the back end about every unlink, for measurements",
     )
-    shared.add_option(arguments)
-    arguments.add_argument(
-        "--look-us",
-        type=int,
-        default=0,
-        metavar="N",
-        help="after each event look for the next for so many microseconds before sleeping",
-    )
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return arguments
 
@@ -183,12 +171,11 @@ def main(argv: list[str]) -> int:
     """
     options = parser().parse_args(argv)
     start_logging()
-    reactor = Reactor(options.look_us / 1e6)
+    reactor = Reactor()
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
         host, number = parse_address(options.connect)
         wanted = security.from_options(options, Role.FRONT, host)
-        through = shared.from_options(options, Role.FRONT)
         vhci.read_status()
     except RigError as error:
         _log.error("%s", error)
@@ -203,7 +190,6 @@ def main(argv: list[str]) -> int:
         capabilities,
         events=events,
         reactor=reactor,
-        through=through,
     )
     supervise(reactor, events, service.obey, supervised=options.supervised)
     try:

@@ -25,9 +25,7 @@ class Stream(Protocol):
 
     A plain socket is one, with nothing in between; so is TLS (`rig.splitdriver.transport.tls`).
     One that takes more from its descriptor than it hands out has a method ``pending`` besides,
-    which says whether it holds something that poll does not see.  One with an attribute ``rings``
-    that is true says that it takes more by becoming readable, not writable
-    (`rig.splitdriver.transport.shared`).
+    which says whether it holds something that poll does not see.
     """
 
     def fileno(self) -> int:
@@ -125,14 +123,13 @@ class Link:
             prepare(stream)
         self._stream = stream
         self._pending: Callable[[], bool] | None = getattr(stream, "pending", None)
-        self._rings = bool(getattr(stream, "rings", False))
         self._outbox = Outbox(stream)
         self._reader = FrameReader()
 
     @property
     def waits_for_room(self) -> bool:
         """Whether something is still to be sent when the descriptor becomes writable."""
-        return bool(self._outbox) and not self._rings
+        return bool(self._outbox)
 
     @property
     def backlog_bytes(self) -> int:
@@ -170,9 +167,6 @@ class Link:
             count = self._stream.recv_into(space)
         except BlockingIOError:
             return []
-        finally:
-            if self._rings and self._outbox:
-                self._outbox.flush()  # what woke us may have been word of room
         if count == 0:
             raise RemoteProtocolError("The other end closed the link.")
         try:

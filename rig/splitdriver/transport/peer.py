@@ -13,7 +13,6 @@ from rig.splitdriver.messages import Capability, Message, Refused, Role
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
 from rig.splitdriver.transport.link import Link, Stream
-from rig.splitdriver.transport.shared import SharedStream
 
 MAX_BACKLOG_BYTES = 128 << 20
 """So much may wait to be sent.  It is twice what a front end may have queued at the back end; a
@@ -51,15 +50,12 @@ class Peer:
         self._lost = lost
         self._open = True
         self._waiting_for_room = False
-        self._stream = stream
         self._link = Link(stream)
         self._session = Session(role, policy, socket.gethostname(), time.monotonic())
 
     def start(self) -> None:
         """Greet the other end and listen to it; `lost` may be called before this returns."""
         self._reactor.watch(self._link, READABLE, self._on_link)
-        if isinstance(self._stream, SharedStream):
-            self._reactor.poll(self._stream, self._on_link)
         self.send([self._session.opening()])
         self._tick()
 
@@ -98,8 +94,6 @@ class Peer:
         with contextlib.suppress(OSError, ProtocolError):
             self._link.send([Refused(reason)])
         self._reactor.unwatch(self._link)
-        if isinstance(self._stream, SharedStream):
-            self._reactor.unpoll()
         self._reactor.cancel(self._timer)
         self._link.close()
         self._lost(reason)
