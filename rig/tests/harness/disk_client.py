@@ -1,6 +1,7 @@
 """Runs *on a machine of the lab*, copied there: a writer on a file system, and who watches tasks.
 
-    disk_client.py write DIRECTORY FIRST    write files from number FIRST on until one fails
+    disk_client.py write DIRECTORY FIRST    write files from number FIRST on until one fails, or
+                                            the input ends
     disk_client.py check DIRECTORY COUNT    read the files 0 to COUNT - 1 and tell the bad ones
     disk_client.py watch                    tell on the command ``longest`` of uninterruptible sleep
 
@@ -43,6 +44,8 @@ def write(events: Events, directory: str, first: str) -> None:
             return
         events.emit("synced", number=number)
         number += 1
+        if select.select([0], [], [], 0)[0]:
+            return
 
 
 def check(events: Events, directory: str, count: str) -> None:
