@@ -39,6 +39,7 @@ class Reactor:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._gone: set[int] = set()  # unwatched in this round: what it tells of them is stale
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._next_timer = math.inf
         self._stopping = False
@@ -57,6 +58,7 @@ class Reactor:
         number = what if isinstance(what, int) else what.fileno()
         if self._handlers.pop(number, None) is not None:
             self._epoll.unregister(number)
+            self._gone.add(number)
 
     def at(self, name: str, when: float, call: Callable[[], None]) -> None:
         """Call something once at a time of `time.monotonic`; replaces a timer of that name."""
@@ -75,16 +77,21 @@ class Reactor:
     def run(self) -> None:
         """Wait and call until `stop`."""
         while not self._stopping:
-            for number, events in self._epoll.poll(self._timeout_s()):
-                # A handler that ran before in this round may have closed this one's descriptor.
-                if (handler := self._handlers.get(number)) is not None:
-                    handler(events)
+            self._call(self._epoll.poll(self._timeout_s()))
             self._run_timers()
 
     def close(self) -> None:
         """Forget everything."""
         self._epoll.close()
         self._handlers.clear()
+
+    def _call(self, ready: list[tuple[int, int]]) -> None:
+        self._gone.clear()
+        for number, events in ready:
+            # A handler that ran before in this round may have closed this one's descriptor, and
+            # what was opened since may have its number. What is true of that is told again.
+            if number not in self._gone and (handler := self._handlers.get(number)) is not None:
+                handler(events)
 
     def _timeout_s(self) -> float:
         if self._next_timer == math.inf:

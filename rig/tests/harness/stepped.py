@@ -24,9 +24,7 @@ class SteppedReactor(Reactor):
             if not ready:
                 return
             wait_s = 0.0
-            for number, events in ready:
-                if (handler := self._handlers.get(number)) is not None:
-                    handler(events)
+            self._call(ready)
         raise AssertionError("something is ready for ever")
 
     def until(self, true: Callable[[], bool], deadline_s: float = 10.0) -> None:

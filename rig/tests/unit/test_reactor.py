@@ -87,6 +87,29 @@ def test_a_handler_may_unwatch_another_of_the_same_round(reactor: Reactor) -> No
         os.close(end)
 
 
+def test_what_was_true_of_a_closed_descriptor_is_not_told_of_its_successor(
+    reactor: Reactor, pipe: tuple[int, int]
+) -> None:
+    first, second = os.pipe(), os.pipe()
+    ends = {first[0]: first[1], second[0]: second[1]}
+
+    def on_readable(other: int) -> None:
+        os.read(({first[0], second[0]} - {other}).pop(), 1)
+        reactor.unwatch(other)
+        os.close(other)
+        assert os.dup(pipe[0]) == other
+        reactor.watch(other, READABLE, lambda _: pytest.fail("the successor has nothing to read"))
+        reactor.at("stop", time.monotonic(), reactor.stop)
+
+    reactor.watch(first[0], READABLE, lambda _: on_readable(second[0]))
+    reactor.watch(second[0], READABLE, lambda _: on_readable(first[0]))
+    for writer in ends.values():
+        os.write(writer, b"x")
+    reactor.run()
+    for end in (*first, *second):
+        os.close(end)
+
+
 def test_timers_fire_when_due_and_once(reactor: Reactor) -> None:
     seen: list[str] = []
     now = time.monotonic()
