@@ -61,7 +61,7 @@ def hub_ports(hub: str, devices: Path = DEVICES) -> int:
     """Return how many ports a hub has; 0 if there is no such hub."""
     try:
         return int((devices / hub / "maxchild").read_text())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # ENODEV, too, as in `node`
         return 0
 
 
@@ -90,7 +90,7 @@ def node(device: str, devices: Path = DEVICES) -> str | None:
     try:
         bus = int((devices / device / "busnum").read_text())
         number = int((devices / device / "devnum").read_text())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # ENODEV, too: an attribute that is removed while it is open (kernfs)
         return None
     return f"/dev/bus/usb/{bus:03}/{number:03}"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,17 @@ def test_a_device_that_leaves_while_it_is_looked_at_has_no_node(devices: Path) -
     (devices / "3-1").mkdir()
     (devices / "3-1" / "busnum").write_text("3\n")
     assert sysfs.node("3-1", devices) is None
+
+
+def test_a_device_whose_attributes_are_removed_while_they_are_open_has_no_node(
+    devices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed(_: Path) -> str:
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(Path, "read_text", removed)
+    assert sysfs.node("3-1", devices) is None
+    assert sysfs.hub_ports("usb9", devices) == 0
 
 
 def connector(devices: Path, hub: str, port: int, peer: str) -> None:
