@@ -21,6 +21,10 @@ _log = logging.getLogger("rig.port")
 
 _HUB_CLASS = 0x09
 
+_NOT_THERE = (errno.ENOENT, errno.ENODEV)
+"""A device shows in sysfs before its node is made, and after it can be opened (``device_add`` in
+``drivers/base/core.c``): the uevents come behind both."""
+
 
 class Plugged(msgspec.Struct, frozen=True):
     """A device that is open.
@@ -97,7 +101,10 @@ class Port:
         try:
             usbfs = UsbfsDevice(self._node)
         except OSError as error:
-            _log.warning("%s is plugged into port %s, but: %s", self._node, self.name, error)
+            if error.errno in _NOT_THERE:
+                self.forget()  # the uevent that is to come has us look again
+            else:
+                _log.warning("%s is plugged into port %s, but: %s", self._node, self.name, error)
             return None
         try:
             layout = descriptors.parse(usbfs.descriptors())

@@ -142,6 +142,19 @@ def test_a_device_that_cannot_be_opened_is_told_once(
     assert "told to fail" in refused(port, nodes, caplog)
 
 
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.ENODEV])
+def test_a_device_whose_node_is_not_made_yet_is_looked_for_again(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    port = mapped(nodes)
+    nodes.add("3-1", DEVICE)
+    nodes.errors = {DEVICE: error}
+    assert (port.look(), port.present) == (None, False)
+    nodes.errors = {}
+    look(port)
+    assert caplog.records == []
+
+
 def test_a_device_that_leaves_while_it_is_read_is_closed(
     nodes: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:
