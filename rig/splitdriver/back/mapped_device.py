@@ -97,6 +97,7 @@ class MappedDevice:
         self._claimed: list[int] = []
         self._in_flight: dict[int, _InFlight] = {}
         self._at_once: list[Ended] = []
+        self._refused: set[int] = set()  # endpoints with an URB in _at_once that usbfs refused
         self._faulted: list[tuple[set[int], Completion]] = []  # wait for those before them
         self._later: deque[Callable[[], None]] = deque()
         self._after_job: Callable[[], None] = self._nothing
@@ -156,6 +157,7 @@ class MappedDevice:
         No system call: most of the time there is nothing, and the data path asks after each step.
         """
         done, self._at_once = self._at_once, []
+        self._refused.clear()
         return done
 
     def ended(self) -> list[Ended]:
@@ -179,6 +181,10 @@ class MappedDevice:
                     return
                 run = run[: flight.altered.run_bytes]
         flags = urb.flags | BULK_CONTINUATION if continues else urb.flags
+        if continues and urb.endpoint_address in self._refused:
+            # The queue does not know yet that one before it has failed, nor does the kernel.
+            self._at_once.append(Completion(urb.urb_id, -errno.ECONNRESET, 0))
+            return
         try:
             self._usbfs.submit(urb.urb_id, kind, urb.endpoint_address, flags, run)
         except OSError as error:
@@ -187,6 +193,7 @@ class MappedDevice:
                 self._at_once += self._reap()
                 self._at_once.append(Completion(urb.urb_id, -errno.ECONNRESET, 0))
             else:
+                self._refused.add(urb.endpoint_address)
                 self._at_once.append(Completion(urb.urb_id, -(error.errno or errno.EIO), 0))
             return
         self._in_flight[urb.urb_id] = flight

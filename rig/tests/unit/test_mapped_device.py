@@ -177,6 +177,23 @@ def test_a_refused_submit_is_a_completion(world: World) -> None:
     assert world.device.ended_at_once() == [Completion(1, -errno.ENOMEM, 0)]
 
 
+def test_what_continues_an_urb_that_was_refused_comes_back_untouched_behind_it(
+    world: World,
+) -> None:
+    world.node.errors = {"submit": errno.ENOMEM}
+    world.device.start(urb(1, OUT, b"data"))
+    world.node.errors = {}
+    world.device.start(urb(2, OUT, b"data"), continues=True)
+    world.device.start(urb(3, IN, length=4), continues=True)
+    assert world.device.ended_at_once() == [
+        Completion(1, -errno.ENOMEM, 0),
+        Completion(2, -errno.ECONNRESET, 0),
+    ]
+    assert list(world.node.buffers)[-1] == 3
+    world.device.start(urb(2, OUT, b"data"), continues=True)
+    assert list(world.node.buffers)[-1] == 2
+
+
 def test_an_urb_that_continues_others_says_so_to_the_kernel(world: World) -> None:
     world.device.start(urb(1, OUT, b"data"))
     world.device.start(urb(2, OUT, b"data"), continues=True)
