@@ -14,7 +14,7 @@ from rig.cli.exits import Exit
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rig.lab.bench_report import Report, Spread
+    from rig.experiments.bench.report import Report, Spread
     from rig.lab.paths import PathName
 
 Quick = Annotated[bool, typer.Option("--quick", help="Two minutes, without a slow link.")]
@@ -48,7 +48,7 @@ def bench(  # noqa: PLR0917 - typer names them all
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rich.console import Console  # noqa: PLC0415
 
-    from rig.lab.bench import check_wishes, run  # noqa: PLC0415
+    from rig.experiments.bench.bench import check_wishes, run  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = check_wishes(speed, kernel, policy, rounds, quick=quick)
@@ -71,7 +71,7 @@ def table(report: Report) -> Table:
     """Return the rates and the ratios: a line for each row."""
     from rich.table import Table  # noqa: PLC0415
 
-    from rig.lab.bench_report import COMPARED  # noqa: PLC0415
+    from rig.experiments.bench.report import COMPARED  # noqa: PLC0415
 
     title = (
         f"Rates: kernel {report.kernel}, {report.accelerator}, {report.speed} speed, policy"

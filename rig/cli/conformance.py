@@ -14,7 +14,7 @@ from rig.cli.exits import Exit
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rig.lab.conformance_report import Report
+    from rig.experiments.conformance.report import Report
 
 Paths = Annotated[
     list[str],
@@ -45,7 +45,7 @@ def conformance(  # noqa: PLR0917 - typer names them all
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rich.console import Console  # noqa: PLC0415
 
-    from rig.lab.conformance import check_wishes, run  # noqa: PLC0415
+    from rig.experiments.conformance.conformance import check_wishes, run  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = check_wishes(path, kernel, policy, case, times)

@@ -13,7 +13,7 @@ from rig.cli.console import ConsoleProgress
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rig.lab.drivers_report import Report, Trial
+    from rig.experiments.drivers.report import Report, Trial
 
 WIDTH = 110
 """Columns that the table needs, also where nobody looks at a terminal."""
@@ -61,8 +61,8 @@ def drivers(  # noqa: PLR0917 - typer names them all
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rich.console import Console  # noqa: PLC0415
 
-    from rig.lab.drivers import run  # noqa: PLC0415
-    from rig.lab.drivers_wishes import read_wishes  # noqa: PLC0415
+    from rig.experiments.drivers.drivers import run  # noqa: PLC0415
+    from rig.experiments.drivers.wishes import read_wishes  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = read_wishes(

@@ -15,7 +15,7 @@ from rig.faults.plan import When
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from rig.lab.hazard_report import Report, Spread
+    from rig.experiments.hazard.report import Report, Spread
 
 WIDTH = 110
 """Columns that the table needs, also where nobody looks at a terminal."""
@@ -61,8 +61,8 @@ def hazard(  # noqa: PLR0917 - typer names them all
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rich.console import Console  # noqa: PLC0415
 
-    from rig.lab.hazard import run  # noqa: PLC0415
-    from rig.lab.hazard_wishes import read_wishes  # noqa: PLC0415
+    from rig.experiments.hazard.hazard import run  # noqa: PLC0415
+    from rig.experiments.hazard.wishes import read_wishes  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = read_wishes(

@@ -16,7 +16,7 @@ MACHINE_COMMANDS = {
     "gadget": "rig.gadget.service",
     "store": "rig.gadget.store_service",
     "workload": "rig.integrity.service",
-    "scan": "rig.lab.scan_service",
+    "scan": "rig.experiments.run.scan_service",
     "usbtest": "rig.usb.usbtest",
     "continuation": "rig.integrity.continuation",
     "flow": "rig.integrity.flow",

@@ -47,8 +47,8 @@ def run(  # noqa: PLR0917 - typer names them all
 ) -> None:
     """Boot two machines, write through the split driver while endpoints fail, give a verdict."""
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
-    from rig.lab.options import check_recovery, check_wishes  # noqa: PLC0415
-    from rig.lab.run import run as run_in_lab  # noqa: PLC0415
+    from rig.experiments.run.options import check_recovery, check_wishes  # noqa: PLC0415
+    from rig.experiments.run.run import run as run_in_lab  # noqa: PLC0415
 
     recovery = check_recovery(policy, aca_status, window)
     options = check_wishes(plan, fs, kernel, seed, recovery)

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from rig.cli.bench import latencies, table
 from rig.errors import UserError
-from rig.lab import bench_agent
-from rig.lab.bench import check_wishes, measure
-from rig.lab.bench_paths import Disk
-from rig.lab.bench_plan import LONG, MIB, QUICK, Part, rows
-from rig.lab.bench_report import Report
+from rig.experiments.bench import agent as bench_agent
+from rig.experiments.bench.bench import check_wishes, measure
+from rig.experiments.bench.paths import Disk
+from rig.experiments.bench.plan import LONG, MIB, QUICK, Part, rows
+from rig.experiments.bench.report import Report
 from rig.lab.daemons import Daemon
 from rig.lab.paths import PathName
 from rig.progress import Silent

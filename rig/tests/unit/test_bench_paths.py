@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from rig.lab.bench_paths import Bench
+from rig.experiments.bench.paths import Bench
 from rig.lab.crew import Crew
 from rig.lab.daemons import Daemon
 from rig.lab.environment import Role

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from rig.lab.bench_plan import KIB, LONG, MIB, QUICK, Part, Row, rotated, rows
+from rig.experiments.bench.plan import KIB, LONG, MIB, QUICK, Part, Row, rotated, rows
 from rig.lab.paths import PathName
 
 DISK_BYTES = 32 * MIB

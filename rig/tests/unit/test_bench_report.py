@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.lab.bench_plan import MIB, rows
-from rig.lab.bench_report import Latency, Report, Sample, Spread, quantile, rate, row_report
+from rig.experiments.bench.plan import MIB, rows
+from rig.experiments.bench.report import Latency, Report, Sample, Spread, quantile, rate, row_report
 from rig.lab.paths import PathName
 
 LARGE, _, SMALL, _ = rows(2, 2)

@@ -17,9 +17,9 @@ from rig import __version__
 from rig.cli import main as cli
 from rig.cli.machine import MACHINE_COMMANDS
 from rig.errors import LaunchFailure, MachineError, RigError, UserError
+from rig.experiments.run import run as lab_run
+from rig.experiments.run.options import RunOptions
 from rig.integrity.judgement import SectorClass
-from rig.lab import run as lab_run
-from rig.lab.options import RunOptions
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Faults, Outcome, Verdict

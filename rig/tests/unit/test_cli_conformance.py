@@ -8,9 +8,9 @@ import pytest
 from rig.cli.app import call
 from rig.cli.exits import Exit
 from rig.errors import UserError
-from rig.lab import conformance
-from rig.lab.conformance import Wishes
-from rig.lab.conformance_report import CaseResult, PathReport, Report, Result
+from rig.experiments.conformance import conformance
+from rig.experiments.conformance.conformance import Wishes
+from rig.experiments.conformance.report import CaseResult, PathReport, Report, Result
 from rig.progress import Progress
 
 

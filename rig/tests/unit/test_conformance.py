@@ -14,10 +14,11 @@ from rich.console import Console as Terminal
 
 from rig.cli.conformance import table
 from rig.errors import LostVMError, MachineError, UserError
-from rig.lab import conformance, conformance_path
-from rig.lab.conformance import check_wishes
-from rig.lab.conformance_path import PathTest
-from rig.lab.conformance_report import (
+from rig.experiments.conformance import conformance
+from rig.experiments.conformance import path as conformance_path
+from rig.experiments.conformance.conformance import check_wishes
+from rig.experiments.conformance.path import PathTest
+from rig.experiments.conformance.report import (
     CaseResult,
     PathReport,
     Report,

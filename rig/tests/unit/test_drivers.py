@@ -6,14 +6,14 @@ import pytest
 
 from rig.cli.drivers import table
 from rig.errors import UserError
+from rig.experiments.drivers.devices import DEVICES, DRIVERS
+from rig.experiments.drivers.drivers import _stood
+from rig.experiments.drivers.report import Report, Trial
+from rig.experiments.drivers.wishes import read_wishes
+from rig.experiments.run.options import Recovery
 from rig.faults.plan import EndpointStatus
 from rig.faults.reader import parse_plan
 from rig.integrity.account import Told
-from rig.lab.devices import DEVICES, DRIVERS
-from rig.lab.drivers import _stood
-from rig.lab.drivers_report import Report, Trial
-from rig.lab.drivers_wishes import read_wishes
-from rig.lab.options import Recovery
 from rig.splitdriver.policy import Policy
 
 

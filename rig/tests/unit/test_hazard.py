@@ -11,11 +11,11 @@ from rig.cli.exits import Exit
 from rig.cli.hazard import _exit
 from rig.cli.hazard import table as hazard_table
 from rig.errors import UserError
+from rig.experiments.hazard.report import Report, Row, Spread, Stand
+from rig.experiments.hazard.wishes import Wishes, read_wishes
 from rig.faults.plan import EndpointFault, When
 from rig.faults.reader import parse_plan
 from rig.integrity.continuation import Outcome
-from rig.lab.hazard_report import Report, Row, Spread, Stand
-from rig.lab.hazard_wishes import Wishes, read_wishes
 from rig.splitdriver.policy import Policy
 
 LOST = ["-EPROTO", "-ECONNRESET"]

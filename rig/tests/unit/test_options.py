@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from rig.errors import UserError
+from rig.experiments.run.options import LUN_SLACK_BYTES, RunOptions, check_recovery, check_wishes
 from rig.faults.load import load_plan
 from rig.integrity.filesystems import MIB, file_system
-from rig.lab.options import LUN_SLACK_BYTES, RunOptions, check_recovery, check_wishes
 
 PLAN = 'name = "mine"\nseed = 7\n'
 RULE = '[[fault]]\nlayer = "medium"\nop = "write"\nnth = 3\nerror = "EIO"\n'

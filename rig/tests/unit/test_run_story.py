@@ -13,18 +13,18 @@ import msgspec
 import pytest
 
 from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError, UserError
+from rig.experiments.run import run as story
+from rig.experiments.run.options import RunOptions, check_recovery, check_wishes
+from rig.experiments.run.scan_service import Access, JournalDamage, Line
 from rig.guest_images.image import GuestImage
 from rig.integrity.filemap import Extent, FileMap, MappedFile
 from rig.integrity.judgement import SectorClass
 from rig.integrity.ledger import Event, Flushed, WriteReturned, WriteStarted
 from rig.integrity.scan import Run, scan
 from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp, encode_run
-from rig.lab import run as story
 from rig.lab.environment import Role
 from rig.lab.health import Health
 from rig.lab.machine import CompletedCommand
-from rig.lab.options import RunOptions, check_recovery, check_wishes
-from rig.lab.scan_service import Access, JournalDamage, Line
 from rig.lab.strategy import Setup
 from rig.progress import Silent
 from rig.report.rundir import RunDirectory

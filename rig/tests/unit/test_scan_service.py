@@ -11,11 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.errors import UserError
-from rig.gadget.journal import HEADER_BYTES, Op, Record, encode
-from rig.integrity.scan import Run
-from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp
-from rig.integrity.stamp import encode as encode_stamp
-from rig.lab.scan_service import (
+from rig.experiments.run.scan_service import (
     Access,
     JournalDamage,
     Line,
@@ -24,6 +20,10 @@ from rig.lab.scan_service import (
     observe,
     scan_medium,
 )
+from rig.gadget.journal import HEADER_BYTES, Op, Record, encode
+from rig.integrity.scan import Run
+from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp
+from rig.integrity.stamp import encode as encode_stamp
 
 FOREIGN = b"\x5a" * SECTOR_BYTES
 

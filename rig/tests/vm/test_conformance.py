@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.lab.conformance import check_wishes, run
+from rig.experiments.conformance.conformance import check_wishes, run
 from rig.progress import Silent
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]

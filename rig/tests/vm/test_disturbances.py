@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rig.lab.conformance_report import trouble
+from rig.experiments.conformance.report import trouble
+from rig.experiments.run.run import STORE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
-from rig.lab.run import STORE
 from rig.lab.strategy import LabState, wait_for_disk
 from rig.lab.waits import Awaited
 from rig.tests.conftest import LabKeeper

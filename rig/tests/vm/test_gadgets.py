@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from rig.experiments.run.run import LINK_ADDRESS, STORE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.lab.machine import Machine
-from rig.lab.run import LINK_ADDRESS, STORE
 from rig.lab.strategy import LabState, Setup
 from rig.tests.conftest import LabKeeper
 from rig.tests.harness import on_guest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from rig.experiments.run.run import LINK_ADDRESS, STORE
 from rig.lab.lab import Lab
-from rig.lab.run import LINK_ADDRESS, STORE
 from rig.lab.strategy import LabState, Setup, wait_for_disk
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]

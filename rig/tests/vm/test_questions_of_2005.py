@@ -10,16 +10,16 @@ import json
 
 import pytest
 
+from rig.experiments.conformance.conformance import check_wishes
+from rig.experiments.drivers.drivers import Trials
+from rig.experiments.drivers.report import Trial
+from rig.experiments.drivers.wishes import Wishes
+from rig.experiments.hazard.hazard import Hazard
+from rig.experiments.hazard.report import Row
+from rig.experiments.hazard.wishes import read_wishes
+from rig.experiments.run.options import Recovery
 from rig.faults.plan import EndpointStatus
-from rig.lab.conformance import check_wishes
-from rig.lab.drivers import Trials
-from rig.lab.drivers_report import Trial
-from rig.lab.drivers_wishes import Wishes
-from rig.lab.hazard import Hazard
-from rig.lab.hazard_report import Row
-from rig.lab.hazard_wishes import read_wishes
 from rig.lab.lab import Lab
-from rig.lab.options import Recovery
 from rig.lab.paths import PathName
 from rig.lab.strategy import LabState
 from rig.progress import Silent

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from rig.experiments.run.run import LINK_ADDRESS, STORE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
-from rig.lab.run import LINK_ADDRESS, STORE
 from rig.lab.strategy import LabState
 from rig.lab.waits import Awaited
 from rig.tests.harness import transfer_client

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from rig.errors import MachineError
+from rig.experiments.run.options import check_wishes
+from rig.experiments.run.run import STORE, run
 from rig.integrity.filemap import FileMap
 from rig.lab.lab import Lab
-from rig.lab.options import check_wishes
-from rig.lab.run import STORE, run
 from rig.progress import Silent
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Outcome, Verdict

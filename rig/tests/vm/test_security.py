@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from rig.experiments.run.run import LINK_ADDRESS, STORE
 from rig.lab.lab import Lab
 from rig.lab.machine import Machine
-from rig.lab.run import LINK_ADDRESS, STORE
 from rig.lab.strategy import LabState, Setup, wait_for_disk
 from rig.tests.harness.certificates import certificates
 

@@ -18,19 +18,19 @@ from typing import Any
 import msgspec
 
 from rig.errors import MachineError
+from rig.experiments.drivers.devices import DEVICES, Device, Route
+from rig.experiments.drivers.report import Report, Trial
+from rig.experiments.drivers.wishes import Wishes
+from rig.experiments.run.options import Recovery
+from rig.experiments.run.run import LINK_ADDRESS
 from rig.faults.plan import EndpointStatus
 from rig.guest_images.image import ensure
 from rig.integrity.account import Told
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon, Event
-from rig.lab.devices import DEVICES, Device, Route
-from rig.lab.drivers_report import Report, Trial
-from rig.lab.drivers_wishes import Wishes
 from rig.lab.environment import Role
 from rig.lab.lab import Lab
-from rig.lab.options import Recovery
 from rig.lab.paths import Split
-from rig.lab.run import LINK_ADDRESS
 from rig.lab.strategy import LabState, Setup
 from rig.lab.waits import Awaited, wait_for
 from rig.progress import Progress

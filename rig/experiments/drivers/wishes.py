@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rig.experiments.drivers.devices import DRIVERS, Route
+from rig.experiments.run.options import Recovery, check_recovery, one_of
 from rig.faults.plan import EndpointStatus
 from rig.guest_images.spec import kernel_package
-from rig.lab.devices import DRIVERS, Route
-from rig.lab.options import Recovery, check_recovery, one_of
 from rig.splitdriver.policy import Policy
 from rig.usb.urb import Direction
 
@@ -33,7 +33,7 @@ class Wishes:
     """What to try.
 
     Attributes:
-        drivers: Names in `rig.lab.devices.DRIVERS`.
+        drivers: Names in `rig.experiments.drivers.devices.DRIVERS`.
         recoveries: The split driver's rules; each in turn.
         statuses: Of the URB that fails; each in turn.
         errors: So many URBs of the endpoint fail in a row.

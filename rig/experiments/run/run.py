@@ -13,6 +13,8 @@ import msgspec
 
 from rig import __version__
 from rig.errors import MachineError, RigError
+from rig.experiments.run.options import RunOptions
+from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
 from rig.faults.plan import Layer
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
@@ -25,8 +27,6 @@ from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
-from rig.lab.options import RunOptions
-from rig.lab.scan_service import Access, JournalDamage, decode_lines
 from rig.lab.strategy import Setup
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory

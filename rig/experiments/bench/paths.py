@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.lab import bench_agent
+from rig.experiments.bench import agent as bench_agent
+from rig.experiments.run.run import LINK_ADDRESS
 from rig.lab.daemons import Daemon
 from rig.lab.environment import LINK_ADDRESSES, Role
 from rig.lab.lab import Lab
 from rig.lab.paths import COMMAND_DEADLINE_S, USBIPD, PathName
-from rig.lab.run import LINK_ADDRESS
 from rig.lab.waits import LEEWAY_S, Awaited, wait_command, wait_for
 from rig.progress import Progress
 
@@ -90,7 +90,7 @@ class Disk:
 
     Attributes:
         node: On its machine.
-        agent: Speaks `rig.lab.bench_agent`.
+        agent: Speaks `rig.experiments.bench.agent`.
         size_bytes: Of the disk.
     """
 

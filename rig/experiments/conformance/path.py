@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from rig.errors import MachineError
-from rig.lab.conformance_report import (
+from rig.experiments.conformance.report import (
     CaseResult,
     PathReport,
     Result,

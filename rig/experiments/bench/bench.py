@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 
 from rig.errors import UserError
+from rig.experiments.bench.paths import SPEEDS, Bench, Disk
+from rig.experiments.bench.plan import LONG, QUICK, Part, Row
+from rig.experiments.bench.report import Report, RowReport, Sample, row_report
 from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
 from rig.lab.accelerator import accelerator
-from rig.lab.bench_paths import SPEEDS, Bench, Disk
-from rig.lab.bench_plan import LONG, QUICK, Part, Row
-from rig.lab.bench_report import Report, RowReport, Sample, row_report
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.progress import Progress
@@ -35,7 +35,7 @@ class Wishes:
 
     Attributes:
         parts: One after the other.
-        speed: A key of `rig.lab.bench_paths.SPEEDS`.
+        speed: A key of `rig.experiments.bench.paths.SPEEDS`.
         kernel: ``6.12`` or ``6.1``.
         policy: The split driver's; None for its own default.
         memory_mib: Of each machine.

@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 
 from rig.errors import UserError
+from rig.experiments.conformance.path import PathTest
+from rig.experiments.conformance.report import Report
+from rig.experiments.run.run import LINK_ADDRESS
 from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
 from rig.lab.accelerator import accelerator
-from rig.lab.conformance_path import PathTest
-from rig.lab.conformance_report import Report
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
-from rig.lab.run import LINK_ADDRESS
 from rig.lab.strategy import Setup
 from rig.lab.waits import Awaited
 from rig.progress import Progress

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from rig.lab.bench_plan import Row
+from rig.experiments.bench.plan import Row
 from rig.lab.paths import PathName
 
 

@@ -21,6 +21,10 @@ from pathlib import Path
 import msgspec
 
 from rig.errors import MachineError
+from rig.experiments.hazard.report import Report, Row, Stand
+from rig.experiments.hazard.wishes import FIRST_LBA, PLAN_ON_MACHINE, Wishes, phase
+from rig.experiments.run.run import STORE
+from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
 from rig.guest_images.image import ensure
 from rig.integrity.continuation import Outcome, Task
 from rig.integrity.scan import Run
@@ -28,11 +32,7 @@ from rig.integrity.stamp import SectorKind
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon
 from rig.lab.environment import LINK_ADDRESSES, Role
-from rig.lab.hazard_report import Report, Row, Stand
-from rig.lab.hazard_wishes import FIRST_LBA, PLAN_ON_MACHINE, Wishes, phase
 from rig.lab.lab import Lab
-from rig.lab.run import STORE
-from rig.lab.scan_service import Access, JournalDamage, decode_lines
 from rig.lab.strategy import LabState
 from rig.progress import Progress
 from rig.splitdriver.policy import Policy

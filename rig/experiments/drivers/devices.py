@@ -1,11 +1,11 @@
-"""Devices whose drivers `rig.lab.drivers` tries, and the ways of data through them.  Data only."""
+"""Devices whose drivers are tried, and the ways of data through them.  Data only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rig.experiments.run.run import STORE
 from rig.lab.environment import Role
-from rig.lab.run import STORE
 from rig.lab.waits import Awaited
 from rig.usb.urb import Direction
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rig.errors import UserError
+from rig.experiments.run.options import one_of
+from rig.experiments.run.run import LINK_ADDRESS
 from rig.faults.plan import When
 from rig.guest_images.spec import kernel_package
 from rig.integrity.continuation import Recovery
 from rig.integrity.stamp import SECTOR_BYTES
-from rig.lab.options import one_of
-from rig.lab.run import LINK_ADDRESS
 from rig.lab.strategy import Setup
 from rig.lab.waits import Awaited
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy

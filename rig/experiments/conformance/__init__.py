@@ -1,0 +1,1 @@
+"""``rig conformance``: the kernel's own test cases for host controllers."""

@@ -1,0 +1,1 @@
+"""``rig drivers``: what the kernel's drivers make of an error, by policy and status."""

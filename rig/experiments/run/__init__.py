@@ -1,0 +1,1 @@
+"""``rig run``: a workload under a fault plan, and a verdict about every sector."""
