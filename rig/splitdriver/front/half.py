@@ -33,7 +33,7 @@ LOCKS = Path("/run/rig")
 POLL_S = 0.01
 """The kernel says in sysfs, and nowhere else, that it is done with a port that was detached."""
 DEADLINE_S = 15.0
-"""For the kernel to enumerate the hidden device, or to free a port."""
+"""For the kernel to enumerate the hidden device, to free a port, or for a barrier to come out."""
 
 _BARRIER = memoryview(bytearray(hidden.BARRIER.pack()))
 
@@ -86,6 +86,7 @@ class Half:
         self._drop_device()
         self._reactor.cancel(self._timer)
         self._reactor.cancel(self._leaving_timer)
+        self._reactor.cancel(self._barrier_timer)
         if self._node is not None:
             self._node.close()
             self._node = None
@@ -240,6 +241,7 @@ class Half:
         self._hidden.give_back(command.seqnum, status, len(data), data)
         self._hidden.flush()
         if setup == hidden.BARRIER:
+            self._reactor.cancel(self._barrier_timer)
             waited, again = self._barriers.passed()
             for call in waited:
                 call()
@@ -274,6 +276,8 @@ class Half:
             node.submit(self._barrier_number, TransferType.CONTROL, 0, 0, _BARRIER)
         except OSError as error:
             self._break(error)
+            return
+        self._reactor.at(self._barrier_timer, time.monotonic() + DEADLINE_S, self._barrier_late)
 
     # From one mapped device to the next.
 
@@ -290,7 +294,7 @@ class Half:
     def _await_leaving(self) -> None:
         assert self._leaving is not None
         port = None
-        with contextlib.suppress(RigError):  # the module is gone, and the port with it
+        with contextlib.suppress(RigError, OSError):  # the module is gone, and the port with it
             port = vhci.read_port(self._leaving.number)
         if port is not None and port.state is not vhci.PortState.NULL:
             now = time.monotonic()
@@ -309,6 +313,17 @@ class Half:
     @property
     def _leaving_timer(self) -> str:
         return f"leaving-{id(self)}"
+
+    @property
+    def _barrier_timer(self) -> str:
+        return f"barrier-{id(self)}"
+
+    def _barrier_late(self) -> None:
+        # Without this the endpoints that wait for it would stand still for ever.
+        self._give_up(
+            f"The barrier of vhci_hcd's port {self._hidden.port.number} did not come out in"
+            f" {DEADLINE_S:g} s: does somebody else use its controller?"
+        )
 
     def _too_late(self) -> None:
         self._give_up("The kernel did not enumerate the hidden device of the fence.")

@@ -324,6 +324,30 @@ def test_a_barrier_that_cannot_be_queued_again_ends_the_half_once(world: World) 
     assert len(world.lost) == 1
 
 
+def test_a_barrier_that_never_comes_out_ends_the_half(world: World) -> None:
+    _, port = world.plug()
+    port.submit()  # its number went to somebody else
+    world.fence()
+    port.receive()
+    world.reactor.turn()
+    assert world.events == []
+    world.reactor.fire("barrier")
+    assert world.lost == [
+        "The barrier of vhci_hcd's port 2 did not come out in 15 s: does somebody else use its"
+        " controller?"
+    ]
+    assert world.reactor.timers() == set()
+
+
+def test_a_barrier_that_came_out_is_not_late(world: World) -> None:
+    _, port = world.plug()
+    world.fence()
+    assert world.reactor.timers() == set()
+    port.receive()
+    world.reactor.turn()
+    assert (world.events, world.reactor.timers()) == (["fence"], set())
+
+
 def test_a_hidden_device_that_the_kernel_detaches_ends_the_half(world: World) -> None:
     world.plug()
     hidden = world.kernel.port_of(0)
@@ -387,11 +411,14 @@ def test_a_port_that_the_kernel_never_frees_ends_the_half(
     assert world.reactor.timers() == set()
 
 
+@pytest.mark.parametrize(
+    "error", [MachineError("vhci_hcd is not loaded."), OSError(errno.ENODEV, "gone")], ids=repr
+)
 def test_a_module_that_was_unloaded_while_a_port_is_freed_is_waited_for_no_longer(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def gone(_: int) -> None:
-        raise MachineError("vhci_hcd is not loaded.")
+        raise error
 
     world.plug()
     monkeypatch.setattr(vhci, "read_port", gone)
