@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 
 from rig.daemon import Events
-from rig.errors import MachineError, ProtocolError
+from rig.errors import ProtocolError, RigError
 from rig.reactor import READABLE, WRITABLE, Reactor
 from rig.splitdriver.front.half import Half
 from rig.splitdriver.front.halves import Halves
@@ -23,6 +25,11 @@ from rig.splitdriver.frontend import (
 from rig.splitdriver.messages import Message, ResetDone, port_of
 from rig.usb.urb import Speed, status_name
 from rig.usb.usbip import CmdUnlink
+
+_log = logging.getLogger("rig.front")
+
+RETRY_S = 2.0
+"""A device for which there is no room waits: another one may leave, or somebody mends it."""
 
 
 class FrontPort:
@@ -57,6 +64,7 @@ class FrontPort:
         self._hcd: Hcd | None = None
         self._waits_for_room = False
         self._receiving = False
+        self._complaint = ""  # why the device is not shown
 
     @property
     def vhci_port(self) -> int | None:
@@ -108,8 +116,8 @@ class FrontPort:
     def _plug(self, device: int, speed: Speed) -> None:
         try:
             half = self._half = self._halves.take(super_speed=speed >= Speed.SUPER)
-        except (MachineError, OSError) as error:
-            self._broke(f"The device cannot be shown here: {error}")
+        except (RigError, OSError) as error:
+            self._plug_later(device, speed, error)
             return
         half.when_ready(lambda: self._attach(half, device, speed))
 
@@ -117,12 +125,29 @@ class FrontPort:
         try:
             self._hcd = half.attach(device, speed, self._on_pdu)
         except OSError as error:
-            self._broke(f"The device cannot be shown here: {error}")
+            self._halves.give_back(half)
+            self._half = None
+            self._plug_later(device, speed, error)
             return
         self._reactor.watch(self._hcd, READABLE, self._on_hcd)
         self._events.emit("attached", port=self._hcd.port.number, speed=speed.name)
 
+    def _plug_later(self, device: int, speed: Speed, error: RigError | OSError) -> None:
+        """Try again until the device leaves: those in other ports have nothing to do with it."""
+        if self._complaint != str(error):
+            self._complaint = str(error)
+            number = port_of(device)
+            _log.warning("the device in port %d of the link is not shown: %s", number, error)
+        again = time.monotonic() + RETRY_S
+        self._reactor.at(self._timer, again, lambda: self._plug(device, speed))
+
+    @property
+    def _timer(self) -> str:
+        return f"plug-{id(self)}"
+
     def _unplug(self) -> None:
+        self._reactor.cancel(self._timer)
+        self._complaint = ""
         if self._half is None:
             return
         if self._hcd is not None:

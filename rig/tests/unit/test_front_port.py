@@ -236,20 +236,40 @@ def test_the_end_of_a_reset_is_told(world: World) -> None:
     assert (told["event"], told["status"], told["device_port"]) == ("reset", "-EIO", 3)
 
 
-def test_a_device_for_which_there_is_no_half_breaks_the_link(world: World) -> None:
-    for port in range(12):
-        world.kernel.leaving.add(port)
+def test_a_device_for_which_there_is_no_half_waits_for_one(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.kernel.leaving.update(range(12))
     world.hear(Connect(DEVICE, Speed.HIGH))
-    (reason,) = world.broken
-    assert reason.startswith("The device cannot be shown here: Every controller of vhci_hcd")
+    world.reactor.fire("plug")
+    (said,) = caplog.messages
+    assert said.startswith("the device in port 3 of the link is not shown: Every controller")
+    world.kernel.leaving.clear()
+    world.reactor.fire("plug")
+    world.kernel.enumerate_hidden()
+    world.turn()
+    assert (world.events(), world.broken) == (["attached"], [])
+    assert world.reactor.timers() == set()
 
 
-def test_a_device_that_the_kernel_does_not_attach_breaks_the_link(world: World) -> None:
+def test_a_device_that_waits_for_a_half_may_leave(world: World) -> None:
+    world.kernel.leaving.update(range(12))
+    world.hear(Connect(DEVICE, Speed.HIGH), Disconnect(DEVICE))
+    assert (world.take(), world.reactor.timers()) == ([Disconnected(DEVICE)], set())
+
+
+def test_a_device_that_the_kernel_does_not_attach_is_tried_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.hear(Connect(DEVICE, Speed.HIGH))
     world.kernel.attach_errors = [errno.EBUSY]
     world.kernel.enumerate_hidden()
     world.turn()
-    assert world.broken == ["The device cannot be shown here: [Errno 16] told to fail"]
+    assert (world.events(), world.port.vhci_port) == ([], None)
+    assert "is not shown: [Errno 16] told to fail" in caplog.text
+    world.reactor.fire("plug")
+    world.turn()
+    assert (world.events(), world.broken) == (["attached"], [])
 
 
 def test_a_port_that_the_kernel_detaches_breaks_the_link(world: World) -> None:
