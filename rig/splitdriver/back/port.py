@@ -58,6 +58,7 @@ class Port:
         other = sysfs.twin(location)
         self.locations = [location, other] if other is not None else [location]
         self._hubs: list[UsbfsDevice] = []
+        self._unclaimed: dict[int, str] = {}  # hubs that came back and could not be claimed
         try:
             for each in self.locations:
                 self._hubs.append(_claim(name, each))
@@ -91,6 +92,7 @@ class Port:
 
         One that cannot be is asked for once, and left alone until it is unplugged.
         """
+        self._claim_again()
         found = next(((d, n) for d in self._devices() if (n := sysfs.node(d)) is not None), None)
         if found is None:
             self.forget()
@@ -115,6 +117,27 @@ class Port:
             _log.warning("%s is plugged into port %s, but: %s", self._node, self.name, error)
             usbfs.close()
             return None
+
+    def _claim_again(self) -> None:
+        """Claim what belongs to another node than before: the hub was unplugged, and is back.
+
+        The claim went with the old hub. Without it the kernel's drivers bind what is plugged in.
+        """
+        for place, location in enumerate(self.locations):
+            node = sysfs.node(location.hub)
+            if node is None or node == self._hubs[place].path:
+                continue
+            try:
+                hub = _claim(self.name, location)
+            except UserError as error:
+                # Told once, tried at every uevent: it has no ports before its driver is bound.
+                if self._unclaimed.get(place) != node:
+                    self._unclaimed[place] = node
+                    _log.warning("%s", error)
+                continue
+            self._hubs[place].close()
+            self._hubs[place] = hub
+            _log.info("port %s is claimed again: its hub %s is back", self.name, location.hub)
 
     def _devices(self) -> list[str]:
         return [location.device for location in self.locations]

@@ -85,6 +85,32 @@ def test_a_hub_that_is_gone_is_told(nodes: Nodes) -> None:
         mapped(nodes)
 
 
+def test_a_hub_that_was_away_is_claimed_again_before_one_looks(nodes: Nodes) -> None:
+    port = mapped(nodes)
+    del nodes.present["usb3"]
+    assert port.look() is None
+    hub = nodes.add("usb3", "/dev/bus/usb/003/009")
+    nodes.add("3-1", DEVICE)
+    look(port)
+    assert (hub.calls, nodes.nodes[HUB].closed.is_set()) == ([("claim_port", 1)], True)
+    port.look()
+    assert len(hub.calls) == 1
+    port.close()
+    assert hub.closed.is_set()
+
+
+def test_a_hub_that_was_away_and_cannot_be_claimed_is_told_once(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = mapped(nodes)
+    path = "/dev/bus/usb/003/009"
+    nodes.add("usb3", path).errors = {"claim_port": errno.EINVAL}
+    assert "cannot be claimed: told to fail" in refused(port, nodes, caplog)
+    nodes.node(path)  # the one that failed was closed
+    assert port.look() is None
+    assert nodes.nodes[path].calls == [("claim_port", 1)]
+
+
 def test_closing_gives_the_port_back(nodes: Nodes) -> None:
     mapped(nodes).close()
     assert nodes.nodes[HUB].closed.is_set()
