@@ -150,7 +150,12 @@ def _claim(name: str, location: sysfs.PortLocation) -> UsbfsDevice:
     try:
         hub = UsbfsDevice(node)
     except OSError as error:
-        raise UserError(f"Port '{name}': {node} cannot be opened: {error.strerror}.") from error
+        raise UserError(
+            f"Port '{name}': {node} cannot be opened: {error.strerror}.",
+            hint="Nodes of usbfs are root's to write: run 'rig back' as root."
+            if error.errno in (errno.EACCES, errno.EPERM)
+            else "",
+        ) from error
     try:
         hub.claim_port(location.number)
     except OSError as error:

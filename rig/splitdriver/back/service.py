@@ -25,7 +25,7 @@ from rig.splitdriver.transport import security
 from rig.splitdriver.transport.handshake import Gate, Security
 from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, listen, parse_address, refuse
 from rig.splitdriver.transport.peer import Peer
-from rig.usb import uevent
+from rig.usb import sysfs, uevent
 
 _log = logging.getLogger("rig.back")
 
@@ -137,6 +137,13 @@ class BackService:
     # The ports.
 
     def _map(self, number: int, name: str, rules: Rules) -> BackPort:
+        location = sysfs.locate(name)
+        same = next((p.port.name for p in self._ports if location in p.port.locations), None)
+        if same is not None:
+            raise UserError(
+                f"Port '{name}' is the same connector as port '{same}'.",
+                hint="Give each connector once; one of USB 3 has two ports, and both are mapped.",
+            )
         port = Port(name)
         if rules.window > 1 and port.driver not in EXACT_DRIVERS:
             port.close()
@@ -251,10 +258,11 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         metavar="N",
-        help="URBs of a bulk endpoint in the controller at a time (default: %(default)s)",
+        help="URBs of a bulk endpoint in the controller at a time, under policy hold; above 1 only"
+        " on controllers where that is exact (default: %(default)s)",
     )
     arguments.add_argument(
-        "--time-stops", action="store_true", help="tell how long each endpoint that stops does"
+        "--time-stops", action="store_true", help="tell for how long each endpoint stood still"
     )
     arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
     arguments.add_argument("--seed", type=int, help="instead of the plan's own")
@@ -271,14 +279,21 @@ def _rules(options: argparse.Namespace) -> Rules:
     if not 1 <= options.window <= MAX_WINDOW:
         raise UserError(f"A window of {options.window} cannot be.", hint=f"Take 1 to {MAX_WINDOW}.")
     if options.window > 1 and options.policy is not Policy.HOLD:
-        raise UserError(f"A window is for policy hold, not for {options.policy}.")
+        raise UserError(
+            f"A window is for policy hold, not for {options.policy}.",
+            hint="Leave --window out, or take --policy hold.",
+        )
     if options.window > 1 and options.plan is not None:
         raise UserError(
             "A window above 1 and a fault plan do not go together: what stands behind an induced"
-            " error is in the controller already, and runs."
+            " error is in the controller already, and runs.",
+            hint="Leave out --window or --plan.",
         )
     if len(options.port) > MAX_PORTS:
-        raise UserError(f"One link carries {MAX_PORTS} ports, not {len(options.port)}.")
+        raise UserError(
+            f"One link carries {MAX_PORTS} ports, not {len(options.port)}.",
+            hint="Start another 'rig back' for the others, with a --listen of its own.",
+        )
     return Rules(
         options.policy, options.window, ACA_STATUSES[options.aca_status], options.time_stops
     )

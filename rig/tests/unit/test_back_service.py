@@ -32,7 +32,7 @@ from rig.splitdriver.messages import (
 from rig.splitdriver.policy import ACA_STATUSES, Policy
 from rig.splitdriver.transport.link import Link, listen
 from rig.splitdriver.transport.security import Security
-from rig.tests.harness.fake_usbfs import DEVICE, Nodes
+from rig.tests.harness.fake_usbfs import DEVICE, TWIN_HUB, Nodes
 from rig.tests.harness.stepped import SteppedReactor
 from rig.usb import sysfs, uevent
 from rig.usb.sysfs import PortLocation
@@ -177,6 +177,20 @@ def test_a_front_end_of_another_policy_is_refused(world: World) -> None:
 
 
 # Several ports.
+
+
+def test_a_connector_that_is_given_twice_is_told_by_both_its_names(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, twin = PortLocation("usb3", 1, "3-1"), PortLocation("usb4", 1, "4-1")
+    nodes.present["usb4"] = TWIN_HUB
+    monkeypatch.setattr(sysfs, "locate", {"dummy_hcd.0/1": here, "3-1": here, "4-1": twin}.get)
+    monkeypatch.setattr(sysfs, "twin", {here: twin, twin: here}.get)
+    for again in ("dummy_hcd.0/1", "3-1", "4-1"):
+        complaint = f"Port '{again}' is the same connector as port 'dummy_hcd.0/1'. Give each"
+        with pytest.raises(UserError, match=complaint):
+            World(nodes, ("dummy_hcd.0/1", again))
+        assert all(node.closed.is_set() for node in nodes.nodes.values())
 
 
 def test_every_port_has_its_own_place_on_the_link(world: World) -> None:

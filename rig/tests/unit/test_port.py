@@ -75,7 +75,7 @@ def test_a_port_that_cannot_be_claimed_is_told(nodes: Nodes, error: int, complai
 
 def test_a_hub_that_cannot_be_opened_is_told(nodes: Nodes) -> None:
     nodes.errors = {HUB: errno.EACCES}
-    with pytest.raises(UserError, match=f"{HUB} cannot be opened: told to fail"):
+    with pytest.raises(UserError, match=rf"{HUB} cannot be opened: told to fail\. .*as root"):
         mapped(nodes)
 
 
