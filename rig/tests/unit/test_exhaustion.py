@@ -101,4 +101,5 @@ def test_when_all_have_come_to_an_end_it_says_what_mends_that(
         world.back(GREETING, Connect(FIRST, Speed.HIGH))
 
     assert "modprobe -r vhci_hcd" in caplog.text
-    assert world.reactor.timers() == {"call"}  # it asks again, but in its own time
+    # The link stays, for other devices; it tries again, but in its own time.
+    assert world.reactor.timers() == {"heartbeat", "plug"}
