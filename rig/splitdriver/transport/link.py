@@ -65,6 +65,7 @@ class Outbox:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._parts: list[Payload] = []
+        self._bytes = 0
 
     def __bool__(self) -> bool:
         """Whether something still waits for the stream."""
@@ -73,13 +74,15 @@ class Outbox:
     @property
     def backlog_bytes(self) -> int:
         """How many octets wait."""
-        return sum(map(len, self._parts))
+        return self._bytes
 
     def put(self, head: Payload, data: Payload = b"") -> None:
         """Add octets; `flush` sends them."""
         self._parts.append(head)
+        self._bytes += len(head)
         if data:
             self._parts.append(data)
+            self._bytes += len(data)
 
     def flush(self) -> None:
         """Send as much as the stream takes now.
@@ -94,6 +97,7 @@ class Outbox:
                 sent = self._stream.sendmsg(batch)
             except BlockingIOError:
                 return
+            self._bytes -= sent
             left = sum(map(len, batch)) - sent
             self._parts = self._parts[_IOV_MAX:]
             if left:

@@ -43,11 +43,14 @@ def test_what_does_not_fit_the_socket_is_sent_when_there_is_room(pair: Pair) -> 
     assert link.waits_for_room
     expected = octets_of([Complete(1, 1, 0, len(data), data=data)])
     seen = b""
+    sent = len(expected) - link.backlog_bytes
     while len(seen) < len(expected):
+        assert len(seen) <= sent
         seen += pair[1].recv(1 << 16)
         link.flush()
+        sent = len(expected) - link.backlog_bytes
     assert seen == expected
-    assert not link.waits_for_room
+    assert (link.waits_for_room, link.backlog_bytes) == (False, 0)
 
 
 def test_more_parts_than_one_call_takes_are_sent_in_order(pair: Pair) -> None:
