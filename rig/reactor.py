@@ -102,17 +102,15 @@ class Reactor:
         # Asked after each round of the data path: most of the time nothing is due.
         if self._next_timer == math.inf or (now := time.monotonic()) < self._next_timer:
             return
-        for name in [name for name, (when, _) in self._timers.items() if when <= now]:
-            _, call = self._timers.pop(name, (now, _nothing))
-            call()
+        for name, timer in [(n, t) for n, t in self._timers.items() if t[0] <= now]:
+            # One that fired before it may have cancelled it, or put it off.
+            if self._timers.get(name) is timer:
+                del self._timers[name]
+                timer[1]()
         self._find_next_timer()
 
     def _find_next_timer(self) -> None:
         self._next_timer = min((when for when, _ in self._timers.values()), default=math.inf)
-
-
-def _nothing() -> None:
-    """Stands for a timer that another timer has cancelled."""
 
 
 def supervise(

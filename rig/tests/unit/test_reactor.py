@@ -129,6 +129,20 @@ def test_a_timer_replaces_one_of_its_name(reactor: Reactor) -> None:
     assert seen == [2]
 
 
+def test_a_timer_may_put_off_and_cancel_others_that_are_due(reactor: Reactor) -> None:
+    now = time.monotonic()
+
+    def first() -> None:
+        reactor.at("other", now + 60, lambda: pytest.fail("fired early"))
+        reactor.cancel("third")
+
+    reactor.at("first", now, first)
+    reactor.at("other", now, lambda: pytest.fail("was put off"))
+    reactor.at("third", now, lambda: pytest.fail("was cancelled"))
+    reactor.at("stop", now, reactor.stop)
+    reactor.run()
+
+
 def test_a_cancelled_timer_does_not_fire(reactor: Reactor) -> None:
     reactor.at("timer", time.monotonic(), lambda: pytest.fail("called"))
     reactor.cancel("timer")
