@@ -70,6 +70,11 @@ class Reactor:
         self._timers.pop(name, None)
         self._find_next_timer()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
+
     def stop(self) -> None:
         """End `run` after the current handler."""
         self._stopping = True
@@ -145,4 +150,8 @@ def supervise(
         for command in commands:
             events.answer(command, obey)
 
-    reactor.watch(stdin, READABLE, on_input)
+    try:
+        reactor.watch(stdin, READABLE, on_input)
+    except PermissionError:  # a file, or /dev/null: all that will ever come is there
+        while not reactor.stopping:
+            on_input(READABLE)

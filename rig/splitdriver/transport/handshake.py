@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import time
@@ -14,6 +15,9 @@ from rig.splitdriver.session import DEAD_AFTER_S
 from rig.splitdriver.transport.link import Stream, prepare, refuse
 
 _log = logging.getLogger("rig.link")
+
+BREATH_S = 1.0
+"""Without a descriptor left for a caller, the gate waits so long for one to become free."""
 
 MAX_PENDING = 16
 """So many may be proving at a time who they are.  The eldest makes room for the next: an honest
@@ -177,16 +181,28 @@ class Gate:
 
     def close(self) -> None:
         """Let nobody in any more."""
+        self._reactor.cancel("gate")
         self._reactor.unwatch(self._listener)
         self._listener.close()
         for handshake in list(self._pending.values()):
             handshake.close("The back end is being stopped.")
 
+    def _close_for_a_while(self, error: OSError) -> None:
+        """Look away: who calls stays in the listener's queue, and would wake us all the time."""
+        _log.warning("nobody can come in for %g s: %s", BREATH_S, error.strerror)
+        self._reactor.unwatch(self._listener)
+        self._reactor.at("gate", time.monotonic() + BREATH_S, self._reopen)
+
+    def _reopen(self) -> None:
+        self._reactor.watch(self._listener, READABLE, self._on_caller)
+
     def _on_caller(self, _: int) -> None:
         try:
             connection, address = self._listener.accept()
-        except OSError:  # gone again before we looked
-            return
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._close_for_a_while(error)
+            return  # else: gone again before we looked
         if len(self._pending) >= MAX_PENDING:
             eldest = next(iter(self._pending.values()))
             eldest.close(f"{MAX_PENDING} others came before it proved who it is.")

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,3 +185,22 @@ def test_a_supervised_daemon_that_hears_nonsense_says_so_and_ends() -> None:
     assert "not a JSON object" in daemon.hear()["error"]
     assert daemon.hear()["event"] == "stopped"
     assert daemon.end() == 0
+
+
+@pytest.mark.parametrize("commands", [b"", b'{"id": 1, "do": "status"}\n'])
+def test_a_supervised_daemon_whose_input_is_a_file_obeys_and_ends(
+    tmp_path: Path, commands: bytes
+) -> None:
+    file = tmp_path / "commands"
+    file.write_bytes(commands)
+    with file.open("rb") as stdin:
+        done = subprocess.run(
+            [sys.executable, "-c", DAEMON],
+            check=False,
+            stdin=stdin,
+            capture_output=True,
+            timeout=20,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert sorted(events) == sorted(["ready", "stopped", *["reply"] * bool(commands)])
