@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from rig.cli.console import ConsoleProgress
+from rig.cli.console import ConsoleProgress, Screen
 from rig.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ def bench(  # noqa: PLR0917 - typer names them all
     machines did not do their part.
     """
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
-    from rich.console import Console  # noqa: PLC0415
-
     from rig.experiments.bench.bench import check_wishes, run  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
@@ -57,7 +55,7 @@ def bench(  # noqa: PLR0917 - typer names them all
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
-        shown = Console(highlight=False)
+        shown = Screen(highlight=False)
         shown.print(table(report))
         shown.print(latencies(report))
         typer.echo(f"All of it is in {directory.path}/")

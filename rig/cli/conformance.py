@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from rig.cli.console import ConsoleProgress
+from rig.cli.console import ConsoleProgress, Screen
 from rig.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ def conformance(  # noqa: PLR0917 - typer names them all
     that is not among them), 1 if one does not, 3 if the machines did not do their part.
     """
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
-    from rich.console import Console  # noqa: PLC0415
-
     from rig.experiments.conformance.conformance import check_wishes, run  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
@@ -54,7 +52,7 @@ def conformance(  # noqa: PLR0917 - typer names them all
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
-        Console(highlight=False).print(table(report))
+        Screen(highlight=False).print(table(report))
         typer.echo(f"All of it is in {directory.path}/")
     raise typer.Exit(Exit.PASS if report.judged.passed else Exit.FAIL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,20 @@ from rich.text import Text
 REFRESH_HZ = 8
 
 
+class Screen(Console):
+    """A console whose reader may go: rich would end with 1, which says that data are wrong."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more, so that what is being undone is undone, and end as by SIGPIPE."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(128 + signal.SIGPIPE) from None
+
+
 def stderr_console() -> Console:
     """Return the console for progress and errors; standard output is for results."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
 class ConsoleProgress:

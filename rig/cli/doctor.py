@@ -7,9 +7,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from rig.cli.console import Screen
 from rig.cli.exits import Exit
 from rig.lab.doctor import Row, State, can_run, examine
 
@@ -28,7 +28,7 @@ def doctor(
     if json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
-        Console(highlight=False).print(_table(rows))
+        Screen(highlight=False).print(_table(rows))
     if not can_run(rows):
         raise typer.Exit(Exit.INFRASTRUCTURE)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from rig.cli.console import ConsoleProgress
+from rig.cli.console import ConsoleProgress, Screen
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,8 +59,6 @@ def drivers(  # noqa: PLR0917 - typer names them all
 ) -> None:
     """Fail an URB of each driver in the middle of its data, and see what it does."""
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
-    from rich.console import Console  # noqa: PLC0415
-
     from rig.experiments.drivers.drivers import run  # noqa: PLC0415
     from rig.experiments.drivers.wishes import read_wishes  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
@@ -79,8 +77,8 @@ def drivers(  # noqa: PLR0917 - typer names them all
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
-        width = max(Console().width, WIDTH)
-        Console(highlight=False, width=width).print(table(report))
+        width = max(Screen().width, WIDTH)
+        Screen(highlight=False, width=width).print(table(report))
         typer.echo(f"All of it is in {directory.path}/")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from rig.cli.console import ConsoleProgress
+from rig.cli.console import ConsoleProgress, Screen
 from rig.cli.exits import Exit
 from rig.faults.plan import When
 
@@ -59,8 +59,6 @@ def hazard(  # noqa: PLR0917 - typer names them all
     error did not come or policy naive, where it was tried, did not show the hazard.
     """
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
-    from rich.console import Console  # noqa: PLC0415
-
     from rig.experiments.hazard.hazard import run  # noqa: PLC0415
     from rig.experiments.hazard.wishes import read_wishes  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
@@ -82,8 +80,8 @@ def hazard(  # noqa: PLR0917 - typer names them all
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
-        width = max(Console().width, WIDTH)
-        Console(highlight=False, width=width).print(table(report))
+        width = max(Screen().width, WIDTH)
+        Screen(highlight=False, width=width).print(table(report))
         typer.echo(f"All of it is in {directory.path}/")
     raise typer.Exit(_exit(report))
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from rig.cli.console import ConsoleProgress
+from rig.cli.console import ConsoleProgress, Screen
 from rig.guest_images import image
 from rig.guest_images.cache import Cache, Entry
 from rig.guest_images.spec import DEFAULT_KERNEL
@@ -58,7 +57,7 @@ def list_(cache: CacheOption = None) -> None:
         in_use = "yes" if (entry.name, entry.key) in used else "no"
         size = f"{entry.size_bytes / 1e6:.1f} MB"
         table.add_row(entry.name, entry.key, size, age(time.time() - entry.made_at_s), in_use)
-    console = Console()
+    console = Screen()
     console.print(table)
     console.print(f"{total / 1e6:.0f} MB in {store.directory}", soft_wrap=True, highlight=False)
 

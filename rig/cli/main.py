@@ -19,7 +19,8 @@ def main() -> NoReturn:
     try:
         status = run(argv)
         # Here, and not when the interpreter ends: a reader that is gone is then still ours to tell.
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None if it was closed before we began
+            sys.stdout.flush()
         sys.exit(status)
     except UserError as error:
         complain(error)
@@ -68,5 +69,8 @@ def run(argv: list[str]) -> int:
 
 
 def complain(what: object) -> None:
-    """Say a sentence on standard error."""
-    print(f"rig: {what}", file=sys.stderr)
+    """Say a sentence on standard error; where nobody reads it, the status alone has to tell."""
+    try:
+        print(f"rig: {what}", file=sys.stderr)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -282,6 +282,35 @@ def test_a_reader_that_is_gone_is_no_error_to_tell(argv: list[str]) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        ("image list", 128 + signal.SIGPIPE),
+        ("explore --schedules 10", 128 + signal.SIGPIPE),
+        ("explore --schedules 0", 2),
+    ],
+)
+def test_a_reader_that_is_gone_makes_no_run_a_failed_one(argv: str, status: int) -> None:
+    """Both streams may go into one pipe; status 1 would say that data are wrong."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-m", "rig", *argv.split()],
+        stdout=write_end,
+        stderr=write_end,
+        check=False,
+        timeout=60,
+    )
+    os.close(write_end)
+    assert done.returncode == status
+
+
+def test_an_output_that_was_closed_before_the_start_is_no_error() -> None:
+    shell = '"$0" -m rig explore --schedules 10 >&- 2>&-'
+    done = subprocess.run(["/bin/sh", "-c", shell, sys.executable], check=False, timeout=60)
+    assert done.returncode == 0
+
+
 def verdict(outcome: Outcome) -> Verdict:
     return Verdict(
         verdict=outcome,
