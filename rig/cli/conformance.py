@@ -22,7 +22,7 @@ Paths = Annotated[
 ]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Policy = Annotated[str | None, typer.Option(help="The split driver's; default: its own.")]
-CaseList = Annotated[str, typer.Option("--case", help="Cases, like 0-14,24; default: all.")]
+CaseList = Annotated[str | None, typer.Option("--case", help="Cases, like 0-14,24; default: all.")]
 Times = Annotated[int, typer.Option(min=1, help="Multiplies the iterations of each case.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-conformance.")]
 Json = Annotated[bool, typer.Option("--json", help="Print conformance.json alone.")]
@@ -32,7 +32,7 @@ def conformance(  # noqa: PLR0917 - typer names them all
     path: Paths = ["split"],  # noqa: B006 - typer only reads it
     kernel: Kernel = "6.12",
     policy: Policy = None,
-    case: CaseList = "",
+    case: CaseList = None,
     times: Times = 1,
     out: Out = None,
     json: Json = False,

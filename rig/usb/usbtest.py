@@ -143,14 +143,16 @@ def perform(node: str, case: Case, times: int = 1) -> tuple[int, float]:
     return number, seconds + microseconds / 1e6
 
 
-def parse_cases(text: str) -> tuple[int, ...]:
-    """Return the numbers of a list like ``0-14,24``; empty for all.
+def parse_cases(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of a list like ``0-14,24``; None for all.
 
     Raises:
         UserError: It is no such list, or names a case that `CASES` lacks.
     """
+    if text is None:
+        return tuple(CASES)
     numbers: list[int] = []
-    for part in filter(None, text.split(",")):
+    for part in text.split(","):
         first, _, last = part.partition("-")
         try:
             ends = int(first), int(last or first)
@@ -163,7 +165,7 @@ def parse_cases(text: str) -> tuple[int, ...]:
                 hint=f"There are {', '.join(map(str, CASES))}; write a list like 0-14,24.",
             )
         numbers += found
-    return tuple(dict.fromkeys(numbers)) or tuple(CASES)
+    return tuple(dict.fromkeys(numbers))
 
 
 def outcome(node: str, number: int, times: int) -> dict[str, object]:
@@ -216,7 +218,7 @@ def main(argv: list[str]) -> int:
         0 if all cases passed or it was supervised, 1 if not.
 
     Raises:
-        UserError: There is no such case.
+        UserError: There is no such case or device.
         RemoteProtocolError: What came in is no command.
     """
     parser = argparse.ArgumentParser(
@@ -224,14 +226,23 @@ def main(argv: list[str]) -> int:
         description="Run the kernel's own test cases on a device that usbtest has bound.",
     )
     parser.add_argument("node", help="usbfs node of the device, /dev/bus/usb/BBB/DDD")
-    parser.add_argument("--case", default="", metavar="LIST", help="like 0-14,24 (default: all)")
+    parser.add_argument("--case", metavar="LIST", help="like 0-14,24 (default: all)")
     parser.add_argument("--times", type=int, default=1, help="multiplies each case's iterations")
     parser.add_argument("--supervised", action="store_true", help="run what a lab tells")
     options = parser.parse_args(argv)
     start_logging()
     events = Events(sys.stdout.buffer)
     numbers = parse_cases(options.case)
+    if options.times < 1:
+        raise UserError(f"--times {options.times} would run nothing.", hint="Give 1 or more.")
     if options.supervised:
         serve(options.node, events, sys.stdin.fileno())
         return 0
+    try:
+        os.close(os.open(options.node, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise UserError(
+            f"The device '{options.node}' cannot be opened: {error.strerror}.",
+            hint="Name the node of a device, /dev/bus/usb/BBB/DDD, as root; 'lsusb' lists them.",
+        ) from error
     return 1 if run(options.node, numbers, options.times, events) else 0

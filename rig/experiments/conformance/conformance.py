@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from rig.errors import UserError
 from rig.experiments.conformance.path import PathTest
 from rig.experiments.conformance.report import Report
+from rig.experiments.run.options import one_of
 from rig.experiments.run.run import LINK_ADDRESS
 from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
@@ -25,6 +25,7 @@ from rig.lab.paths import PathName
 from rig.lab.strategy import Setup
 from rig.lab.waits import Awaited
 from rig.progress import Progress
+from rig.splitdriver.policy import Policy
 from rig.usb.usbtest import parse_cases
 
 
@@ -62,7 +63,7 @@ class Wishes:
 
 
 def check_wishes(
-    paths: Sequence[str], kernel: str, policy: str | None, cases: str, times: int
+    paths: Sequence[str], kernel: str, policy: str | None, cases: str | None, times: int
 ) -> Wishes:
     """Return what to test.
 
@@ -70,7 +71,7 @@ def check_wishes(
         paths: Names of paths; a repeated one counts once.
         kernel: ``6.12`` or ``6.1``.
         policy: The split driver's; None for its own default.
-        cases: A list like ``0-14,24``; empty for all.
+        cases: A list like ``0-14,24``; None for all.
         times: Multiplies each case's iterations.
 
     Raises:
@@ -78,10 +79,9 @@ def check_wishes(
     """
     kernel_package(kernel)
     for path in paths:
-        if path not in list(PathName):
-            raise UserError(
-                f"There is no path '{path}'.", hint=f"Known are: {', '.join(PathName)}."
-            )
+        one_of("path", path, PathName)
+    if policy is not None:
+        one_of("policy", policy, Policy)
     chosen = tuple(dict.fromkeys(PathName(path) for path in paths))
     return Wishes(chosen, parse_cases(cases), kernel, policy, times)
 

@@ -254,16 +254,25 @@ def test_the_wishes_name_paths_and_cases() -> None:
 
 
 def test_no_policy_is_named_unless_it_is_wished_for() -> None:
-    setup = check_wishes(["split"], "6.12", None, "", 1).setup(PathName.SPLIT)
+    setup = check_wishes(["split"], "6.12", None, None, 1).setup(PathName.SPLIT)
     assert "--policy" not in (*setup.back, *setup.front)
 
 
 @pytest.mark.parametrize(
-    ("path", "kernel", "cases"), [("xen", "6.12", ""), ("split", "2.6", ""), ("split", "6.1", "15")]
+    ("path", "kernel", "policy", "cases"),
+    [
+        ("xen", "6.12", None, None),
+        ("split", "2.6", None, None),
+        ("split", "6.1", "xen", None),
+        ("split", "6.1", None, "15"),
+        ("split", "6.1", None, ""),
+    ],
 )
-def test_a_wish_that_cannot_be_is_refused(path: str, kernel: str, cases: str) -> None:
+def test_a_wish_that_cannot_be_is_refused(
+    path: str, kernel: str, policy: str | None, cases: str | None
+) -> None:
     with pytest.raises(UserError):
-        check_wishes([path], kernel, None, cases, 1)
+        check_wishes([path], kernel, policy, cases, 1)
 
 
 def test_all_paths_are_tested_and_the_report_is_left(

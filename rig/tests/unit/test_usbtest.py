@@ -152,20 +152,32 @@ def test_what_is_no_command_ends_it() -> None:
 @pytest.mark.parametrize(
     ("text", "numbers"),
     [
-        ("", tuple(CASES)),
+        (None, tuple(CASES)),
         ("24", (24,)),
         ("9-11,9,24", (9, 10, 11, 24)),
         ("12-18", (12, 13, 14, 17, 18)),
     ],
 )
-def test_a_list_of_cases_is_read(text: str, numbers: tuple[int, ...]) -> None:
+def test_a_list_of_cases_is_read(text: str | None, numbers: tuple[int, ...]) -> None:
     assert parse_cases(text) == numbers
 
 
-@pytest.mark.parametrize("text", ["15", "x", "5-x", "-3", "24-30", "12-9", "1,,99"])
+@pytest.mark.parametrize("text", ["", "15", "x", "5-x", "-3", "24-30", "12-9", "1,,9"])
 def test_a_list_that_names_no_case_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="names no test case of usbtest"):
         parse_cases(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["/nowhere"], "The device '/nowhere' cannot be opened: No such file or directory"),
+        (["/dev/null", "--times", "0"], "--times 0 would run nothing"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(argv: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        usbtest.main(argv)
 
 
 @pytest.mark.parametrize(("number", "status"), [(0, 0), (errno.EIO, 1)])

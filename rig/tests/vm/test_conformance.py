@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 
 
 def test_every_case_of_usbtest_passes_over_the_split_driver(tmp_path: Path) -> None:
-    report = run(check_wishes(["split"], "6.12", None, "", 1), tmp_path, Silent())
+    report = run(check_wishes(["split"], "6.12", None, None, 1), tmp_path, Silent())
 
     (split,) = report.paths
     failed = [f"{c.case} {c.name}: {c.told} {c.detail}" for c in split.cases if c.told != "pass"]
