@@ -17,7 +17,7 @@ from rig.errors import UserError
 from rig.splitdriver.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rig.sim.explorer import Explored, Finding, Rules
 
@@ -35,7 +35,13 @@ Clients = Annotated[
     ),
 ]
 KeepGoing = Annotated[bool, typer.Option(help="Do not end with the first rule that is broken.")]
-Replay = Annotated[str, typer.Option(help="Play this schedule alone, and tell what happens.")]
+Replay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SCHEDULE",
+        help="Play alone what 'rig explore' printed, or SEED:NUMBER, and tell what happens.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -46,7 +52,7 @@ def explore(  # noqa: PLR0917 - typer names them all
     window: Window = 1,
     client: Clients = [],  # noqa: B006 - typer only reads it
     keep_going: KeepGoing = False,
-    replay: Replay = "",
+    replay: Replay = None,
     json: Json = False,
 ) -> None:
     """Look for schedules on which the split driver breaks Linux's promise.
@@ -57,13 +63,15 @@ def explore(  # noqa: PLR0917 - typer names them all
     from rig.sim.explorer import Rules  # noqa: PLC0415 - 'rig --help' does not need it
     from rig.sim.scenario import Handler  # noqa: PLC0415
 
+    if window != 1 and policy is not Policy.HOLD:
+        raise UserError(f"A window is for policy hold, not for {policy}.", hint="Leave it out.")
     known = {handler.name.lower(): handler for handler in Handler}
     for name in client:
         if name not in known:
             raise UserError(f"No client does '{name}'.", hint=f"There are: {', '.join(known)}.")
     rules = Rules(policy, window, tuple(known[name] for name in client) or tuple(Handler))
-    if replay:
-        raise typer.Exit(_replay(rules, replay))
+    if replay is not None:
+        raise typer.Exit(_replay(rules, replay, json=json))
     raise typer.Exit(_explore(rules, seed, schedules, keep_going=keep_going, json=json))
 
 
@@ -82,7 +90,8 @@ def _explore(rules: Rules, seed: int, schedules: int, *, keep_going: bool, json:
                 explorer.shortened(rules, seed, each, tried) for each in explored.findings
             ]
     if json:
-        typer.echo(_as_json(rules, seed, explored, rate))
+        told = {"seed": seed, "schedules_per_s": round(rate), **msgspec.to_builtins(explored)}
+        typer.echo(_as_json(rules, told))
     else:
         for finding in explored.findings:
             _print_finding(rules, finding)
@@ -90,12 +99,17 @@ def _explore(rules: Rules, seed: int, schedules: int, *, keep_going: bool, json:
     return Exit.FAIL if explored.findings else Exit.PASS
 
 
-def _replay(rules: Rules, word: str) -> Exit:
+def _replay(rules: Rules, word: str, *, json: bool) -> Exit:
     from rig.sim.explorer import play  # noqa: PLC0415
     from rig.sim.story import Story  # noqa: PLC0415
 
     story = Story()
-    end = play(rules, _schedule(rules, word), story)
+    schedule = _schedule(rules, word)
+    end = play(rules, schedule, story)
+    if json:
+        told = {"schedule": schedule.hex(), "rule": end.rule, "text": end.text}
+        typer.echo(_as_json(rules, {**told, "story": story.lines}))
+        return Exit.FAIL if end.rule else Exit.PASS
     _print_story(story.lines)
     typer.echo(f"Rule '{end.rule}' is broken. {end.text}" if end.rule else "No rule is broken.")
     return Exit.FAIL if end.rule else Exit.PASS
@@ -107,12 +121,11 @@ def _schedule(rules: Rules, word: str) -> bytes:
 
     if found := re.fullmatch(r"(\d+):(\d+)", word):
         return generate(int(found[1]), int(found[2]), rules.handlers)
-    try:
+    if re.fullmatch(r"([0-9A-Fa-f]{2})+", word):
         return bytes.fromhex(word)
-    except ValueError as error:
-        raise UserError(
-            f"'{word}' is no schedule.", hint="Give what 'rig explore' printed, or SEED:NUMBER."
-        ) from error
+    raise UserError(
+        f"'{word}' is no schedule.", hint="Give what 'rig explore' printed, or SEED:NUMBER."
+    )
 
 
 def _print_finding(rules: Rules, finding: Finding) -> None:
@@ -141,14 +154,12 @@ def _print_sum(rules: Rules, seed: int, explored: Explored, rate: float) -> None
         typer.echo(f"  {explored.failed_for_nothing} URBs failed to which nothing had happened.")
 
 
-def _as_json(rules: Rules, seed: int, explored: Explored, rate: float) -> str:
+def _as_json(rules: Rules, told: Mapping[str, object]) -> str:
     everything = {
         "policy": rules.policy,
         "window": rules.window,
         "clients": [handler.name.lower() for handler in rules.handlers],
-        "seed": seed,
-        "schedules_per_s": round(rate),
-        **msgspec.to_builtins(explored),
+        **told,
     }
     return msgspec.json.format(msgspec.json.encode(everything), indent=2).decode()
 
@@ -156,7 +167,7 @@ def _as_json(rules: Rules, seed: int, explored: Explored, rate: float) -> str:
 @contextmanager
 def _bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal, and the beginning and the end of the work elsewhere."""
-    from rich.progress import (  # noqa: PLC0415  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
         BarColumn,
         MofNCompleteColumn,
         Progress,

@@ -56,10 +56,24 @@ def test_the_clients_are_those_asked_for(capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().out)["clients"] == ["retry"]
 
 
-@pytest.mark.parametrize("word", ["zz", "1:", "0x1"])
+@pytest.mark.parametrize("word", ["", "zz", "1:", "0x1", "abc", "-1:2"])
 def test_what_is_no_schedule_is_refused(word: str) -> None:
     with pytest.raises(UserError, match="is no schedule"):
         run(["explore", "--replay", word])
+
+
+def test_a_replay_can_be_read_by_programs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--policy", "naive", "--replay", "000001010001000000000000c0", "--json"]
+    assert run(["explore", *arguments]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["policy"], said["rule"]) == ("naive", "runs-behind")
+    assert said["schedule"] == "000001010001000000000000c0"
+    assert "submits URB 1" in said["story"][0]
+
+
+def test_a_window_without_hold_is_refused() -> None:
+    with pytest.raises(UserError, match="A window is for policy hold, not for aca"):
+        run(["explore", "--policy", "aca", "--window", "4"])
 
 
 def test_a_client_that_there_is_not_is_refused() -> None:
