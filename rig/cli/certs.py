@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from rig.errors import UserError
+
 Directory = Annotated[Path, typer.Argument(help="Where the CA lies, or is to lie.")]
 Machines = Annotated[
     list[str],
@@ -30,9 +32,15 @@ def certs(directory: Directory, machine: Machines, renew: Renew = False) -> None
 
     machines = [Machine.parse(text) for text in machine]
     now = datetime.now(UTC)
-    check(directory, machines, renew=renew)
-    authority = Authority.open_or_make(directory, now)
-    places = [(one.name, authority.issue(one, now)) for one in machines]
+    try:
+        check(directory, machines, renew=renew)
+        authority = Authority.open_or_make(directory, now)
+        places = [(one.name, authority.issue(one, now)) for one in machines]
+    except OSError as error:
+        raise UserError(
+            f"The CA's directory '{directory}' cannot be used: {error.strerror}.",
+            hint="Name a directory of your own.",
+        ) from error
     if authority.is_new:
         typer.echo(f"Made a CA in {directory}; {directory / CA_KEY} stays on this machine.")
     for name, place in places:

@@ -176,17 +176,34 @@ def check(directory: Path, machines: list[Machine], *, renew: bool) -> None:
     """See that each machine can get a certificate, before anything is made.
 
     Raises:
-        UserError: A machine is named twice, or has a certificate that is not to be renewed.
+        UserError: A machine is named twice, or has a certificate that is not to be renewed, or
+            something else has its name.
+        OSError: The directory cannot be read.
     """
     names = [machine.name for machine in machines]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"The machine '{name}' is named twice.", hint="Name it once.")
-        if (directory / name).exists() and not renew:
+        place = directory / name
+        if not os.path.lexists(place):
+            continue
+        if not _is_ours(place):
             raise UserError(
-                f"{directory / name} is there already.",
+                f"{place} is there and is no directory of a machine's certificate.",
+                hint="Take another directory for the CA, or another name for the machine.",
+            )
+        if not renew:
+            raise UserError(
+                f"{place} is there already.",
                 hint="Give --renew to replace the machine's key and certificate.",
             )
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether a place has nothing but a machine's three files, and may be replaced as a whole."""
+    if place.is_symlink() or not place.is_dir():
+        return False
+    return {path.name for path in place.iterdir()} <= {CERTIFICATE, KEY, CA_CERTIFICATE}
 
 
 def _make_ca(now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -125,6 +125,34 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     check(tmp_path, [Machine("new"), Machine("back")], renew=True)
 
 
+def test_what_is_no_machines_directory_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis.tex").write_text("months of work")
+    with pytest.raises(UserError, match="is no directory of a machine's certificate"):
+        check(tmp_path, [Machine("docs")], renew=True)
+
+
+def test_a_file_or_a_link_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with pytest.raises(UserError, match="is no directory of a machine's certificate"):
+            check(tmp_path, [Machine(name)], renew=True)
+
+
+@pytest.mark.parametrize("directory", ["file", "file/pki"])
+def test_a_directory_that_cannot_be_is_a_wrong_wish(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    directory: str,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    assert rig(monkeypatch, "certs", directory, "--machine", "back") == 2
+    assert f"The CA's directory '{directory}' cannot be used: " in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "text",
     ["", ".", "..", "../x", "a/b", "-a", "*", "a b", "a=", "ca.pem", "ca.key", "x" * 65, "a=b,",
