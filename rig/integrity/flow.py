@@ -37,6 +37,11 @@ BLOCK_BYTES: Final = 4096
 BLOCKS: Final = 32
 """Of the disk that is written, one after another, and then anew."""
 
+PLACES: Final = (
+    "Write tty:PATH or udp:HOST:PORT to send and receive, a disk's node to write and read,"
+    " usbtest:CASE:NODE to test."
+)
+
 CASE_BYTES: Final = 4096
 CASE_URBS: Final = 8
 """Of one queue of usbtest's cases 27 and 28: all are in flight at once."""
@@ -191,6 +196,7 @@ def open_work(what: str, place: str) -> Work:
     Raises:
         UserError: The place has not its form.
         OSError: It cannot be opened.
+        ValueError: A number in it is none.
     """
     if what in ("write", "read"):
         fd = os.open(place, os.O_RDWR | os.O_DIRECT)
@@ -211,7 +217,7 @@ def open_work(what: str, place: str) -> Work:
                 return Sender(end.detach(), datagrams=True)
             end.bind((host, int(port)))
             return Receiver(end.detach())
-    raise UserError(f"'{place}' is no place for records.", hint="Write tty:PATH or udp:HOST:PORT.")
+    raise UserError(f"'{place}' is no place for records.", hint=PLACES)
 
 
 def serve(work: Work, events: Events, input_fd: int) -> None:
@@ -256,7 +262,7 @@ def main(argv: Sequence[str]) -> int:
         0 when its input has ended.
 
     Raises:
-        UserError: The place has not its form.
+        UserError: The place has not its form, or cannot be opened.
     """
     parser = argparse.ArgumentParser(
         prog="rig flow", description="Send numbered records through a device, and see what comes."
@@ -266,7 +272,11 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     start_logging()
     events = Events(sys.stdout.buffer)
-    work = open_work(options.what, options.place)
+    try:
+        work = open_work(options.what, options.place)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"'{options.place}' cannot be used: {why}.", hint=PLACES) from error
     events.emit("open")
     with suppress(KeyboardInterrupt):
         serve(work, events, sys.stdin.fileno())

@@ -129,6 +129,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
+    if options.inputs < 1:
+        parser.error("--inputs must be 1 or more: nothing tried proves nothing.")
     began_s = time.monotonic()
     seen = fuzz(
         options.inputs,

@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--processors", type=int, default=1)
     parser.add_argument("--out", type=Path, help="where logs go; default: a new directory in /tmp")
     options = parser.parse_args()
+    if options.unlinks < 1:
+        parser.error("--unlinks must be 1 or more: nothing tried proves nothing.")
     progress = ConsoleProgress()
     image = ensure(options.kernel, progress)
     directory = options.out or Path(tempfile.mkdtemp(prefix="unlinks-"))

@@ -12,7 +12,7 @@ import pytest
 from rig.daemon import Events
 from rig.errors import UserError
 from rig.integrity.account import ENOUGH, Account
-from rig.integrity.flow import Blocks, Receiver, Sender, open_work, serve
+from rig.integrity.flow import Blocks, Receiver, Sender, main, open_work, serve
 
 
 class Flows:
@@ -161,6 +161,16 @@ def test_blocks_are_compared_with_what_was_written(account: Account, pipe: tuple
 def test_a_place_of_unknown_form_is_refused() -> None:
     with pytest.raises(UserError, match="no place for records"):
         open_work("send", "carrier-pigeon")
+
+
+@pytest.mark.parametrize(
+    "argv", [("send", "tty:/nowhere"), ("read", "/nowhere"), ("test", "usbtest:x:/dev/null")]
+)
+def test_a_place_that_cannot_be_opened_is_told_with_the_forms_there_are(
+    argv: tuple[str, str],
+) -> None:
+    with pytest.raises(UserError, match=f"'{argv[1]}' cannot be used: .*Write tty:PATH"):
+        main(argv)
 
 
 def test_a_lab_can_mark_watch_and_ask(pipe: tuple[int, int]) -> None:

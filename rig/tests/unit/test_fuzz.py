@@ -175,6 +175,13 @@ def test_a_process_that_grows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
         limits.check(4)
 
 
+def test_no_inputs_are_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["fuzz", "--inputs", "0"])
+    with pytest.raises(SystemExit) as end:
+        fuzz.main()
+    assert end.value.code == 2
+
+
 def test_a_finding_is_told_with_how_to_repeat_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
