@@ -113,6 +113,11 @@ def from_options(options: argparse.Namespace, role: Role, host: str) -> Security
             )
         require_private(host, insecure=options.insecure)
         return Security(role)
+    if role is Role.FRONT and ANYBODY in peers:
+        raise UserError(
+            f"--back-name '{ANYBODY}' would take any machine of the CA for the back end.",
+            hint="Name the one that is wanted.",
+        )
     if options.insecure:
         raise UserError("--certs and --insecure contradict each other.", hint="Leave one away.")
     if not peers:

@@ -69,6 +69,7 @@ def test_a_front_end_wants_the_host_that_it_connects_to_or_the_name_it_is_given(
         (Role.FRONT, ["--back-name", "back"], "--back-name is of no use without --certs"),
         (Role.FRONT, ["--certs", "x", "--insecure"], "contradict each other"),
         (Role.BACK, ["--certs", "x", "--insecure", "--peer", "y"], "contradict each other"),
+        (Role.FRONT, ["--certs", "x", "--back-name", "*"], "any machine"),
         (Role.BACK, ["--certs", "/nowhere", "--peer", "y"], "There is no /nowhere/cert.pem"),
     ],
 )
