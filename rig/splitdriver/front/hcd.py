@@ -17,7 +17,7 @@ from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import Payload
 from rig.splitdriver.transport.link import Outbox
 from rig.usb import vhci
-from rig.usb.urb import Speed
+from rig.usb.urb import MAX_TRANSFER_BYTES, Speed
 from rig.usb.usbip import (
     HEADER_BYTES,
     RET_PREFIX,
@@ -66,6 +66,8 @@ class Hcd:
         self._outbox = Outbox(ours)
         self._buffer = ReceiveBuffer()
         self._prefix_sent = False
+        self._too_large: CmdSubmit | None = None
+        self._unskipped_bytes = 0
         self._fencing = False
 
     def fileno(self) -> int:
@@ -143,14 +145,35 @@ class Hcd:
         self._outbox.put(header, data)
 
     def _parse(self, pdus: list[PduWithData]) -> None:
-        while (header := self._buffer.peek(HEADER_BYTES)) is not None:
+        while self._too_large is None or self._skip(self._too_large, pdus):
+            header = self._buffer.peek(HEADER_BYTES)
+            if header is None:
+                return
             command = unpack_command(header)
             if isinstance(command, CmdUnlink):
                 self._buffer.take(HEADER_BYTES)
                 pdus.append(command)
+                continue
+            if command.payload_bytes > MAX_TRANSFER_BYTES:
+                self._buffer.take(HEADER_BYTES)
+                self._too_large, self._unskipped_bytes = command, command.payload_bytes
                 continue
             pdu = self._buffer.peek(HEADER_BYTES + command.payload_bytes)
             if pdu is None:
                 return
             self._buffer.take(len(pdu))
             pdus.append((command, pdu[HEADER_BYTES:]))
+
+    def _skip(self, command: CmdSubmit, pdus: list[PduWithData]) -> bool:
+        """Drop the data of an URB that is too large to be carried; return whether all have come.
+
+        It will be refused, but not before: the kernel still sends from the URB's own buffer.
+        """
+        count = min(self._unskipped_bytes, len(self._buffer))
+        self._buffer.take(count)
+        self._unskipped_bytes -= count
+        if self._unskipped_bytes:
+            return False
+        self._too_large = None
+        pdus.append((command, b""))
+        return True

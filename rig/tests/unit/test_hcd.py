@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver.front.hcd import Hcd
+from rig.splitdriver.front.hcd import Hcd, PduWithData
 from rig.usb import vhci
-from rig.usb.urb import Speed
+from rig.usb.urb import MAX_TRANSFER_BYTES, Speed
 from rig.usb.usbip import (
     HEADER_BYTES,
     RET_PREFIX,
@@ -127,6 +127,22 @@ def test_isochronous_descriptors_are_not_taken_for_the_next_command(
     isochronous = CmdSubmit(1, 7, 0x83, 0, 64, 2, 1, bytes(8))
     kernel.send(isochronous.pack() + b"\xff" * 32 + UNLINK.pack())
     assert hcd.receive()[1] == UNLINK
+
+
+def test_an_urb_that_is_too_large_is_told_without_its_data_when_all_of_it_was_sent(
+    hcd: Hcd, kernel: Kernel
+) -> None:
+    length = MAX_TRANSFER_BYTES + 1
+    kernel.send(CmdSubmit(1, 7, 0x02, 0, length, 0, 0, bytes(8)).pack())
+    piece = bytes(64 << 10)
+    told: list[PduWithData] = []
+    for sent in range(0, length, len(piece)):
+        assert told == []
+        kernel.send(piece[: length - sent])
+        told = hcd.receive()
+    assert told == [(CmdSubmit(1, 7, 0x02, 0, length, 0, 0, bytes(8)), b"")]
+    kernel.send(UNLINK.pack())
+    assert hcd.receive() == [UNLINK]
 
 
 def test_a_closed_socket_is_told(hcd: Hcd, kernel: Kernel) -> None:
