@@ -250,8 +250,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--aca-status",
         choices=sorted(ACA_STATUSES),
-        default=DEFAULT_ACA_STATUS,
-        help="what policy aca fails URBs with (default: %(default)s)",
+        help=f"what policy aca fails URBs with (default: {DEFAULT_ACA_STATUS})",
     )
     arguments.add_argument(
         "--window",
@@ -294,9 +293,15 @@ def _rules(options: argparse.Namespace) -> Rules:
             f"One link carries {MAX_PORTS} ports, not {len(options.port)}.",
             hint="Start another 'rig back' for the others, with a --listen of its own.",
         )
-    return Rules(
-        options.policy, options.window, ACA_STATUSES[options.aca_status], options.time_stops
-    )
+    if options.aca_status is not None and options.policy is not Policy.ACA:
+        raise UserError(
+            f"--aca-status is for policy aca, not for {options.policy}.",
+            hint="Leave it out, or take --policy aca.",
+        )
+    if options.seed is not None and options.plan is None:
+        raise UserError("--seed is of no use without --plan.", hint="Leave it out, or name a plan.")
+    status = ACA_STATUSES[options.aca_status or DEFAULT_ACA_STATUS]
+    return Rules(options.policy, options.window, status, options.time_stops)
 
 
 def main(argv: list[str]) -> int:

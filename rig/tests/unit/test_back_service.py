@@ -345,6 +345,8 @@ def test_the_rules_are_hold_and_a_window_of_1_unless_told_otherwise() -> None:
         (("--window", "65"), "A window of 65 cannot be"),
         (("--window", "2", "--policy", "aca"), "for policy hold, not for aca"),
         (("--window", "2", "--plan", "x"), "do not go together"),
+        (("--aca-status", "EAGAIN"), "for policy aca, not for hold"),
+        (("--seed", "7"), "of no use without --plan"),
         (("--port", "3-2") * 256, "One link carries 256 ports, not 257"),
     ],
 )
