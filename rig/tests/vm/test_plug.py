@@ -13,6 +13,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 # Not the UDC's soft_connect: after that dummy_hcd does not enumerate the device again (-EPROTO).
 UDC = "/sys/kernel/config/usb_gadget/rig0/UDC"
 DEADLINE_S = 60.0
+# The kernel takes leave of a disk some time after its port was detached.
+NO_DISK = "while readlink /sys/block/sd* | grep -q vhci_hcd; do sleep 0.05; done"
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ def test_unplug_and_plug_show_on_the_front_ends_port(attached_lab: Lab) -> None:
         seen = len(front.events)
         attached_lab.back.check(f"echo > {UDC}")
         front.wait_event("detached", DEADLINE_S, since=seen)
+        attached_lab.front.check(NO_DISK, DEADLINE_S)
         attached_lab.back.check(f"echo dummy_udc.0 > {UDC}")
         front.wait_event("attached", DEADLINE_S, since=seen)
         disk = wait_for_disk(attached_lab.front, DEADLINE_S)
