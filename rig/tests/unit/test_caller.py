@@ -16,6 +16,7 @@ from rig.splitdriver.transport.handshake import Gate, Security
 from rig.splitdriver.transport.link import Stream, listen
 from rig.splitdriver.transport.security import Security as Plain
 from rig.tests.harness.certificates import security
+from rig.tests.harness.until import run_until
 
 DEADLINE_S = 20.0
 
@@ -49,18 +50,7 @@ class World:
         return one
 
     def run_until(self, true: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-
-        def look() -> None:
-            assert time.monotonic() < deadline, "it never became true"
-            if true():
-                self.reactor.stop()
-            else:
-                self.reactor.at("look", time.monotonic() + 0.002, look)
-
-        self.reactor._stopping = False
-        look()
-        self.reactor.run()
+        run_until(self.reactor, true, DEADLINE_S)
 
     def run_until_called_again(self) -> None:
         before = len(self.streams)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -21,6 +20,7 @@ from rig.splitdriver.transport.security import ANYBODY, Security
 from rig.splitdriver.transport.tls import TlsStream
 from rig.tests.harness.certificates import context, security
 from rig.tests.harness.frames import octets_of
+from rig.tests.harness.until import run_until
 
 DEADLINE_S = 20.0
 
@@ -75,18 +75,7 @@ class World:
         return Caller(self, who)
 
     def run_until(self, true: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-
-        def look() -> None:
-            assert time.monotonic() < deadline, "it never became true"
-            if true():
-                self.reactor.stop()
-            else:
-                self.reactor.at("look", time.monotonic() + 0.002, look)
-
-        self.reactor._stopping = False
-        look()
-        self.reactor.run()
+        run_until(self.reactor, true, DEADLINE_S)
 
     def close(self) -> None:
         if self.gate is not None:

@@ -6,7 +6,6 @@ What two peers do is held to a link with TLS as well.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -30,6 +29,7 @@ from rig.splitdriver.transport.link import Link, Stream
 from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.wire import encode
 from rig.tests.harness.certificates import shake_hands, tls_streams
+from rig.tests.harness.until import run_until
 
 DEADLINE_S = 5.0
 
@@ -74,19 +74,7 @@ class World:
         return one
 
     def run_until(self, true: Callable[[], object]) -> None:
-        """Let the reactor run until something is true, at most for `DEADLINE_S`."""
-        deadline = time.monotonic() + DEADLINE_S
-
-        def look() -> None:
-            assert time.monotonic() < deadline, "it never became true"
-            if true():
-                self.reactor.stop()
-            else:
-                self.reactor.at("look", time.monotonic() + 0.002, look)
-
-        self.reactor._stopping = False
-        look()
-        self.reactor.run()
+        run_until(self.reactor, true, DEADLINE_S)
 
     def close(self) -> None:
         self.reactor.close()

@@ -1,0 +1,24 @@
+"""Let a reactor run until something is true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rig.reactor import Reactor
+
+
+def run_until(reactor: Reactor, true: Callable[[], object], deadline_s: float) -> None:
+    """Let the reactor run until something is true, at most for `deadline_s`."""
+    deadline = time.monotonic() + deadline_s
+
+    def look() -> None:
+        assert time.monotonic() < deadline, "it never became true"
+        if true():
+            reactor.stop()
+        else:
+            reactor.at("look", time.monotonic() + 0.002, look)
+
+    reactor._stopping = False
+    look()
+    reactor.run()
