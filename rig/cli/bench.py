@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from rig.cli.console import ConsoleProgress, Screen
@@ -47,13 +46,14 @@ def bench(  # noqa: PLR0917 - typer names them all
     """
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rig.experiments.bench.bench import check_wishes, run  # noqa: PLC0415
+    from rig.report.record import encode  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = check_wishes(speed, kernel, policy, rounds, quick=quick)
     directory = RunDirectory.create("bench", out)
     report = run(wishes, directory.path, ConsoleProgress())
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
+        typer.echo(encode(report))
     else:
         shown = Screen(highlight=False)
         shown.print(table(report))

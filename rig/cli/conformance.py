@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from rig.cli.console import ConsoleProgress, Screen
@@ -44,13 +43,14 @@ def conformance(  # noqa: PLR0917 - typer names them all
     """
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rig.experiments.conformance.conformance import check_wishes, run  # noqa: PLC0415
+    from rig.report.record import encode  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = check_wishes(path, kernel, policy, case, times)
     directory = RunDirectory.create("conformance", out)
     report = run(wishes, directory.path, ConsoleProgress())
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
+        typer.echo(encode(report))
     else:
         Screen(highlight=False).print(table(report))
         typer.echo(f"All of it is in {directory.path}/")

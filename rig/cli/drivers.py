@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from rig.cli.console import ConsoleProgress, Screen
@@ -61,6 +60,7 @@ def drivers(  # noqa: PLR0917 - typer names them all
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rig.experiments.drivers.drivers import run  # noqa: PLC0415
     from rig.experiments.drivers.wishes import read_wishes  # noqa: PLC0415
+    from rig.report.record import encode  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
     wishes = read_wishes(
@@ -75,7 +75,7 @@ def drivers(  # noqa: PLR0917 - typer names them all
     directory = RunDirectory.create("drivers", out)
     report = run(wishes, directory.path, ConsoleProgress())
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
+        typer.echo(encode(report))
     else:
         width = max(Screen().width, WIDTH)
         Screen(highlight=False, width=width).print(table(report))

@@ -10,9 +10,8 @@ import re
 import time
 from pathlib import Path
 
-import msgspec
-
 from rig.errors import UserError
+from rig.report.record import leave
 from rig.report.summary import summarize
 from rig.report.verdict import Verdict
 
@@ -73,8 +72,7 @@ class RunDirectory:
 
     def conclude(self, verdict: Verdict) -> None:
         """Write ``verdict.json`` and ``summary.txt``."""
-        encoded = msgspec.json.format(msgspec.json.encode(verdict), indent=2)
-        self.file("verdict.json").write_bytes(encoded + b"\n")
+        leave(verdict, self.file("verdict.json"))
         self.write("summary.txt", summarize(verdict))
 
 

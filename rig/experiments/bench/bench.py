@@ -23,6 +23,7 @@ from rig.lab.accelerator import accelerator
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.progress import Progress
+from rig.report.record import leave
 from rig.splitdriver.policy import Policy
 
 SAMPLE_DEADLINE_S = 300.0
@@ -105,8 +106,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
         policy=wishes.policy or "default",
         rows=tuple(rows),
     )
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (directory / "bench.json").write_bytes(encoded + b"\n")
+    leave(report, directory / "bench.json")
     return report
 
 

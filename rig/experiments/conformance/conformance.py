@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from rig.experiments.conformance.path import PathTest
 from rig.experiments.conformance.report import Report
 from rig.experiments.run.options import one_of
@@ -25,6 +23,7 @@ from rig.lab.paths import PathName
 from rig.lab.strategy import Setup
 from rig.lab.waits import Awaited
 from rig.progress import Progress
+from rig.report.record import leave
 from rig.splitdriver.policy import Policy
 from rig.usb.usbtest import parse_cases
 
@@ -119,6 +118,5 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
         times=wishes.times,
         paths=tuple(test(path).run() for path in wishes.paths),
     )
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (directory / "conformance.json").write_bytes(encoded + b"\n")
+    leave(report, directory / "conformance.json")
     return report

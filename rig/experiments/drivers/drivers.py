@@ -34,6 +34,7 @@ from rig.lab.paths import Split
 from rig.lab.strategy import LabState, Setup
 from rig.lab.waits import Awaited, wait_for
 from rig.progress import Progress
+from rig.report.record import leave
 from rig.splitdriver.policy import Policy
 
 PLAN_ON_MACHINE = "/run/rig-drivers.toml"
@@ -243,6 +244,5 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
     report = Report(
         kernel=image.kernel_version, accelerator=chosen, errors=wishes.errors, trials=trials
     )
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (directory / "drivers.json").write_bytes(encoded + b"\n")
+    leave(report, directory / "drivers.json")
     return report

@@ -35,6 +35,7 @@ from rig.lab.environment import LINK_ADDRESSES, Role
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState
 from rig.progress import Progress
+from rig.report.record import leave
 from rig.splitdriver.policy import Policy
 
 WRITE_DEADLINE_S = 60.0
@@ -234,6 +235,5 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
         aca_status=wishes.aca_status,
         rows=rows,
     )
-    encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (directory / "hazard.json").write_bytes(encoded + b"\n")
+    leave(report, directory / "hazard.json")
     return report
