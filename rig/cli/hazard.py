@@ -9,7 +9,7 @@ import typer
 
 from rig.cli.console import ConsoleProgress, Screen
 from rig.cli.exits import Exit
-from rig.faults.plan import When
+from rig.faults.rules.endpoint import When
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,51 +7,22 @@ from __future__ import annotations
 
 import re
 import tomllib
-from enum import StrEnum
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from rig.errors import UserError
-from rig.faults.plan import (
-    FAULT_TYPES,
-    EndpointStatus,
-    Fault,
-    MediumError,
-    MediumOp,
-    Plan,
-    When,
-)
-from rig.usb.urb import Direction
+from rig.faults.plan import FAULT_TYPES, Fault, Plan, layer_of
+from rig.faults.rules.base import Layer
+from rig.faults.wants import nearest, wants
 
 PLAN_KEYS = ("name", "seed", "fault")
 _HEADER = re.compile(r"^\s*\[\[\s*fault\s*\]\]")
 # msgspec says what is wrong in Python's words and where as a JSON path; only the key is used.
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
+_QUOTED = re.compile(r"'(\w+)'")
 _PATH = re.compile(r" - at `\$\.(\w+)[^`]*`$")
-
-
-def _values(kind: type[StrEnum]) -> str:
-    known = [repr(str(value)) for value in kind]
-    return known[0] if len(known) == 1 else f"one of {', '.join(known)}"
-
-
-_MUST_BE = {
-    "name": "a text",
-    "phase": "a text that is not empty",
-    "nth": "a whole number, at least 1",
-    "every": "a whole number, at least 1",
-    "probability": "a number greater than 0 and at most 1",
-    "times": "a whole number, at least 1, or -1 for no limit",
-    "min_bytes": "a whole number, at least 1",
-    "lba": "two whole numbers, [first, last], at least 0",
-    "direction": _values(Direction),
-    "when": _values(When),
-    "status": _values(EndpointStatus),
-    "op": _values(MediumOp),
-    "error": _values(MediumError),
-}
-"""What each key of a rule wants, in words."""
 
 
 def parse_plan(text: str, source: str) -> Plan:
@@ -105,36 +76,40 @@ def _fault(entry: dict[str, Any], number: int, source: str, lines: _Lines) -> Fa
     try:
         fault = msgspec.convert(entry, kind)
     except msgspec.ValidationError as error:
-        key, said = _explain(str(error), entry)
+        key, said = _explain(str(error), entry, kind)
         where = f"{source}{lines.of(number, key)}: fault {number} ({layer})"
         raise UserError(f"{where}: {said}.") from error
     wrong = fault.contradiction()
     if wrong:
-        raise UserError(f"{source}{lines.of(number)}: fault {number} ({layer}): {wrong}.")
+        named = _QUOTED.search(wrong)  # the first key that the sentence names
+        where = f"{source}{lines.of(number, named[1] if named else '')}: fault {number} ({layer})"
+        raise UserError(f"{where}: {wrong}.")
     return fault
 
 
-def _unknown_key(key: str, known: tuple[str, ...]) -> str:
-    return f"unknown key '{key}'; known keys: {', '.join(known)}"
+def _unknown_key(key: str, known: Sequence[str]) -> str:
+    meant = nearest(key, known)
+    asked = f" (did you mean '{meant}'?)" if meant else ""
+    return f"unknown key '{key}'{asked}; known keys: {', '.join(known)}"
 
 
-def _explain(message: str, entry: dict[str, Any]) -> tuple[str, str]:
+def _explain(message: str, entry: dict[str, Any], kind: type[Fault]) -> tuple[str, str]:
     """Turn msgspec's message into the key that it is about and a sentence's end in our words."""
     missing = _MISSING.match(message)
     if missing:
-        return "", f"'{missing[1]}' is missing; it must be {_MUST_BE[missing[1]]}"
+        return "", f"'{missing[1]}' is missing; it must be {wants(kind, missing[1])}"
     found = _PATH.search(message)
     key = found[1] if found else ""
-    return key, f"'{key}' is {entry.get(key)!r}; it must be {_MUST_BE[key]}"
+    return key, f"'{key}' is {entry.get(key)!r}; it must be {wants(kind, key)}"
 
 
 def _named(faults: list[Fault], source: str, lines: _Lines) -> tuple[Fault, ...]:
     """Give the nameless rules their names; refuse a name that is taken."""
-    counts: dict[str, int] = {}
+    counts: dict[Layer, int] = {}
     taken: dict[str, int] = {}
     result = []
     for number, fault in enumerate(faults, start=1):
-        layer = str(fault.__struct_config__.tag)
+        layer = layer_of(fault)
         counts[layer] = counts.get(layer, 0) + 1
         named = msgspec.structs.replace(fault, name=fault.name or f"{layer}-{counts[layer]}")
         if named.name in taken:

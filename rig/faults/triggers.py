@@ -1,4 +1,4 @@
-"""Decides which fault fires at which transfer or access.
+"""Decides which fault fires at which event, or at which moment.
 
 Pure, and a function of the plan alone: the decision about the m-th match of a rule depends on
 the plan's seed, the rule's name and m, so neither other rules nor the process that asks can
@@ -9,107 +9,316 @@ first one in the plan does, and the others keep their turn.
 from __future__ import annotations
 
 import zlib
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic
 
 import msgspec
 
-from rig.errors import ApiViolationError
-from rig.faults.plan import (
-    NO_LIMIT,
-    EndpointFault,
-    Fault,
-    Layer,
-    MediumFault,
-    MediumOp,
-    Plan,
-    When,
-)
-from rig.usb.urb import Direction
+from rig.errors import ApiViolationError, UserError
+from rig.faults.plan import Plan, layer_of
+from rig.faults.rules.base import NO_LIMIT, EffectT, Event, EventT, Layer, Rule
+from rig.faults.rules.device import DeviceEffect, DeviceRequest
+from rig.faults.rules.endpoint import EndpointEffect, EndpointTransfer
+from rig.faults.rules.link import LinkEffect, LinkPiece
+from rig.faults.rules.machine import MachineEffect
+from rig.faults.rules.medium import MediumAccess, MediumEffect
 
 _64_BITS = 2**64 - 1
 _GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's step: 2**64 divided by the golden ratio, odd
-Effect = TypeVar("Effect", "EndpointEffect", "MediumEffect")
+_LUCK = 0xD1B54A32D192ED03  # another odd step, so that luck is not the draw
+Clock = Callable[[], float]
+"""Seconds since any moment, never backwards."""
 
 
-class EndpointTransfer(msgspec.Struct, frozen=True):
-    """A bulk transfer that is about to run.
-
-    Attributes:
-        direction: Of the endpoint.
-        endpoint_address: With bit 7 set for IN (USB 2.0 §9.6.6).
-        length_bytes: Of the URB's buffer, not of the data that will move.
-    """
-
-    direction: Direction
-    endpoint_address: int
-    length_bytes: int
-
-
-class MediumAccess(msgspec.Struct, frozen=True):
-    """An access of the medium: `blocks` blocks of 512 bytes from `lba` on."""
-
-    op: MediumOp
-    lba: int
-    blocks: int
-
-
-class EndpointEffect(msgspec.Struct, frozen=True):
-    """What is to happen to a transfer.
-
-    Attributes:
-        when: How much of the data moves before the error.
-        status: The URB's status, a negative errno.
-    """
-
-    when: When
-    status: int
-
-
-class MediumEffect(msgspec.Struct, frozen=True):
-    """What is to happen to an access: it ends with `errno` (positive) and nothing else."""
-
-    errno: int
-
-
-class Fired(msgspec.Struct, Generic[Effect], frozen=True):
+class Fired(msgspec.Struct, Generic[EffectT], frozen=True):
     """A rule that fired.
 
     Attributes:
         rule_name: Its name in the plan.
-        match: At its so-manyth match, counted from 1.
-        fault: What is to happen.
+        match: At its so-manyth counted match, from 1; 0 for one that was not counted.
+        effect: What is to happen.
+        by_hand: It was asked for by `Injector.fire`, and is not of the plan's schedule.
     """
 
     rule_name: str
     match: int
-    fault: Effect
+    effect: EffectT
+    by_hand: bool = False
 
 
-class _Trigger:
-    """One rule's counters."""
+class Counters(msgspec.Struct, frozen=True):
+    """What a rule has done so far.
 
-    def __init__(self, rule: Fault, seed: int) -> None:
-        self.rule = rule
+    Attributes:
+        planned: May fire so often; `NO_LIMIT` for no limit.
+        matches: Has counted so many.
+        fired: Has fired so often, those by hand included.
+        armed: Whether it counts and fires at all.
+    """
+
+    planned: int
+    matches: int
+    fired: int
+    armed: bool
+
+
+class Draws:
+    """The chance of one rule: a function of seed, name and match.
+
+    A hash instead of a generator's stream: a match's luck does not depend on how often, or in which
+    process, a generator was asked before.
+
+    Args:
+        rule_name: The rule's name.
+        seed: The plan's seed.
+    """
+
+    def __init__(self, rule_name: str, seed: int) -> None:
+        self._key = _mix(seed ^ zlib.crc32(rule_name.encode()) << 32)
+
+    def chance(self, match: int) -> float:
+        """Return a number in [0, 1] that `probability` must exceed."""
+        return _mix(self._key + match * _GAMMA) / 2**64
+
+    def luck(self, match: int) -> int:
+        """Return 64 bits for whatever else is left to chance."""
+        return _mix(self._key + match * _LUCK ^ _64_BITS)
+
+
+class Schedule:
+    """When one rule wants to fire: the order of tests is that of Linux's ``should_fail_ex``.
+
+    Args:
+        rule: The rule.
+        seed: The plan's seed.
+    """
+
+    def __init__(self, rule: Rule[Any, Any], seed: int) -> None:
+        self._rule = rule
+        self._space_bytes = rule.space
+        self.draws = Draws(rule.name, seed)
         self.matches = 0
         self.fired = 0
-        self._key = _mix(seed ^ zlib.crc32(rule.name.encode()) << 32)
 
-    def wants(self) -> bool:
-        """Count one match and tell whether the rule wants to fire at it."""
+    @property
+    def spent(self) -> bool:
+        """Whether `times` is used up."""
+        return self._rule.times != NO_LIMIT and self.fired >= self._rule.times
+
+    def wants(self, size_bytes: int) -> bool:
+        """Take one match into account and tell whether the rule wants to fire at it."""
+        if self._space_bytes > size_bytes:
+            self._space_bytes -= size_bytes
+            return False
         self.matches += 1
-        rule = self.rule
-        if rule.times != NO_LIMIT and self.fired >= rule.times:
+        rule = self._rule
+        if self.spent:
             return False
         if rule.nth is not None:
             return self.matches >= rule.nth
         if rule.every is not None:
             return self.matches % rule.every == 0
-        return rule.probability is not None and self._draw() < rule.probability
+        if rule.probability is not None:
+            due = self.matches % rule.interval == 0
+            return due and self.draws.chance(self.matches) < rule.probability
+        return True  # at_s: whoever asks has looked at the clock
 
-    def _draw(self) -> float:
-        # A hash instead of a generator's stream: a match's luck does not depend on how often, or
-        # in which process, the generator was asked before.
-        return _mix(self._key + self.matches * _GAMMA) / 2**64
+
+class _Trigger(Generic[EventT, EffectT]):
+    """One rule with its schedule and what was asked for by hand."""
+
+    def __init__(self, rule: Rule[EventT, EffectT], seed: int, *, armed: bool = True) -> None:
+        self.rule = rule
+        self.schedule = Schedule(rule, seed)
+        self.armed = armed
+        self.by_hand = False
+
+    def fire(self, event: EventT | None) -> Fired[EffectT]:
+        schedule, by_hand = self.schedule, self.by_hand
+        self.by_hand = False
+        schedule.fired += 1
+        effect = self.rule.effect(event, schedule.draws.luck(schedule.matches))
+        return Fired(self.rule.name, schedule.matches, effect, by_hand)
+
+    def counters(self) -> Counters:
+        schedule = self.schedule
+        return Counters(self.rule.times, schedule.matches, schedule.fired, self.armed)
+
+
+class Injector(Generic[EventT, EffectT]):
+    """Answers one layer's question: does this one fail, and how?
+
+    Args:
+        plan: The fault plan.
+        kind: The layer, told by the type of its rules; the others' rules are not even counted.
+        clock_s: Tells the time, for rules with `at_s`; may be left out when there are none.
+
+    Raises:
+        ApiViolationError: A rule needs a clock, and there is none.
+    """
+
+    def __init__(
+        self, plan: Plan, kind: type[Rule[EventT, EffectT]], clock_s: Clock | None = None
+    ) -> None:
+        self.layer: Layer = layer_of(kind)
+        self._kind = kind
+        self._seed = plan.seed
+        self._clock_s = clock_s
+        self._phase: str | None = None
+        self._phase_began_s = 0.0
+        self._began_s: float | None = None
+        self._triggers: dict[str, _Trigger[EventT, EffectT]] = {}
+        for rule in plan.rules(kind):
+            self.add(rule)
+
+    # What the workload tells.
+
+    @property
+    def phase(self) -> str | None:
+        """The workload's phase as last told."""
+        return self._phase
+
+    def set_phase(self, name: str | None) -> None:
+        """Tell in which phase the workload is; the first phase begins the workload.
+
+        Rules with another `phase` do not match; None is between phases.
+        """
+        self._phase = name
+        if name is not None and self._clock_s is not None:
+            self._phase_began_s = self._clock_s()
+            if self._began_s is None:
+                self._began_s = self._phase_began_s
+
+    # What the layer asks.
+
+    def ask(self, event: EventT) -> Fired[EffectT] | None:
+        """Ask about an event that is about to happen; None: nothing happens to it."""
+        winner = None
+        for trigger in self._triggers.values():
+            rule = trigger.rule
+            if rule.at_once:
+                continue
+            counts = trigger.armed and self._is_time_of(rule)
+            if not (counts or trigger.by_hand) or not rule.matches(event):
+                continue
+            wants = counts and trigger.schedule.wants(event.size_bytes)
+            if winner is None and (wants or trigger.by_hand):
+                winner = trigger.fire(event)
+        return winner
+
+    def due(self) -> list[Fired[EffectT]]:
+        """Return what fires by the clock alone, now; each once."""
+        fired = []
+        for trigger in self._triggers.values():
+            if trigger.rule.at_once and (trigger.by_hand or self._is_due(trigger)):
+                trigger.schedule.matches += 1
+                fired.append(trigger.fire(None))
+        return fired
+
+    def next_due_s(self) -> float | None:
+        """Return when `due` is to be asked again, in the clock's time; None: not in this phase."""
+        moments = [
+            self._clock_s() if trigger.by_hand else self._due_s(trigger.rule)
+            for trigger in self._triggers.values()
+            if self._clock_s is not None
+            and trigger.rule.at_once
+            and (trigger.by_hand or (trigger.armed and not trigger.schedule.spent))
+        ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # Live control.
+
+    def add(self, rule: Rule[EventT, EffectT], *, armed: bool = True) -> None:
+        """Take another rule, behind those that there are.
+
+        Raises:
+            UserError: Its name is taken.
+            ApiViolationError: It is another layer's, or needs a clock and there is none.
+        """
+        if not isinstance(rule, self._kind):
+            raise ApiViolationError(f"Rule '{rule.name}' is not of layer '{self.layer}'.")
+        if rule.at_s is not None and self._clock_s is None:
+            raise ApiViolationError(f"Rule '{rule.name}' goes by the clock, and there is none.")
+        if rule.name in self._triggers:
+            raise UserError(
+                f"There is a rule '{rule.name}' already.", hint="Remove it, or name the new one."
+            )
+        self._triggers[rule.name] = _Trigger(rule, self._seed, armed=armed)
+
+    def remove(self, name: str) -> None:
+        """Forget a rule.
+
+        Raises:
+            UserError: There is none of this name.
+        """
+        self._trigger(name)
+        del self._triggers[name]
+
+    def arm(self, name: str, armed: bool = True) -> None:
+        """Let a rule count and fire, or not.
+
+        Raises:
+            UserError: There is none of this name.
+        """
+        self._trigger(name).armed = armed
+
+    def fire(self, name: str) -> None:
+        """Let a rule fire at its next match, whatever its phase, trigger and `times` say.
+
+        A rule that fires by the clock alone is `due` at once.
+
+        Raises:
+            UserError: There is none of this name.
+        """
+        self._trigger(name).by_hand = True
+
+    @property
+    def rules(self) -> tuple[Rule[EventT, EffectT], ...]:
+        """The rules, in the order in which they are asked."""
+        return tuple(trigger.rule for trigger in self._triggers.values())
+
+    def counters(self) -> dict[str, Counters]:
+        """What each rule has done so far, by its name."""
+        return {name: trigger.counters() for name, trigger in self._triggers.items()}
+
+    @property
+    def planned(self) -> dict[str, int]:
+        """How often each rule may fire at most; -1 for no limit."""
+        return {name: t.rule.times for name, t in self._triggers.items()}
+
+    @property
+    def fired(self) -> dict[str, int]:
+        """How often each rule has fired."""
+        return {name: t.schedule.fired for name, t in self._triggers.items()}
+
+    @property
+    def matches(self) -> dict[str, int]:
+        """How many matches each rule has counted."""
+        return {name: t.schedule.matches for name, t in self._triggers.items()}
+
+    def _trigger(self, name: str) -> _Trigger[EventT, EffectT]:
+        if name not in self._triggers:
+            known = ", ".join(self._triggers) or "none"
+            raise UserError(f"Layer '{self.layer}' has no rule '{name}'.", hint=f"It has: {known}.")
+        return self._triggers[name]
+
+    def _is_time_of(self, rule: Rule[EventT, EffectT]) -> bool:
+        """Whether the rule's phase and moment are here."""
+        if rule.at_s is None or self._clock_s is None:
+            return rule.phase in (None, self._phase)
+        due_s = self._due_s(rule)
+        return due_s is not None and self._clock_s() >= due_s
+
+    def _is_due(self, trigger: _Trigger[EventT, EffectT]) -> bool:
+        return trigger.armed and not trigger.schedule.spent and self._is_time_of(trigger.rule)
+
+    def _due_s(self, rule: Rule[EventT, EffectT]) -> float | None:
+        """When a rule with `at_s` begins to fire; None: not while things are as they are."""
+        if rule.at_s is None:
+            return None
+        if rule.phase is None:
+            return None if self._began_s is None else self._began_s + rule.at_s
+        return self._phase_began_s + rule.at_s if rule.phase == self._phase else None
 
 
 def _mix(value: int) -> int:
@@ -120,97 +329,8 @@ def _mix(value: int) -> int:
     return value ^ value >> 31
 
 
-class Injector:
-    """Answers one layer's question: does this one fail, and how?
-
-    Args:
-        plan: The fault plan.
-        layer: Whose rules are asked; the others' are not even counted.
-    """
-
-    def __init__(self, plan: Plan, layer: Layer) -> None:
-        self._triggers = [_Trigger(rule, plan.seed) for rule in plan.of_layer(layer)]
-        self._layer = layer
-        self._phase: str | None = None
-
-    @property
-    def phase(self) -> str | None:
-        """The workload's phase as last told."""
-        return self._phase
-
-    def set_phase(self, name: str | None) -> None:
-        """Tell in which phase the workload is; rules with another `phase` do not match."""
-        self._phase = name
-
-    @property
-    def planned(self) -> dict[str, int]:
-        """How often each rule may fire at most; -1 for no limit."""
-        return {t.rule.name: t.rule.times for t in self._triggers}
-
-    @property
-    def fired(self) -> dict[str, int]:
-        """How often each rule has fired."""
-        return {t.rule.name: t.fired for t in self._triggers}
-
-    @property
-    def matches(self) -> dict[str, int]:
-        """How many matches each rule has seen."""
-        return {t.rule.name: t.matches for t in self._triggers}
-
-    def on_transfer(self, transfer: EndpointTransfer) -> Fired[EndpointEffect] | None:
-        """Ask about a bulk transfer that is about to run.
-
-        Raises:
-            ApiViolationError: This is not the endpoint layer's injector.
-        """
-        self._require(Layer.ENDPOINT)
-        winner = None
-        for trigger in self._triggers:
-            rule = trigger.rule
-            if (
-                isinstance(rule, EndpointFault)
-                and rule.direction == transfer.direction
-                and transfer.length_bytes >= rule.min_bytes
-                and rule.phase in (None, self._phase)
-                and trigger.wants()
-                and winner is None
-            ):
-                trigger.fired += 1
-                effect = EndpointEffect(rule.when, rule.status.code)
-                winner = Fired(rule.name, trigger.matches, effect)
-        return winner
-
-    def on_access(self, access: MediumAccess) -> Fired[MediumEffect] | None:
-        """Ask about an access of the medium that is about to happen.
-
-        Raises:
-            ApiViolationError: This is not the medium layer's injector.
-        """
-        self._require(Layer.MEDIUM)
-        winner = None
-        for trigger in self._triggers:
-            rule = trigger.rule
-            if (
-                isinstance(rule, MediumFault)
-                and rule.op == access.op
-                and _overlaps(rule.lba, access)
-                and rule.phase in (None, self._phase)
-                and trigger.wants()
-                and winner is None
-            ):
-                trigger.fired += 1
-                winner = Fired(rule.name, trigger.matches, MediumEffect(rule.error.code))
-        return winner
-
-    def _require(self, layer: Layer) -> None:
-        if self._layer is not layer:
-            raise ApiViolationError(
-                f"The injector of layer '{self._layer}' was asked as '{layer}'."
-            )
-
-
-def _overlaps(lbas: tuple[int, int] | None, access: MediumAccess) -> bool:
-    """Whether the access touches one of the LBAs from first to last, inclusive."""
-    if lbas is None:
-        return True
-    return access.lba <= lbas[1] and access.lba + access.blocks > lbas[0]
+EndpointInjector = Injector[EndpointTransfer, EndpointEffect]
+MediumInjector = Injector[MediumAccess, MediumEffect]
+DeviceInjector = Injector[DeviceRequest, DeviceEffect]
+LinkInjector = Injector[LinkPiece, LinkEffect]
+MachineInjector = Injector[Event, MachineEffect]

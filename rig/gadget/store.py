@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rig.errors import MachineError, UserError
-from rig.faults.plan import MediumOp
-from rig.faults.triggers import Fired, Injector, MediumAccess, MediumEffect
+from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumOp
+from rig.faults.triggers import Fired, MediumInjector
 from rig.gadget.journal import Damage, JournalReader, Op, Record, encode_header
 
 BLOCK_BYTES = 512
@@ -76,7 +76,7 @@ class Store:
         medium: Path,
         journal: Path,
         size_bytes: int,
-        injector: Injector,
+        injector: MediumInjector,
         *,
         on_fault: Callable[[FaultReport], None] = lambda _report: None,
         clock_ns: Callable[[], int] = time.time_ns,
@@ -158,11 +158,11 @@ class Store:
         lba = offset_bytes // BLOCK_BYTES
         end = -(-(offset_bytes + length_bytes) // BLOCK_BYTES)
         access = MediumAccess(op, lba, end - lba)
-        fired = self.injector.on_access(access)
+        fired = self.injector.ask(access)
         if fired is None:
             return None
         self._on_fault(FaultReport(fired, access, self._sequence))
-        return fired.fault
+        return fired.effect
 
     def _on_medium(self, do: Callable[[], bytes]) -> tuple[int, bytes]:
         try:

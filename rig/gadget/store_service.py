@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import time
 from pathlib import Path
 
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
-from rig.faults.plan import NO_FAULTS, Layer, Plan
+from rig.faults.plan import NO_FAULTS, Plan
+from rig.faults.rules.base import Layer
+from rig.faults.rules.medium import MediumFault
 from rig.faults.triggers import Injector
 from rig.gadget.fusefs import serve
 from rig.gadget.store import FaultReport, Store
@@ -78,7 +81,7 @@ def fault_fields(report: FaultReport) -> dict[str, object]:
         "layer": Layer.MEDIUM,
         "rule": report.fired.rule_name,
         "match": report.fired.match,
-        "errno": report.fired.fault.errno,
+        "errno": report.fired.effect.errno,
         "op": report.access.op,
         "lba": report.access.lba,
         "blocks": report.access.blocks,
@@ -113,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
             options.medium,
             options.journal,
             options.size_bytes,
-            Injector(plan, Layer.MEDIUM),
+            Injector(plan, MediumFault, time.monotonic),
             on_fault=lambda report: events.emit("fault", **fault_fields(report)),
         )
         for damage in store.journal_damage:

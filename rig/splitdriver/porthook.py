@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rig.faults.plan import When
-from rig.faults.triggers import EndpointEffect
+from rig.faults.rules.endpoint import EndpointEffect, When
 
 
 class Altered(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from rig.experiments.drivers.report import Report, Trial
 from rig.experiments.drivers.wishes import Wishes
 from rig.experiments.run.options import Recovery
 from rig.experiments.run.run import LINK_ADDRESS
-from rig.faults.plan import EndpointStatus
+from rig.faults.rules.endpoint import EndpointStatus
 from rig.guest_images.image import ensure
 from rig.integrity.account import Told
 from rig.lab.accelerator import accelerator

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rig.experiments.drivers.devices import DRIVERS, Route
 from rig.experiments.run.options import Recovery, check_recovery, one_of
-from rig.faults.plan import EndpointStatus
+from rig.faults.rules.endpoint import EndpointStatus
 from rig.guest_images.spec import kernel_package
 from rig.splitdriver.policy import Policy
 from rig.usb.urb import Direction

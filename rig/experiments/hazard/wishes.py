@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rig.errors import UserError
 from rig.experiments.run.options import one_of
 from rig.experiments.run.run import LINK_ADDRESS
-from rig.faults.plan import When
+from rig.faults.rules.endpoint import When
 from rig.guest_images.spec import kernel_package
 from rig.integrity.continuation import Recovery
 from rig.integrity.stamp import SECTOR_BYTES

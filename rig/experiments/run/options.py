@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rig.errors import UserError
 from rig.faults.load import read_plan_text
-from rig.faults.plan import Layer, Plan
+from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
+from rig.faults.rules.endpoint import EndpointFault
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
 from rig.integrity.filesystems import MIB, file_system
@@ -150,7 +151,7 @@ def check_wishes(
     # Read once: the file may be a pipe, and the machines must get what was checked.
     text = read_plan_text(plan)
     checked = parse_plan(text, Path(plan).name).with_seed(seed)
-    if recovery.window > 1 and checked.of_layer(Layer.ENDPOINT):
+    if recovery.window > 1 and checked.rules(EndpointFault):
         raise UserError(
             "A window above 1 and endpoint faults do not go together: what stands behind an induced"
             " error is in the controller already, and runs."

@@ -15,7 +15,7 @@ from rig import __version__
 from rig.errors import MachineError, RigError
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
-from rig.faults.plan import Layer
+from rig.faults.rules.base import Layer
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
 from rig.integrity.filesystems import MIB

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from rig.daemon import Events
-from rig.faults.plan import Layer
-from rig.faults.triggers import EndpointEffect, Fired, Injector
+from rig.faults.rules.base import Layer
+from rig.faults.rules.endpoint import EndpointEffect
+from rig.faults.triggers import EndpointInjector, Fired
 from rig.reactor import Reactor
 from rig.splitdriver.back.mapped_device import (
     Completion,
@@ -47,7 +48,7 @@ class BackPort:
         self,
         core: BackEnd,
         port: Port,
-        injector: Injector | None,
+        injector: EndpointInjector | None,
         *,
         send: Callable[[list[Message]], None],
         events: Events,
@@ -159,8 +160,8 @@ class BackPort:
             layer=Layer.ENDPOINT,
             rule=fired.rule_name,
             match=fired.match,
-            when=fired.fault.when,
-            status=status_name(fired.fault.status),
+            when=fired.effect.when,
+            status=status_name(fired.effect.status),
             endpoint=urb.endpoint_address,
             urb=urb.urb_id,
             buffer_bytes=urb.buffer_bytes,

@@ -10,7 +10,8 @@ from functools import partial
 
 import msgspec
 
-from rig.faults.triggers import EndpointEffect, EndpointTransfer, Fired, Injector
+from rig.faults.rules.endpoint import EndpointEffect, EndpointTransfer
+from rig.faults.triggers import EndpointInjector, Fired
 from rig.reactor import HANGUP, READABLE, WRITABLE, Reactor
 from rig.splitdriver.back.helper_thread import HelperThread
 from rig.splitdriver.messages import Payload, Submit
@@ -81,7 +82,7 @@ class MappedDevice:
         usbfs: UsbfsDevice,
         layout: descriptors.Device,
         *,
-        injector: Injector | None,
+        injector: EndpointInjector | None,
         on_fault: OnFault,
         reactor: Reactor,
         progressed: Callable[[], None],
@@ -220,16 +221,16 @@ class MappedDevice:
 
     # Faults.
 
-    def _fault(self, urb: Submit, injector: Injector) -> Altered | None:
+    def _fault(self, urb: Submit, injector: EndpointInjector) -> Altered | None:
         transfer = EndpointTransfer(
             Direction.of(urb.endpoint_address), urb.endpoint_address, urb.buffer_bytes
         )
-        fired = injector.on_transfer(transfer)
+        fired = injector.ask(transfer)
         if fired is None:
             return None
         self._on_fault(fired, urb)
         packet_bytes = self._packet_bytes.get(urb.endpoint_address, 512)
-        return alter(fired.fault, urb.buffer_bytes, packet_bytes)
+        return alter(fired.effect, urb.buffer_bytes, packet_bytes)
 
     def _fail_in_turn(self, urb: Submit, status: int) -> None:
         """Fail an URB that the controller never hears of, behind those that it has."""

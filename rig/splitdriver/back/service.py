@@ -6,6 +6,7 @@ import argparse
 import logging
 import socket
 import sys
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -13,8 +14,8 @@ import msgspec
 from rig.daemon import Command, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
-from rig.faults.plan import Layer
-from rig.faults.triggers import Injector
+from rig.faults.rules.endpoint import EndpointFault, Place
+from rig.faults.triggers import EndpointInjector, Injector
 from rig.reactor import READABLE, Reactor, supervise
 from rig.splitdriver.back.back_port import BackPort
 from rig.splitdriver.back.port import Port
@@ -76,7 +77,7 @@ class BackService:
         listener: socket.socket,
         *,
         security: Security,
-        injector: Injector | None,
+        injector: EndpointInjector | None,
         events: Events,
         reactor: Reactor,
     ) -> None:
@@ -320,7 +321,8 @@ def main(argv: list[str]) -> int:
         rules = _rules(options)
         injector = None
         if options.plan is not None:
-            injector = Injector(load_plan(options.plan, options.seed), Layer.ENDPOINT)
+            plan = load_plan(options.plan, options.seed).at(Place.PORT)
+            injector = Injector(plan, EndpointFault, time.monotonic)
         listener = listen((host, number))
         service = BackService(
             options.port,

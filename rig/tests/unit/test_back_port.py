@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from rig.daemon import Events
-from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
+from rig.faults.plan import Plan
+from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, When
 from rig.faults.triggers import Injector
 from rig.splitdriver.back import port as port_module
 from rig.splitdriver.back.back_port import BackPort
@@ -59,7 +60,7 @@ class World:
         self.reactor = SteppedReactor()
         self.out = io.BytesIO()
         self.said: list[Message] = []
-        injector = Injector(Plan(name="t", faults=(FAULT,)), Layer.ENDPOINT) if faults else None
+        injector = Injector(Plan(name="t", faults=(FAULT,)), EndpointFault) if faults else None
         self.port = BackPort(
             BackEnd(Policy.HOLD, window),
             Port("dummy_hcd.0/1"),

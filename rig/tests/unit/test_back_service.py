@@ -11,8 +11,9 @@ import pytest
 
 from rig.daemon import Command, Events
 from rig.errors import UserError
-from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
-from rig.faults.triggers import Injector
+from rig.faults.plan import Plan
+from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, When
+from rig.faults.triggers import EndpointInjector, Injector
 from rig.splitdriver.back import port as port_module
 from rig.splitdriver.back import service as back_service
 from rig.splitdriver.back.service import BackService, Rules
@@ -51,7 +52,7 @@ class World:
         nodes: Nodes,
         names: tuple[str, ...] = NAMES,
         rules: Rules = Rules(),  # noqa: B008 - frozen
-        injector: Injector | None = None,
+        injector: EndpointInjector | None = None,
     ) -> None:
         self.nodes = nodes
         self.out = io.BytesIO()
@@ -291,7 +292,7 @@ def test_with_a_plan_its_rules_are_told_and_its_phase_is_set(nodes: Nodes) -> No
     rule = EndpointFault(
         name="f", direction=Direction.OUT, status=EndpointStatus.EPROTO, when=When.BEFORE, nth=1
     )
-    injector = Injector(Plan(name="t", faults=(rule,)), Layer.ENDPOINT)
+    injector = Injector(Plan(name="t", faults=(rule,)), EndpointFault)
     world = World(nodes, injector=injector)
     assert world.service.obey(Command(1, "phase", {"name": "write"})) is None
     told = world.service.obey(Command(1, "faults", {}))

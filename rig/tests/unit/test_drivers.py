@@ -11,8 +11,8 @@ from rig.experiments.drivers.drivers import _stood
 from rig.experiments.drivers.report import Report, Trial
 from rig.experiments.drivers.wishes import read_wishes
 from rig.experiments.run.options import Recovery
-from rig.faults.plan import EndpointStatus
 from rig.faults.reader import parse_plan
+from rig.faults.rules.endpoint import EndpointStatus
 from rig.integrity.account import Told
 from rig.splitdriver.policy import Policy
 

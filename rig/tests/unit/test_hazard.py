@@ -13,8 +13,8 @@ from rig.cli.hazard import table as hazard_table
 from rig.errors import UserError
 from rig.experiments.hazard.report import Report, Row, Spread, Stand
 from rig.experiments.hazard.wishes import Wishes, read_wishes
-from rig.faults.plan import EndpointFault, When
 from rig.faults.reader import parse_plan
+from rig.faults.rules.endpoint import EndpointFault, When
 from rig.integrity.continuation import Outcome
 from rig.splitdriver.policy import Policy
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from rig.faults.plan import EndpointFault, EndpointStatus, Layer, Plan, When
-from rig.faults.triggers import EndpointEffect, Fired, Injector
+from rig.faults.plan import Plan
+from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointStatus, When
+from rig.faults.triggers import Fired, Injector
 from rig.splitdriver.back.mapped_device import (
     Completion,
     Configured,
@@ -38,7 +39,7 @@ class World:
         self.reactor = SteppedReactor()
         self.told: list[Ended] = []
         self.fired: list[str] = []
-        injector = Injector(Plan(name="test", faults=faults), Layer.ENDPOINT) if faults else None
+        injector = Injector(Plan(name="test", faults=faults), EndpointFault) if faults else None
         self.device = MappedDevice(
             self.node,  # type: ignore[arg-type]
             descriptors.parse(DESCRIPTORS),

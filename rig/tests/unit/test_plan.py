@@ -12,18 +12,11 @@ from hypothesis import strategies as st
 
 from rig.errors import UserError
 from rig.faults.load import load_plan, shipped_plans
-from rig.faults.plan import (
-    NO_LIMIT,
-    EndpointFault,
-    EndpointStatus,
-    Layer,
-    MediumError,
-    MediumFault,
-    MediumOp,
-    Plan,
-    When,
-)
+from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
+from rig.faults.rules.base import NO_LIMIT
+from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, When
+from rig.faults.rules.medium import MediumError, MediumFault, MediumOp
 from rig.usb.urb import Direction
 
 MEDIUM = 'name = "x"\n[[fault]]\nlayer = "medium"\nop = "write"\nerror = "EIO"\n'
@@ -79,7 +72,7 @@ def test_a_plan_without_faults_is_a_plan() -> None:
 
 def test_a_layer_sees_its_own_rules_only() -> None:
     plan = parse_plan(MEDIUM + "nth = 1\n" + ENDPOINT.split("\n", 1)[1] + "nth = 1", "x")
-    assert [fault.name for fault in plan.of_layer(Layer.ENDPOINT)] == ["endpoint-1"]
+    assert [fault.name for fault in plan.rules(EndpointFault)] == ["endpoint-1"]
 
 
 @pytest.mark.parametrize("status", list(EndpointStatus))
@@ -92,7 +85,10 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
     [
         ('name = "x', "demo.toml: not valid TOML: Unterminated string (at end of document)."),
         ("name =\n", "demo.toml: not valid TOML: Invalid value (at line 1, column 7)."),
-        ('nam = "x"', "demo.toml: unknown key 'nam'; known keys: name, seed, fault."),
+        (
+            'nam = "x"',
+            "demo.toml: unknown key 'nam' (did you mean 'name'?); known keys: name, seed, fault.",
+        ),
         ("seed = 1", "demo.toml: 'name' must be given, a text that is not empty."),
         (
             'name = "x"\nseed = -1',
@@ -101,16 +97,19 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         ('name = "x"\nfault = 3', "demo.toml: 'fault' must be written as [[fault]] tables."),
         (
             'name = "x"\n[[fault]]',
-            "demo.toml, line 2: fault 1: no 'layer'; known layers: endpoint, medium.",
+            "demo.toml, line 2: fault 1: no 'layer'; "
+            "known layers: endpoint, medium, device, link, machine.",
         ),
         (
-            'name = "x"\n[[fault]]\nlayer = "link"',
-            "demo.toml, line 3: fault 1: unknown layer 'link'; known layers: endpoint, medium.",
+            'name = "x"\n[[fault]]\nlayer = "lnk"',
+            "demo.toml, line 3: fault 1: unknown layer 'lnk'; "
+            "known layers: endpoint, medium, device, link, machine.",
         ),
         (
             MEDIUM + "lbas = [1, 2]",
-            "demo.toml, line 6: fault 1 (medium): unknown key 'lbas'; known keys: "
-            "layer, name, phase, nth, every, probability, times, op, error, lba.",
+            "demo.toml, line 6: fault 1 (medium): unknown key 'lbas' (did you mean "
+            "'lba'?); known keys: layer, name, phase, nth, every, probability, at_s, times, "
+            "interval, space, op, effect, error, lba, min_bytes, max_bytes.",
         ),
         (
             MEDIUM + "nth = 0",
@@ -134,21 +133,21 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         ),
         (
             MEDIUM + "nth = 1\ntimes = 0",
-            "demo.toml, line 2: fault 1 (medium): 'times' is 0, so it would never fire; "
+            "demo.toml, line 7: fault 1 (medium): 'times' is 0, so it would never fire; "
             "-1 means no limit.",
         ),
         (
             MEDIUM,
-            "demo.toml, line 2: fault 1 (medium): none of 'nth', 'every' and 'probability' "
+            "demo.toml, line 2: fault 1 (medium): none of 'nth', 'every', 'probability', 'at_s' "
             "is given, so it would never fire.",
         ),
         (
             MEDIUM + "nth = 1\nprobability = 0.5",
-            "demo.toml, line 2: fault 1 (medium): 'nth' and 'probability' exclude each other.",
+            "demo.toml, line 6: fault 1 (medium): 'nth' and 'probability' exclude each other.",
         ),
         (
             MEDIUM + "nth = 1\nlba = [5, 3]",
-            "demo.toml, line 2: fault 1 (medium): 'lba' ends at 3, before it begins at 5.",
+            "demo.toml, line 7: fault 1 (medium): 'lba' ends at 3, before it begins at 5.",
         ),
         (
             MEDIUM + "nth = 1\nlba = [5]",
@@ -158,11 +157,12 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         (
             MEDIUM.replace("write", "wrote") + "nth = 1",
             "demo.toml, line 4: fault 1 (medium): 'op' is 'wrote'; "
-            "it must be one of 'read', 'write'.",
+            "it must be one of 'read', 'write', 'flush'.",
         ),
         (
-            MEDIUM.replace('error = "EIO"\n', "nth = 1"),
-            "demo.toml, line 2: fault 1 (medium): 'error' is missing; it must be 'EIO'.",
+            MEDIUM.replace('op = "write"\n', "nth = 1\n"),
+            "demo.toml, line 2: fault 1 (medium): 'op' is missing; "
+            "it must be one of 'read', 'write', 'flush'.",
         ),
         (
             ENDPOINT.replace("before", "during") + "nth = 1",
@@ -171,7 +171,7 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         ),
         (
             ENDPOINT.replace("EPROTO", "EOVERFLOW") + "nth = 1",
-            "demo.toml, line 2: fault 1 (endpoint): status 'EOVERFLOW' is seen on 'in' "
+            "demo.toml, line 5: fault 1 (endpoint): 'status' 'EOVERFLOW' is seen on 'in' "
             "transfers only, but the direction is 'out'.",
         ),
         (

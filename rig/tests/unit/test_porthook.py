@@ -4,8 +4,7 @@ import errno
 
 import pytest
 
-from rig.faults.plan import When
-from rig.faults.triggers import EndpointEffect
+from rig.faults.rules.endpoint import EndpointEffect, When
 from rig.splitdriver.porthook import Altered, alter
 
 

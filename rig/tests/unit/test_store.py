@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.errors import MachineError, UserError
-from rig.faults.plan import NO_FAULTS, Layer, Plan
+from rig.faults.plan import NO_FAULTS, Plan
 from rig.faults.reader import parse_plan
+from rig.faults.rules.medium import MediumFault
 from rig.faults.triggers import Injector
 from rig.gadget import store as store_module
 from rig.gadget.journal import Damage, Op, Record, encode, read_journal
@@ -35,7 +36,7 @@ class Bench:
             directory / "medium.img",
             directory / "journal.bin",
             size,
-            Injector(plan, Layer.MEDIUM),
+            Injector(plan, MediumFault),
             on_fault=self.reports.append,
             clock_ns=lambda: next(ticks),
         )
@@ -183,11 +184,12 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from rig.faults.plan import NO_FAULTS, Layer\n"
+        "from rig.faults.plan import NO_FAULTS\n"
+        "from rig.faults.rules.medium import MediumFault\n"
         "from rig.faults.triggers import Injector\n"
         "from rig.gadget.store import Store\n"
         "d = Path(sys.argv[1])\n"
-        "s = Store(d / 'medium.img', d / 'journal.bin', 32768, Injector(NO_FAULTS, Layer.MEDIUM))\n"
+        "s = Store(d / 'medium.img', d / 'journal.bin', 32768, Injector(NO_FAULTS, MediumFault))\n"
         "s.write(512, b'k' * 512)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

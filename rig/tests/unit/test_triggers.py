@@ -9,25 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.errors import ApiViolationError
-from rig.faults.plan import (
-    NO_LIMIT,
+from rig.faults.plan import Fault, Plan
+from rig.faults.rules.base import NO_LIMIT
+from rig.faults.rules.endpoint import (
+    EndpointEffect,
     EndpointFault,
     EndpointStatus,
-    Fault,
-    Layer,
-    MediumError,
-    MediumFault,
-    MediumOp,
-    Plan,
+    EndpointTransfer,
     When,
 )
-from rig.faults.triggers import (
-    EndpointEffect,
-    EndpointTransfer,
-    Injector,
-    MediumAccess,
-    MediumEffect,
-)
+from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumError, MediumFault, MediumOp
+from rig.faults.triggers import EndpointInjector, Injector, MediumInjector
 from rig.usb.urb import Direction
 
 
@@ -46,15 +38,19 @@ def endpoint(name: str = "e", **fields: object) -> EndpointFault:
     return EndpointFault(**(rule | fields))  # type: ignore[arg-type]
 
 
-def injector(*rules: Fault, layer: Layer = Layer.MEDIUM, seed: int = 1) -> Injector:
-    return Injector(Plan(name="t", seed=seed, faults=rules), layer)
+def injector(*rules: Fault, seed: int = 1) -> MediumInjector:
+    return Injector(Plan(name="t", seed=seed, faults=rules), MediumFault)
 
 
-def firings(asked: Injector, count: int) -> list[tuple[int, str, int]]:
+def of_endpoints(*rules: Fault) -> EndpointInjector:
+    return Injector(Plan(name="t", seed=1, faults=rules), EndpointFault)
+
+
+def firings(asked: MediumInjector, count: int) -> list[tuple[int, str, int]]:
     """(access, rule, match) of all firings in `count` writes of one block."""
     found = []
     for number in range(1, count + 1):
-        fired = asked.on_access(MediumAccess(MediumOp.WRITE, number, 1))
+        fired = asked.ask(MediumAccess(MediumOp.WRITE, number, 1))
         if fired:
             found.append((number, fired.rule_name, fired.match))
     return found
@@ -98,8 +94,8 @@ def test_chance_of_one_rule_is_not_disturbed_by_another() -> None:
     both = injector(other, rule)
     found = []
     for number in range(1, 501):
-        both.on_access(MediumAccess(MediumOp.READ, number, 1))
-        fired = both.on_access(MediumAccess(MediumOp.WRITE, number, 1))
+        both.ask(MediumAccess(MediumOp.READ, number, 1))
+        fired = both.ask(MediumAccess(MediumOp.WRITE, number, 1))
         found += [(number, fired.rule_name, fired.match)] if fired else []
     assert found == firings(injector(rule), 500)
 
@@ -146,19 +142,19 @@ def test_a_rule_with_a_phase_counts_in_that_phase_only() -> None:
 )
 def test_an_access_matches_when_it_touches_the_range(lba: int, blocks: int, hit: bool) -> None:
     asked = injector(medium(lba=(10, 20), nth=1))
-    assert (asked.on_access(MediumAccess(MediumOp.WRITE, lba, blocks)) is not None) is hit
+    assert (asked.ask(MediumAccess(MediumOp.WRITE, lba, blocks)) is not None) is hit
 
 
 def test_an_access_of_the_other_kind_does_not_match() -> None:
     asked = injector(medium(nth=1))
-    assert asked.on_access(MediumAccess(MediumOp.READ, 0, 1)) is None
+    assert asked.ask(MediumAccess(MediumOp.READ, 0, 1)) is None
     assert asked.matches == {"m": 0}
 
 
 def test_a_medium_fault_carries_a_positive_errno() -> None:
-    fired = injector(medium(nth=1)).on_access(MediumAccess(MediumOp.WRITE, 0, 1))
+    fired = injector(medium(nth=1)).ask(MediumAccess(MediumOp.WRITE, 0, 1))
     assert fired is not None
-    assert fired.fault == MediumEffect(errno.EIO)
+    assert fired.effect == MediumEffect(errno.EIO)
 
 
 def transfer(direction: Direction = Direction.OUT, length_bytes: int = 512) -> EndpointTransfer:
@@ -166,24 +162,22 @@ def transfer(direction: Direction = Direction.OUT, length_bytes: int = 512) -> E
 
 
 def test_an_endpoint_fault_carries_the_moment_and_a_negative_status() -> None:
-    asked = injector(endpoint(nth=1), layer=Layer.ENDPOINT)
-    fired = asked.on_transfer(transfer())
+    asked = of_endpoints(endpoint(nth=1))
+    fired = asked.ask(transfer())
     assert fired is not None
-    assert fired.fault == EndpointEffect(When.MIDDLE, -errno.EPROTO)
+    assert fired.effect == EndpointEffect(When.MIDDLE, -errno.EPROTO)
 
 
 def test_small_transfers_and_the_other_direction_do_not_match() -> None:
-    asked = injector(endpoint(nth=1, min_bytes=4096), layer=Layer.ENDPOINT)
-    assert asked.on_transfer(transfer(length_bytes=4095)) is None
-    assert asked.on_transfer(transfer(Direction.IN, 4096)) is None
-    assert asked.on_transfer(transfer(length_bytes=4096)) is not None
+    asked = of_endpoints(endpoint(nth=1, min_bytes=4096))
+    assert asked.ask(transfer(length_bytes=4095)) is None
+    assert asked.ask(transfer(Direction.IN, 4096)) is None
+    assert asked.ask(transfer(length_bytes=4096)) is not None
 
 
-def test_a_layer_is_not_asked_for_another() -> None:
-    with pytest.raises(ApiViolationError):
-        injector(layer=Layer.MEDIUM).on_transfer(transfer())
-    with pytest.raises(ApiViolationError):
-        injector(layer=Layer.ENDPOINT).on_access(MediumAccess(MediumOp.READ, 0, 1))
+def test_a_layer_takes_its_own_rules_only() -> None:
+    with pytest.raises(ApiViolationError, match="'e' is not of layer 'medium'"):
+        injector().add(endpoint(nth=1))  # type: ignore[arg-type]
 
 
 _rules = st.builds(

@@ -18,7 +18,7 @@ from rig.experiments.hazard.hazard import Hazard
 from rig.experiments.hazard.report import Row
 from rig.experiments.hazard.wishes import read_wishes
 from rig.experiments.run.options import Recovery
-from rig.faults.plan import EndpointStatus
+from rig.faults.rules.endpoint import EndpointStatus
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.lab.strategy import LabState

@@ -1,0 +1,180 @@
+"""Endpoint: a transfer that fails, in the back end's port or on the cable."""
+
+from __future__ import annotations
+
+import errno
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from rig.faults.rules.base import NotNegative, Positive, Rule, empty_range, first_true
+from rig.usb.urb import Direction
+
+EndpointNumber = Annotated[int, msgspec.Meta(ge=1, le=15)]
+Octet = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class Place(StrEnum):
+    """Where the transfer fails."""
+
+    PORT = "port"
+    """Between the back end's queue and usbfs: with any host controller."""
+    CABLE = "cable"
+    """On the wire of an emulated host controller, below the back machine's kernel."""
+
+
+class When(StrEnum):
+    """The moment of an endpoint error, relative to the data of the transfer."""
+
+    BEFORE = "before"
+    """No byte reaches the other side."""
+    MIDDLE = "middle"
+    """About half of the bytes do."""
+    AFTER = "after"
+    """All bytes do, yet the host is told of an error."""
+
+
+class EndpointStatus(StrEnum):
+    """Completion statuses of a URB (Documentation/driver-api/usb/error-codes.rst).
+
+    The last four no host controller reports for a transfer that went wrong.  They are what a
+    message API, or a split driver for URBs that have not run, might give, and are here to see what
+    drivers make of them.
+    """
+
+    EPROTO = "EPROTO"
+    EILSEQ = "EILSEQ"
+    ETIME = "ETIME"
+    EPIPE = "EPIPE"
+    EOVERFLOW = "EOVERFLOW"
+    ECOMM = "ECOMM"
+    ENOSR = "ENOSR"
+    EREMOTEIO = "EREMOTEIO"
+    ETIMEDOUT = "ETIMEDOUT"
+    ECONNRESET = "ECONNRESET"
+    EAGAIN = "EAGAIN"
+    ESHUTDOWN = "ESHUTDOWN"
+
+    @property
+    def code(self) -> int:
+        """The URB's status: a negative errno of this machine."""
+        return -int(getattr(errno, self.value))
+
+
+STATUS_DIRECTION = {
+    EndpointStatus.EOVERFLOW: Direction.IN,  # babble: the device sent too much
+    EndpointStatus.ECOMM: Direction.IN,  # the controller could not store fast enough
+    EndpointStatus.EREMOTEIO: Direction.IN,  # less data came than asked for
+    EndpointStatus.ENOSR: Direction.OUT,  # the controller could not fetch fast enough
+}
+"""Statuses that a host controller reports for one direction only."""
+
+
+class EndpointTransfer(msgspec.Struct, frozen=True):
+    """A bulk transfer that is about to run.
+
+    Attributes:
+        direction: Of the endpoint.
+        endpoint_address: With bit 7 set for IN (USB 2.0 §9.6.6).
+        length_bytes: Of the URB's buffer, not of the data that will move.
+        opcode: Of the SCSI command that this transfer is a stage of (its CBW included); None when
+            that is not known, or the device is no bulk-only storage.
+    """
+
+    direction: Direction
+    endpoint_address: int
+    length_bytes: int
+    opcode: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The buffer's size."""
+        return self.length_bytes
+
+
+class EndpointEffect(msgspec.Struct, frozen=True):
+    """What is to happen to a transfer.
+
+    Attributes:
+        when: How much of the data moves before the error.
+        status: The URB's status, a negative errno.
+        at_bytes: So many bytes move before the error, instead of what `when` says; rounded down to
+            whole packets.
+    """
+
+    when: When
+    status: int
+    at_bytes: int | None = None
+
+
+class EndpointFault(
+    Rule[EndpointTransfer, EndpointEffect],
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="layer",
+    tag="endpoint",
+):
+    """A bulk transfer that fails.
+
+    Attributes:
+        direction: Of the transfer.
+        status: What the host sees.
+        when: Before, in the middle of or after the data.
+        at_bytes: Instead of `when`: after so many bytes of the data.
+        place: In the back end's port, or on the cable.
+        endpoint: Only this endpoint, by its number.
+        min_bytes: Only transfers whose buffer has at least this size.
+        max_bytes: Only transfers whose buffer has at most this size.
+        opcode: Only stages of this SCSI command, its CBW included.
+    """
+
+    direction: Direction
+    status: EndpointStatus
+    when: When | None = None
+    at_bytes: NotNegative | None = None
+    place: Place = Place.PORT
+    endpoint: EndpointNumber | None = None
+    min_bytes: Positive = 1
+    max_bytes: Positive | None = None
+    opcode: Octet | None = None
+
+    def contradiction(self) -> str:
+        """See `Rule.contradiction`."""
+        only = STATUS_DIRECTION.get(self.status, self.direction)
+        return (
+            first_true(
+                (
+                    only is not self.direction,
+                    f"'status' '{self.status}' is seen on '{only}' transfers only, "
+                    f"but the direction is '{self.direction}'",
+                ),
+                (
+                    self.when is None and self.at_bytes is None,
+                    "neither 'when' nor 'at_bytes' is given, so the moment is not known",
+                ),
+                (
+                    self.when is not None and self.at_bytes is not None,
+                    "'at_bytes' and 'when' exclude each other",
+                ),
+            )
+            or empty_range("min_bytes", self.min_bytes, "max_bytes", self.max_bytes)
+            or empty_range("at_bytes", self.at_bytes, "max_bytes", self.max_bytes)
+            or Rule.contradiction(self)
+        )
+
+    def matches(self, event: EndpointTransfer) -> bool:
+        """See `Rule.matches`."""
+        return (
+            self.direction is event.direction
+            and event.length_bytes >= self.min_bytes
+            and (self.max_bytes is None or event.length_bytes <= self.max_bytes)
+            and self.endpoint in (None, event.endpoint_address & 0x0F)
+            and self.opcode in (None, event.opcode)
+        )
+
+    def effect(self, event: EndpointTransfer | None, luck: int) -> EndpointEffect:
+        """See `Rule.effect`."""
+        del event, luck
+        return EndpointEffect(self.when or When.MIDDLE, self.status.code, self.at_bytes)

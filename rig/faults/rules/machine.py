@@ -1,0 +1,108 @@
+"""Machine: a daemon or a whole machine stops, or dies."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NoReturn
+
+import msgspec
+
+from rig.faults.rules.base import Event, Rule, Seconds
+
+
+class MachineKind(StrEnum):
+    """What happens to the machine."""
+
+    KILL_DAEMON = "kill-daemon"
+    """SIGKILL."""
+    STOP_DAEMON = "stop-daemon"
+    """SIGSTOP, and SIGCONT after `for_s`."""
+    PAUSE = "pause"
+    """The machine's processors stand still for `for_s`."""
+    KILL = "kill"
+    """The machine is gone, and does not come back."""
+    POWER_CYCLE = "power-cycle"
+    """It loses its power, and boots again."""
+    REBOOT = "reboot"
+    """It shuts down in order, and boots again."""
+
+
+class MachineRole(StrEnum):
+    """Which machine."""
+
+    FRONT = "front"
+    BACK = "back"
+
+
+class DaemonName(StrEnum):
+    """Which of its daemons."""
+
+    FRONT = "front"
+    BACK = "back"
+    GADGET = "gadget"
+
+
+DAEMON_KINDS = (MachineKind.KILL_DAEMON, MachineKind.STOP_DAEMON)
+"""Effects that a daemon must be named for."""
+
+
+class MachineEffect(msgspec.Struct, frozen=True):
+    """What is to happen to which machine, and for how long."""
+
+    kind: MachineKind
+    machine: MachineRole
+    daemon: DaemonName | None = None
+    for_s: float | None = None
+
+
+class MachineFault(
+    Rule[Event, MachineEffect],
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="layer",
+    tag="machine",
+):
+    """Something that happens to a machine; it has nothing to count, so it goes by the clock.
+
+    Attributes:
+        kind: What happens; ``effect`` in a plan.
+        machine: To which machine.
+        daemon: To which of its daemons, for effects on one.
+        for_s: How long it lasts, for effects that end.
+    """
+
+    kind: MachineKind = msgspec.field(name="effect")
+    machine: MachineRole
+    daemon: DaemonName | None = None
+    for_s: Seconds | None = None
+
+    @property
+    def at_once(self) -> bool:
+        """See `Rule.at_once`."""
+        return True
+
+    def contradiction(self) -> str:
+        """See `Rule.contradiction`."""
+        wants_daemon = self.kind in DAEMON_KINDS
+        if wants_daemon and self.daemon is None:
+            return f"'effect' '{self.kind}' needs a 'daemon'"
+        if not wants_daemon and self.daemon is not None:
+            return f"'daemon' is of no use with 'effect' '{self.kind}'"
+        for key in ("nth", "every", "probability"):
+            if getattr(self, key) is not None:
+                return f"'{key}' counts matches, and a machine has none; give 'at_s'"
+        return Rule.contradiction(self)
+
+    def matches(self, event: Event) -> NoReturn:
+        """Never asked: the rule fires at once.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError
+
+    def effect(self, event: Event | None, luck: int) -> MachineEffect:
+        """See `Rule.effect`."""
+        del event, luck
+        return MachineEffect(self.kind, self.machine, self.daemon, self.for_s)

@@ -1,0 +1,65 @@
+"""What a key of a rule wants, in words, read off its type: a new key needs its field alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, inspect.Type]:
+    told = inspect.type_info(kind)
+    assert isinstance(told, inspect.StructType)
+    return {field.encode_name: field.type for field in told.fields}
+
+
+def wants(kind: type[msgspec.Struct], key: str) -> str:
+    """Return what the key must be: ``a whole number, at least 1``.
+
+    A type whose words cannot be read off it carries them: ``msgspec.Meta(extra={"wants": ...})``.
+    """
+    return _words(_fields(kind)[key])
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that was probably meant; empty when none is near."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def _words(kind: inspect.Type) -> str:
+    said = "something else"
+    match kind:
+        case inspect.Metadata():
+            said = str((kind.extra or {}).get("wants") or _words(kind.type))
+        case inspect.UnionType():
+            kinds = (one for one in kind.types if not isinstance(one, inspect.NoneType))
+            said = " or ".join(map(_words, kinds))
+        case inspect.EnumType():
+            known = [repr(str(value)) for value in kind.cls]
+            said = known[0] if len(known) == 1 else f"one of {', '.join(known)}"
+        case inspect.IntType():
+            said = "a whole number" + _bounds(kind)
+        case inspect.FloatType():
+            said = "a number" + _bounds(kind)
+        case inspect.StrType():
+            said = "a text that is not empty" if kind.min_length else "a text"
+        case inspect.BoolType():
+            said = "true or false"
+    return said
+
+
+def _bounds(kind: Any) -> str:  # IntType and FloatType have these in common, and no base
+    said = []
+    if kind.gt is not None:
+        said.append(f"greater than {kind.gt:g}")
+    if kind.ge is not None:
+        said.append(f"at least {kind.ge:g}")
+    if kind.le is not None:
+        said.append(f"at most {kind.le:g}")
+    return (" " if kind.gt is not None else ", ") + " and ".join(said) if said else ""
