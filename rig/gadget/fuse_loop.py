@@ -1,52 +1,83 @@
-"""The little of trio that pyfuse3 needs, on poll(2): one task, no timers, no cancellation.
+"""The little of trio that pyfuse3 needs, on poll(2): its session tasks, and pauses in them.
 
 pyfuse3 runs on whatever its attribute ``trio`` is; its own asyncio mode is a stand-in of this kind
 (``pyfuse3_asyncio.py``).  A LUN has one access in flight, so all that a general event loop offers
 lies idle, but its work for every access does not: under emulation it took more time than the access
 itself.
+
+Every task of pyfuse3's runs the same loop: wait for the one descriptor, take a request, answer it.
+So only one task runs as long as it answers at once.  Only when it pauses in the middle of an
+answer (a `Pause`: an injected delay or hang) is another one woken, or begun, to take the next
+request.
 """
 
 from __future__ import annotations
 
+import math
 import select
+import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 
 
 class _Lock:
-    """A lock among one task."""
+    """A lock that all may hold: the loop never wakes two tasks for one request."""
 
     async def __aenter__(self) -> None:
-        """Nobody else can hold it."""
+        """Nobody need wait for it."""
 
     async def __aexit__(self, *_: object) -> None:
         """Nobody waits for it."""
 
 
+class Pause:
+    """Where a task waits in the middle of an answer.
+
+    Args:
+        until_s: When it goes on by itself, on the clock of `drive`.
+    """
+
+    def __init__(self, until_s: float) -> None:
+        self.until_s = until_s
+
+    def release(self) -> None:
+        """Let the task go on as soon as the loop is back."""
+        self.until_s = -math.inf
+
+
+_Task = Coroutine["int | Pause | _Nursery", None, object]
+
+
 class _Nursery:
-    """Runs what was started when its block ends: pyfuse3's block starts one task and ends."""
+    """Tasks that one block starts; the block's end waits for all of them."""
 
     def __init__(self) -> None:
-        self._tasks: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] = []
+        self.fresh: list[_Task] = []
 
     async def __aenter__(self) -> _Nursery:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task, arguments in self._tasks:
-            await task(*arguments)
+        await _yield(self)
 
     def start_soon(
-        self, task: Callable[..., Awaitable[object]], *arguments: object, name: object = None
+        self, task: Callable[..., _Task], *arguments: object, name: object = None
     ) -> None:
-        """Remember a task; `name` is for people and has no reader here."""
+        """Take a task; `name` is for people and has no reader here."""
         del name
-        self._tasks.append((task, arguments))
+        self.fresh.append(task(*arguments))
 
 
 @types.coroutine
-def _wait_readable(fd: int) -> Generator[int, None, None]:
-    yield fd
+def _yield(
+    what: int | Pause | _Nursery,
+) -> Generator[int | Pause | _Nursery, None, None]:
+    yield what
+
+
+async def wait_for(pause: Pause) -> None:
+    """Wait in a task until a pause is over; other requests are answered meanwhile."""
+    await _yield(pause)
 
 
 class _ClosedResourceError(Exception):
@@ -54,48 +85,160 @@ class _ClosedResourceError(Exception):
 
 
 _TASK = types.SimpleNamespace(name="session")
-STAND_IN = types.ModuleType("trio", "What pyfuse3 uses of trio, for one task.")
+STAND_IN = types.ModuleType("trio", "What pyfuse3 uses of trio.")
 """To be set as ``pyfuse3.trio`` before ``pyfuse3.init``."""
 vars(STAND_IN).update(
     ClosedResourceError=_ClosedResourceError,
     Lock=_Lock,
     open_nursery=_Nursery,
     lowlevel=types.SimpleNamespace(
-        wait_readable=_wait_readable,
+        wait_readable=_yield,
         current_trio_token=lambda: "rig",
         current_task=lambda: _TASK,
     ),
 )
 
 
+class _Loop:
+    """Runs the tasks of one nursery."""
+
+    def __init__(self, main: _Task, clock: Callable[[], float]) -> None:
+        self._main = main
+        self._clock = clock
+        self._nursery = _Nursery()
+        self._idle: list[_Task] = []  # each waits for a request
+        self._paused: list[tuple[Pause, _Task]] = []
+        self._fd: int | None = None
+        self.ended = False  # a task has returned: there will be no more requests
+
+    def begin(self) -> None:
+        """Run the main task up to its nursery's end, and a first task up to its wait.
+
+        Raises:
+            StopIteration: The main task has ended.
+        """
+        waits = self._main.send(None)
+        if not isinstance(waits, _Nursery):  # it waits for requests itself
+            self._nursery = _Nursery()
+            self._rest(self._main, waits)
+            return
+        self._nursery = waits
+        self.wake_one()
+
+    def step(self, task: _Task) -> None:
+        """Let a task go on until it waits again."""
+        try:
+            waits = task.send(None)
+        except StopIteration:
+            if task is self._main:
+                raise
+            self.ended = True
+            return
+        self._rest(task, waits)
+
+    def _rest(self, task: _Task, waits: int | Pause | _Nursery) -> None:
+        if isinstance(waits, Pause):
+            self._paused.append((waits, task))
+        else:
+            assert isinstance(waits, int)
+            self._fd = waits
+            self._idle.append(task)
+
+    def take_request(self) -> None:
+        """There is a request: give it to a task that is idle."""
+        self.step(self._idle.pop())
+        self.wake_one()
+
+    def wake_one(self) -> None:
+        """See to it that some task waits for a request, if there is one left that can."""
+        while not self._idle and self._nursery.fresh and not self.ended:
+            self.step(self._nursery.fresh.pop())
+
+    def go_on(self) -> None:
+        """Wake the tasks whose pause is over, those that began to pause first, first."""
+        now = self._clock()
+        over = [entry for entry in self._paused if entry[0].until_s <= now]
+        if over:
+            self._paused = [entry for entry in self._paused if entry[0].until_s > now]
+            for _, task in over:
+                self.step(task)
+
+    def release_all(self) -> None:
+        """Let every paused task answer now."""
+        while self._paused:
+            paused, self._paused = self._paused, []
+            for _, task in paused:
+                self.step(task)
+
+    @property
+    def fd(self) -> int | None:
+        """The descriptor that an idle task waits for; None if all tasks are busy."""
+        return self._fd if self._idle else None
+
+    @property
+    def done(self) -> bool:
+        """Whether no task is left that waits for anything."""
+        return not self._idle and not self._paused
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long to wait for requests at most; None for any time."""
+        if not self._paused:
+            return None
+        return max(0.0, min(pause.until_s for pause, _ in self._paused) - self._clock())
+
+    def close(self) -> None:
+        """End all tasks where they are."""
+        waiting = [*self._idle, *(task for _, task in self._paused), *self._nursery.fresh]
+        for task in waiting:
+            task.close()
+        self._main.close()
+
+
 def drive(
-    main: Coroutine[int, None, object],
+    main: _Task,
     others: Mapping[int, Callable[[], bool]],
     alive: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run a coroutine that waits by `STAND_IN` until it ends or is told to.
+
+    Requests whose answers are paused when it is told to are answered before it ends.
 
     Args:
         main: What to run; closed when it is told to stop.
         others: Descriptors to watch meanwhile, and what to call when one is readable; that
             returns False to stop.
         alive: Asked after each step of `main`; False stops.
+        clock: Seconds, for pauses.
     """
+    loop = _Loop(main, clock)
     poller = select.poll()
     for fd in others:
         poller.register(fd, select.POLLIN)
     try:
-        waits_for = main.send(None)
-        poller.register(waits_for, select.POLLIN)
-        while True:
-            for fd, _ in poller.poll():
-                if fd == waits_for:
-                    main.send(None)  # its only descriptor never changes
-                    if not alive():
-                        return
+        loop.begin()
+        watched: int | None = None
+        while not (loop.ended and loop.done):
+            if loop.fd != watched:
+                if watched is not None:
+                    poller.unregister(watched)
+                watched = loop.fd
+                if watched is not None:
+                    poller.register(watched, select.POLLIN)
+            timeout_s = loop.timeout_s
+            for fd, _ in poller.poll(None if timeout_s is None else math.ceil(timeout_s * 1000)):
+                if fd == watched:
+                    loop.take_request()
                 elif not others[fd]():
+                    loop.release_all()
                     return
+            loop.go_on()
+            if loop.ended:
+                loop.release_all()
+            if not alive():
+                return
     except StopIteration:
         return
     finally:
-        main.close()
+        loop.close()

@@ -20,7 +20,9 @@ from pathlib import Path
 
 from rig.daemon import wake_on_signals
 from rig.gadget.fuse_loop import STAND_IN, drive
-from rig.gadget.store import BLOCK_BYTES, Answer, Store
+from rig.gadget.holds import Holds
+from rig.gadget.store import Answer, Store
+from rig.gadget.write_cache import BLOCK_BYTES
 
 # pyfuse3 imports trio, which takes most of a second under emulation and would not be used.
 sys.modules.setdefault("trio", STAND_IN)
@@ -30,6 +32,8 @@ LUN_NAME = "lun0"
 """The file system's only file: the LUN's backing file."""
 _NAME = LUN_NAME.encode()
 _LUN_INODE = pyfuse3.ROOT_INODE + 1
+_MAX_TASKS = 16
+"""So many requests may be open at a time, all but one of them with an answer that waits."""
 _FOREVER_S = 86400.0
 """Neither names nor attributes ever change, so the kernel need not ask again."""
 
@@ -39,14 +43,16 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
 
     Args:
         store: Answers reads, writes and flushes.
+        holds: Where answers wait that must.
 
     Attributes:
         failure: Why the store failed for a reason of its own, if it did.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, holds: Holds) -> None:
         super().__init__()
         self._store = store
+        self._holds = holds
         self.failure: Exception | None = None
 
     async def getattr(
@@ -91,16 +97,16 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Read; shorter than asked for at the end of the medium only."""
-        return self._answer(lambda: self._store.read(off, size)).data
+        return (await self._answer(lambda: self._store.read(off, size))).data
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write all of the buffer or nothing."""
-        self._answer(lambda: self._store.write(off, buf))
+        await self._answer(lambda: self._store.write(off, buf))
         return len(buf)
 
     async def fsync(self, fh: int, datasync: bool) -> None:
         """Flush the medium: a SYNCHRONIZE CACHE ends here."""
-        self._answer(self._store.flush)
+        await self._answer(self._store.flush)
 
     async def flush(self, fh: int) -> None:
         """A descriptor was closed: nothing to do, and no flush of the medium."""
@@ -111,12 +117,14 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
     async def releasedir(self, fh: int) -> None:
         """See `release`."""
 
-    def _answer(self, access: Callable[[], Answer]) -> Answer:
+    async def _answer(self, access: Callable[[], Answer]) -> Answer:
         try:
             answer = access()
         except Exception as error:  # only FUSEError may leave a handler
             self.failure = error
             raise pyfuse3.FUSEError(errno.EIO) from None
+        if answer.hold is not None:
+            await self._holds.wait(answer.hold)
         if answer.error:
             raise pyfuse3.FUSEError(answer.error)
         return answer
@@ -125,6 +133,7 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
 def serve(
     store: Store,
     mount_point: Path,
+    holds: Holds,
     *,
     input_fd: int | None,
     on_mounted: Callable[[], None],
@@ -137,6 +146,7 @@ def serve(
     Args:
         store: What to serve.
         mount_point: An existing, empty directory.
+        holds: Where answers wait; what waits when the service ends is answered before.
         input_fd: Where commands come from; None for none.
         on_mounted: Called when the mount is there; it answers as soon as this returns.
         on_input: Takes what was read from `input_fd`, in the same thread as the store's accesses.
@@ -150,13 +160,14 @@ def serve(
     others: dict[int, Callable[[], bool]] = {signal_fd: lambda: False}
     if input_fd is not None:
         others[input_fd] = lambda: _pass_on(input_fd, on_input)
-    file_system = _LunFileSystem(store)
+    file_system = _LunFileSystem(store, holds)
     options = set(pyfuse3.default_options) | {"fsname=rig-store"}
     pyfuse3.init(file_system, str(mount_point), options)
     try:
         on_mounted()
-        # One task: accesses are answered in the order in which they came.
-        session = pyfuse3.main(min_tasks=1, max_tasks=1)
+        # Accesses are done in the order in which they came; only answers may wait.  As many tasks
+        # at least as at most: none ends because it is idle, so the first that ends is the end.
+        session = pyfuse3.main(min_tasks=_MAX_TASKS, max_tasks=_MAX_TASKS)
         drive(session, others, alive=lambda: file_system.failure is None)
     finally:
         pyfuse3.close(unmount=True)

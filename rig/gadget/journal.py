@@ -1,23 +1,29 @@
 """The store's journal: every access of the medium, in order, as it arrived.
 
-A journal is a sequence of records; each is a header of 52 bytes, little-endian, and for a write
+A journal is a sequence of records; each is a header of 60 bytes, little-endian, and for a write
 the data that the gadget handed over, before any fault::
 
      0 +----------------------+----------------------+
-       | magic "RIGJ"         | header_crc32     u32 |
+       | magic "RIJ2"         | header_crc32     u32 |
      8 +----------------------+----------------------+
        | sequence                                u64 |
     16 +---------------------------------------------+
        | time_ns                                 u64 |
-    24 +-----+----------------+----------------------+
-       | op  | 0      0     0 | error            i32 |
+    24 +-----+-----+-----+----+----------------------+
+       | op  | inj | vol | 0  | error            i32 |
     32 +-----+----------------+----------------------+
        | offset_bytes                            u64 |
     40 +----------------------+----------------------+
        | length_bytes     u32 | payload_bytes    u32 |
     48 +----------------------+----------------------+
-       | payload_crc32    u32 | payload ...
+       | payload_crc32    u32 | value            i64
+    56 +----------------------+----------------------+
+                              | payload ...
        +----------------------+
+
+``inj`` says what an injected fault did (`Injected`) and ``value`` how much or where, so that both
+the medium as it should be and the medium as it became can be made from a journal alone
+(`rig.gadget.rebuild`).  ``vol`` is 1 for an access of a medium with a volatile cache.
 
 The header's CRC covers everything behind it in the header.  A record goes to the file in one
 system call, before the access is answered, so what was answered is in the journal however the
@@ -37,9 +43,9 @@ import msgspec
 
 from rig.errors import ApiViolationError
 
-MAGIC = b"RIGJ"
+MAGIC = b"RIJ2"
 _PREFIX = struct.Struct("<4sI")
-_FIELDS = struct.Struct("<QQB3xiQIII")
+_FIELDS = struct.Struct("<QQBBBxiQIIIq")
 HEADER_BYTES = _PREFIX.size + _FIELDS.size
 MAX_PAYLOAD_BYTES = 1 << 20
 """No access is larger: FUSE's largest request is 1 MiB.  A larger number is damage."""
@@ -51,9 +57,37 @@ class Op(IntEnum):
     READ = 1
     WRITE = 2
     FLUSH = 3
+    POWER_CUT = 4
+    """No access: the volatile cache was lost.  `Record.value` says how many bytes."""
+
+
+class Injected(IntEnum):
+    """What an injected fault did to an access; in brackets what `Record.value` is then."""
+
+    NONE = 0
+    """Nothing."""
+    ERROR = 1
+    """It failed; the medium was not touched."""
+    DELAY = 2
+    """It was done, and answered late [milliseconds]."""
+    HANG = 3
+    """It was done, and answered when it was released, at the latest after [milliseconds]."""
+    TORN = 4
+    """So many bytes of a write were stored [bytes]."""
+    LOST = 5
+    """A write was not stored."""
+    MISDIRECTED = 6
+    """A write was stored, or a read was served, from elsewhere [offset in bytes]."""
+    FLIPPED = 7
+    """One bit of what was stored or read was turned over [number of the bit in the data]."""
+    STALE = 8
+    """A read was served with what was there before the last writes [how many of them]."""
+    LIED = 9
+    """A flush was answered, and nothing was flushed."""
 
 
 _OPS = frozenset(Op)
+_INJECTED = frozenset(Injected)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -67,6 +101,9 @@ class Record(msgspec.Struct, frozen=True):
         offset_bytes: Where on the medium; 0 for a flush.
         length_bytes: How much was asked for; 0 for a flush.
         payload: A write's data as it arrived; else empty.
+        injected: What an injected fault did to it.
+        value: See `Injected`.
+        volatile: The medium had a volatile cache: a write is safe only after a flush.
     """
 
     sequence: int
@@ -76,6 +113,9 @@ class Record(msgspec.Struct, frozen=True):
     offset_bytes: int
     length_bytes: int
     payload: bytes = b""
+    injected: Injected = Injected.NONE
+    value: int = 0
+    volatile: bool = False
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -104,7 +144,8 @@ def _problem_of_header(head: bytes) -> str:
     if _PREFIX.unpack_from(head)[1] != zlib.crc32(head[_PREFIX.size :]):
         return "A record's header fails its checksum."
     fields = _FIELDS.unpack_from(head, _PREFIX.size)
-    if fields[2] not in _OPS or fields[6] > MAX_PAYLOAD_BYTES:
+    _, _, op, injected, _, _, _, _, payload_bytes, _, _ = fields
+    if op not in _OPS or injected not in _INJECTED or payload_bytes > MAX_PAYLOAD_BYTES:
         return "A record's header holds values that no store writes."
     return ""
 
@@ -121,11 +162,14 @@ def encode_header(record: Record) -> bytes:
         record.sequence,
         record.time_ns,
         record.op,
+        record.injected,
+        record.volatile,
         record.error,
         record.offset_bytes,
         record.length_bytes,
         len(record.payload),
         zlib.crc32(record.payload),
+        record.value,
     )
     return _PREFIX.pack(MAGIC, zlib.crc32(fields)) + fields
 
@@ -194,8 +238,8 @@ class JournalReader:
         problem = _problem_of_header(head)
         if problem or len(head) < HEADER_BYTES:
             return problem
-        sequence, time_ns, op, error, offset, length, size, crc = _FIELDS.unpack_from(
-            head, _PREFIX.size
+        sequence, time_ns, op, injected, volatile, error, offset, length, size, crc, value = (
+            _FIELDS.unpack_from(head, _PREFIX.size)
         )
         begin = position + HEADER_BYTES
         if begin + size > len(self._buffer):
@@ -206,7 +250,8 @@ class JournalReader:
         if self._bad_from is not None and sequence <= self._last:
             # Data on the medium may itself look like a journal.
             return "A record is older than the one before it."
-        return Record(sequence, time_ns, Op(op), error, offset, length, payload)
+        told = (Injected(injected), value, bool(volatile))
+        return Record(sequence, time_ns, Op(op), error, offset, length, payload, *told)
 
     def _next_magic(self, position: int) -> int:
         """Where the next record may begin: a magic, or what may be the start of one."""

@@ -1,32 +1,51 @@
 """The medium behind the gadget's LUN: a sparse file, its journal, and its faults.
 
 No FUSE here: `rig.gadget.fusefs` serves a `Store` to the kernel.  An access first meets the
-fault plan, then the medium, then the journal, and is answered last; an injected error leaves the
-medium untouched.
+fault plan, then the medium, then the journal, and is answered last.  The journal has a write as it
+arrived, and what was done to it; so the data that the medium should hold is never lost
+(`rig.gadget.rebuild`).
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from rig.errors import MachineError, UserError
-from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumOp
+from rig.errors import UserError
+from rig.faults.rules.medium import (
+    VOLATILE_KINDS,
+    MediumAccess,
+    MediumEffect,
+    MediumFault,
+    MediumKind,
+    MediumOp,
+)
 from rig.faults.triggers import Fired, MediumInjector
-from rig.gadget.journal import Damage, JournalReader, Op, Record, encode_header
+from rig.gadget.journal import Damage, Injected, Op, Record
+from rig.gadget.journal_file import JournalFile
+from rig.gadget.medium_effects import AS_ASKED, Deed, deed_of, flipped, stored
+from rig.gadget.medium_file import open_medium, write_all
+from rig.gadget.write_cache import BLOCK_BYTES, WriteCache
 
-BLOCK_BYTES = 512
-"""A logical block: what f_mass_storage uses for a backing file."""
-LOCK_DEADLINE_S = 10.0
-"""A store that was killed needs a moment to let go of its medium."""
-_PIECE_BYTES = 1 << 20
+
+class Hold(NamedTuple):
+    """An answer that must wait.
+
+    Attributes:
+        seconds: At most so long.
+        hangs: It may be released before, and whoever waits for it is told when it is.
+        rule_name: Who made it wait.
+        sequence: Of the access.
+    """
+
+    seconds: float
+    hangs: bool
+    rule_name: str
+    sequence: int
 
 
 class Answer(NamedTuple):
@@ -35,24 +54,28 @@ class Answer(NamedTuple):
     Attributes:
         error: 0, or an errno.
         data: What a read found, cut off at the end of the medium.
+        hold: When to tell so; None: now.
     """
 
     error: int
     data: bytes = b""
+    hold: Hold | None = None
 
 
 class FaultReport(NamedTuple):
-    """An injected error of an access.
+    """A fault that was injected into an access.
 
     Attributes:
         fired: The rule, the match, the effect.
         access: What it was asked about.
         sequence: Of the journal's record.
+        deed: What was done to it.
     """
 
     fired: Fired[MediumEffect]
     access: MediumAccess
     sequence: int
+    deed: Deed
 
 
 class Store:
@@ -63,8 +86,9 @@ class Store:
         journal: The journal; a former one is continued.
         size_bytes: A multiple of `BLOCK_BYTES`.
         injector: Of the medium layer.
-        on_fault: Told of every injected error, before the access is answered.
+        on_fault: Told of every injected fault, before the access is answered.
         clock_ns: Unix time in nanoseconds.
+        volatile_cache: Keep a write cache that a power cut empties, even if no rule needs one.
 
     Raises:
         UserError: The size does not fit, or another store has the medium open.
@@ -80,6 +104,7 @@ class Store:
         *,
         on_fault: Callable[[FaultReport], None] = lambda _report: None,
         clock_ns: Callable[[], int] = time.time_ns,
+        volatile_cache: bool = False,
     ) -> None:
         if size_bytes < BLOCK_BYTES or size_bytes % BLOCK_BYTES:
             raise UserError(
@@ -91,19 +116,57 @@ class Store:
         self.accesses = dict.fromkeys(Op, 0)
         self._on_fault = on_fault
         self._clock_ns = clock_ns
-        self._medium = _open_medium(medium, size_bytes)
-        self._journal = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._sequence, self.journal_damage = _next_sequence(self._journal)
+        self._medium = open_medium(medium, size_bytes)
+        self._journal = JournalFile(journal)
+        self._cache: WriteCache | None = None
+        if volatile_cache or any(needs_cache(rule) for rule in injector.rules):
+            self.use_cache()
 
     def close(self) -> None:
-        """Let go of the files; the medium may then be opened by another store."""
+        """Let go of the files; the medium may then be opened by another store.
+
+        An end in order is no power cut: what the volatile cache holds is written out before.
+        """
+        if self._cache is not None and self._cache.dirty_bytes:
+            self._flush(AS_ASKED, self._clock_ns())
         os.close(self._medium)
-        os.close(self._journal)
+        self._journal.close()
 
     @property
     def sequence(self) -> int:
         """The number of the next access."""
-        return self._sequence
+        return self._journal.sequence
+
+    @property
+    def journal_damage(self) -> list[Damage]:
+        """What in a former journal is no record."""
+        return self._journal.damage
+
+    @property
+    def cached_bytes(self) -> int | None:
+        """How much a power cut would cost; None without a volatile cache."""
+        return None if self._cache is None else self._cache.dirty_bytes
+
+    def use_cache(self) -> None:
+        """Keep a volatile cache from now on."""
+        if self._cache is None:
+            self._cache = WriteCache(self._read_medium, self._write_medium)
+            if self.sequence:
+                # A former store that was killed has lost what its cache held.
+                self.power_cut()
+
+    def power_cut(self) -> int:
+        """Lose what was not flushed.
+
+        Returns:
+            How many bytes are lost.
+
+        Raises:
+            MachineError: See `read`.
+        """
+        lost = 0 if self._cache is None else self._cache.drop()
+        self._record(Op.POWER_CUT, self._clock_ns(), Deed(value=lost), 0)
+        return lost
 
     def read(self, offset_bytes: int, length_bytes: int) -> Answer:
         """Read from the medium.
@@ -111,35 +174,43 @@ class Store:
         Raises:
             MachineError: The journal cannot be written: nothing more may be answered.
         """
-        now, error = self._clock_ns(), 0
-        data = b""
-        fired = self._ask(MediumOp.READ, offset_bytes, length_bytes)
-        if fired:
-            error = fired.errno
-        else:
+        now = self._clock_ns()
+        deed, hold = self._meet(MediumOp.READ, offset_bytes, length_bytes)
+        error, data = deed.error, b""
+        if not error:
             wanted = max(0, min(length_bytes, self.size_bytes - offset_bytes))
-            error, data = self._on_medium(lambda: os.pread(self._medium, wanted, offset_bytes))
-        self._record(Record(self._sequence, now, Op.READ, error, offset_bytes, length_bytes))
-        return Answer(error, data)
+            error, data = _tried(lambda: self._fetch(deed, offset_bytes, wanted))
+        self._record(
+            Op.READ, now, deed, error, offset_bytes=offset_bytes, length_bytes=length_bytes
+        )
+        return Answer(error, data, hold)
 
     def write(self, offset_bytes: int, data: bytes) -> Answer:
-        """Write to the medium, all of `data` or nothing.
+        """Write to the medium, all of `data` or nothing, unless a fault says otherwise.
 
         Raises:
             MachineError: See `read`.
         """
-        now, error = self._clock_ns(), 0
-        fired = self._ask(MediumOp.WRITE, offset_bytes, len(data))
-        if fired:
-            error = fired.errno
-        elif offset_bytes + len(data) > self.size_bytes:
-            error = errno.ENOSPC
+        now = self._clock_ns()
+        if offset_bytes + len(data) > self.size_bytes:
+            deed, hold = Deed(error=errno.ENOSPC), None
         else:
-            error, _ = self._on_medium(lambda: self._write_all(offset_bytes, data))
+            deed, hold = self._meet(MediumOp.WRITE, offset_bytes, len(data))
+        place, part = stored(deed.injected, deed.value, offset_bytes, data)
+        error = deed.error
+        if part and (not error or deed.injected is Injected.TORN):
+            failed, _ = _tried(lambda: self._put(place, part))
+            error = error or failed
         self._record(
-            Record(self._sequence, now, Op.WRITE, error, offset_bytes, len(data), bytes(data))
+            Op.WRITE,
+            now,
+            deed,
+            error,
+            offset_bytes=offset_bytes,
+            length_bytes=len(data),
+            payload=data,
         )
-        return Answer(error)
+        return Answer(error, hold=hold)
 
     def flush(self) -> Answer:
         """Bring all written data to the medium's file system.
@@ -148,100 +219,102 @@ class Store:
             MachineError: See `read`.
         """
         now = self._clock_ns()
-        error, _ = self._on_medium(self._sync)
-        self._record(Record(self._sequence, now, Op.FLUSH, error, 0, 0))
-        return Answer(error)
+        deed, hold = self._meet(MediumOp.FLUSH, 0, 0)
+        return Answer(self._flush(deed, now), hold=hold)
 
-    def _ask(self, op: MediumOp, offset_bytes: int, length_bytes: int) -> MediumEffect | None:
-        if length_bytes <= 0:
-            return None
+    def _flush(self, deed: Deed, now_ns: int) -> int:
+        error = deed.error
+        if not error and deed.injected is not Injected.LIED:
+            error, _ = _tried(self._sync)
+        self._record(Op.FLUSH, now_ns, deed, error)
+        return error
+
+    def _meet(self, op: MediumOp, offset_bytes: int, length_bytes: int) -> tuple[Deed, Hold | None]:
+        """Ask the fault plan about an access."""
+        if op is not MediumOp.FLUSH and length_bytes <= 0:
+            return AS_ASKED, None
         lba = offset_bytes // BLOCK_BYTES
         end = -(-(offset_bytes + length_bytes) // BLOCK_BYTES)
         access = MediumAccess(op, lba, end - lba)
         fired = self.injector.ask(access)
         if fired is None:
-            return None
-        self._on_fault(FaultReport(fired, access, self._sequence))
-        return fired.effect
+            return AS_ASKED, None
+        effect = fired.effect
+        if effect.kind is MediumKind.POWER_CUT:
+            self.power_cut()
+        deed = deed_of(effect, offset_bytes, length_bytes, self.size_bytes)
+        self._on_fault(FaultReport(fired, access, self.sequence, deed))
+        if not deed.hold_s:
+            return deed, None
+        hangs = effect.kind is MediumKind.HANG
+        return deed, Hold(deed.hold_s, hangs, fired.rule_name, self.sequence)
 
-    def _on_medium(self, do: Callable[[], bytes]) -> tuple[int, bytes]:
-        try:
-            return 0, do()
-        except OSError as error:  # a real error of the disk below: it, too, is an answer
-            return error.errno or errno.EIO, b""
+    def _fetch(self, deed: Deed, offset_bytes: int, length_bytes: int) -> bytes:
+        match deed.injected:
+            case Injected.STALE:
+                return self._journal.before(offset_bytes, length_bytes, deed.value)
+            case Injected.MISDIRECTED:
+                return self._get(deed.value, length_bytes)
+            case Injected.FLIPPED:
+                return flipped(self._get(offset_bytes, length_bytes), deed.value)
+        return self._get(offset_bytes, length_bytes)
 
-    def _write_all(self, offset_bytes: int, data: bytes) -> bytes:
-        done = os.pwrite(self._medium, data, offset_bytes)
-        if done != len(data):
-            raise OSError(errno.ENOSPC, "short write")
+    def _get(self, offset_bytes: int, length_bytes: int) -> bytes:
+        read = self._read_medium if self._cache is None else self._cache.read
+        return read(offset_bytes, length_bytes)
+
+    def _put(self, offset_bytes: int, data: bytes) -> bytes:
+        write = self._write_medium if self._cache is None else self._cache.write
+        write(offset_bytes, data)
         return b""
 
+    def _read_medium(self, offset_bytes: int, length_bytes: int) -> bytes:
+        return os.pread(self._medium, length_bytes, offset_bytes)
+
+    def _write_medium(self, offset_bytes: int, data: bytes) -> None:
+        write_all(self._medium, offset_bytes, data)
+
     def _sync(self) -> bytes:
+        if self._cache is not None:
+            self._cache.flush()
         os.fdatasync(self._medium)
         return b""
 
-    def _record(self, record: Record) -> None:
-        header = encode_header(record)
-        try:
-            done = os.writev(self._journal, [header, record.payload])
-        except OSError as error:
-            raise MachineError(f"The journal cannot be written: {error.strerror}.") from error
-        if done != len(header) + len(record.payload):
-            raise MachineError("The journal cannot be written: its disk is full.")
-        self._sequence += 1
-        self.accesses[record.op] += 1
-
-
-def _open_medium(path: Path, size_bytes: int) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        with _deadline(LOCK_DEADLINE_S):
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        present = os.fstat(fd).st_size
-        if present not in (0, size_bytes):
-            raise UserError(
-                f"Medium '{path}' has {present} bytes, not {size_bytes}.",
-                hint="Remove it, or ask for the size it has.",
+    def _record(
+        self,
+        op: Op,
+        time_ns: int,
+        deed: Deed,
+        error: int,
+        *,
+        offset_bytes: int = 0,
+        length_bytes: int = 0,
+        payload: bytes = b"",
+    ) -> None:
+        self._journal.append(
+            Record(
+                self.sequence,
+                time_ns,
+                op,
+                error,
+                offset_bytes,
+                length_bytes,
+                payload,
+                deed.injected,
+                deed.value,
+                self._cache is not None,
             )
-        os.ftruncate(fd, size_bytes)
-    except TimeoutError as error:
-        os.close(fd)
-        raise UserError(
-            f"Medium '{path}' is in use by another store.", hint="Stop that one first."
-        ) from error
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        )
+        self.accesses[op] += 1
 
 
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """End a blocking system call with TimeoutError; for the main thread."""
+def needs_cache(rule: object) -> bool:
+    """Whether a rule's effect shows only where there is a volatile cache."""
+    return isinstance(rule, MediumFault) and rule.kind in VOLATILE_KINDS
 
-    def expired(*_: object) -> None:
-        raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def _tried(do: Callable[[], bytes]) -> tuple[int, bytes]:
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _next_sequence(journal: int) -> tuple[int, list[Damage]]:
-    """Where to go on in a journal, and what in it is no record."""
-    reader, position, sequence = JournalReader(), 0, 0
-    damages: list[Damage] = []
-    while True:
-        piece = os.pread(journal, _PIECE_BYTES, position)
-        position += len(piece)
-        for item in reader.feed(piece) if piece else reader.finish():
-            if isinstance(item, Damage):
-                damages.append(item)
-            else:
-                sequence = item.sequence + 1
-        if not piece:
-            return sequence, damages
+        return 0, do()
+    except OSError as error:  # a real error of the disk below: it, too, is an answer
+        return error.errno or errno.EIO, b""

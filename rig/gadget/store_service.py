@@ -4,8 +4,9 @@
 It is a process of its own because who serves a FUSE mount must never touch it, and setting the
 LUN's backing file does.
 
-Events: ``mounted``; ``fault`` for every injected error.  Commands: ``phase {name}``, ``status``,
-``faults``.
+Events: ``mounted``; ``fault`` for every injected fault; ``released`` for every hang that ended.
+Commands: ``phase {name}``, ``status``, ``faults``, ``release {for_good}`` (answer all that waits),
+``power_cut`` (lose what was not flushed).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
+
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
@@ -24,6 +27,7 @@ from rig.faults.rules.base import Layer
 from rig.faults.rules.medium import MediumFault
 from rig.faults.triggers import Injector
 from rig.gadget.fusefs import serve
+from rig.gadget.holds import Holds
 from rig.gadget.store import FaultReport, Store
 
 log = logging.getLogger("rig.gadget.store")
@@ -34,11 +38,13 @@ class StoreCommands:
 
     Args:
         store: Asked and told.
+        holds: The store's answers that wait.
         events: Where replies go.
     """
 
-    def __init__(self, store: Store, events: Events) -> None:
+    def __init__(self, store: Store, holds: Holds, events: Events) -> None:
         self._store = store
+        self._holds = holds
         self._events = events
         self._lines = CommandLines()
 
@@ -57,10 +63,20 @@ class StoreCommands:
                 self._store.injector.set_phase(None if name is None else str(name))
                 return None
             case "status":
-                return store_status(self._store)
+                return {**store_status(self._store), "waiting": len(self._holds)}
             case "faults":
                 injector = self._store.injector
                 return {"planned": injector.planned, "fired": injector.fired}
+            case "release":
+                for_good = command.args.get("for_good") is True
+                return {"released": self._holds.release(for_good=for_good)}
+            case "power_cut":
+                if self._store.cached_bytes is None:
+                    raise UserError(
+                        "This medium has no volatile cache: a power cut costs it nothing.",
+                        hint="Start it with --volatile-cache.",
+                    )
+                return {"lost_bytes": self._store.power_cut()}
             case _:
                 raise RemoteProtocolError(f"There is no command '{command.do}'.")
 
@@ -71,6 +87,7 @@ def store_status(store: Store) -> dict[str, object]:
         "accesses": {op.name.lower(): count for op, count in store.accesses.items()},
         "sequence": store.sequence,
         "phase": store.injector.phase,
+        "cached_bytes": store.cached_bytes,
         "journal_damage": [damage.reason for damage in store.journal_damage],
     }
 
@@ -81,7 +98,10 @@ def fault_fields(report: FaultReport) -> dict[str, object]:
         "layer": Layer.MEDIUM,
         "rule": report.fired.rule_name,
         "match": report.fired.match,
-        "errno": report.fired.effect.errno,
+        "by_hand": report.fired.by_hand,
+        "effect": report.fired.effect.kind,
+        "value": report.deed.value,
+        "errno": report.deed.error,
         "op": report.access.op,
         "lba": report.access.lba,
         "blocks": report.access.blocks,
@@ -97,6 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size-bytes", type=int, required=True)
     parser.add_argument("--plan", type=Path)
     parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--volatile-cache",
+        action="store_true",
+        help="lose at a power cut what was not flushed (rules that need it ask for it themselves)",
+    )
     parser.add_argument("--supervised", action="store_true")
     return parser
 
@@ -118,15 +143,18 @@ def main(argv: list[str] | None = None) -> int:
             options.size_bytes,
             Injector(plan, MediumFault, time.monotonic),
             on_fault=lambda report: events.emit("fault", **fault_fields(report)),
+            volatile_cache=options.volatile_cache,
         )
+        holds = Holds(lambda end: events.emit("released", **msgspec.structs.asdict(end)))
         for damage in store.journal_damage:
             log.warning("the journal is damaged at byte %d: %s", damage.position, damage.reason)
         serve(
             store,
             options.mount,
+            holds,
             input_fd=sys.stdin.fileno() if options.supervised else None,
             on_mounted=lambda: events.emit("mounted", mount=str(options.mount)),
-            on_input=StoreCommands(store, events).feed,
+            on_input=StoreCommands(store, holds, events).feed,
         )
         store.close()
     except (RigError, OSError, RuntimeError) as error:

@@ -15,6 +15,7 @@ from rig.gadget.journal import (
     MAGIC,
     MAX_PAYLOAD_BYTES,
     Damage,
+    Injected,
     JournalReader,
     Op,
     Record,
@@ -22,7 +23,9 @@ from rig.gadget.journal import (
     read_journal,
 )
 
-WRITE = Record(7, 1_700_000_000_000_000_000, Op.WRITE, 5, 1 << 33, 4, b"data")
+WRITE = Record(
+    7, 1_700_000_000_000_000_000, Op.WRITE, 5, 1 << 33, 4, b"data", Injected.MISDIRECTED, -9, True
+)
 
 
 def records(count: int) -> list[Record]:
@@ -35,18 +38,21 @@ def journal(items: list[Record]) -> bytes:
 
 def test_a_record_has_the_documented_octets() -> None:
     fields = struct.pack(
-        "<QQB3xiQIII",
+        "<QQBBBxiQIIIq",
         7,
         1_700_000_000_000_000_000,
         2,
+        6,
+        1,
         5,
         1 << 33,
         4,
         4,
         zlib.crc32(b"data"),
+        -9,
     )
-    assert encode(WRITE) == b"RIGJ" + struct.pack("<I", zlib.crc32(fields)) + fields + b"data"
-    assert HEADER_BYTES == 52
+    assert encode(WRITE) == b"RIJ2" + struct.pack("<I", zlib.crc32(fields)) + fields + b"data"
+    assert HEADER_BYTES == 60
 
 
 def test_a_payload_that_no_request_can_have_is_refused() -> None:
@@ -63,6 +69,9 @@ _records = st.builds(
     offset_bytes=st.integers(0, 2**64 - 1),
     length_bytes=st.integers(0, 2**32 - 1),
     payload=st.one_of(st.binary(max_size=64), st.just(MAGIC * 3)),
+    injected=st.sampled_from(Injected),
+    value=st.integers(-(2**63), 2**63 - 1),
+    volatile=st.booleans(),
 )
 
 

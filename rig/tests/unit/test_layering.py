@@ -89,10 +89,14 @@ PURE = {
     "rig.gadget.tree",
     "rig.gadget.wishes",
     "rig.gadget.journal",
+    "rig.gadget.history",
+    "rig.gadget.medium_effects",
+    "rig.gadget.write_cache",
 }
 
 HARMLESS = {
     "__future__",
+    "array",
     "bisect",
     "binascii",
     "collections",

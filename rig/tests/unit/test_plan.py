@@ -109,7 +109,8 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
             MEDIUM + "lbas = [1, 2]",
             "demo.toml, line 6: fault 1 (medium): unknown key 'lbas' (did you mean "
             "'lba'?); known keys: layer, name, phase, nth, every, probability, at_s, times, "
-            "interval, space, op, effect, error, lba, min_bytes, max_bytes.",
+            "interval, space, op, effect, error, lba, min_bytes, max_bytes, delay_s, "
+            "release_after_s, torn_bytes, shift_blocks, bit, versions.",
         ),
         (
             MEDIUM + "nth = 0",

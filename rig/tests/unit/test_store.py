@@ -17,8 +17,8 @@ from rig.faults.plan import NO_FAULTS, Plan
 from rig.faults.reader import parse_plan
 from rig.faults.rules.medium import MediumFault
 from rig.faults.triggers import Injector
-from rig.gadget import store as store_module
-from rig.gadget.journal import Damage, Op, Record, encode, read_journal
+from rig.gadget import medium_file
+from rig.gadget.journal import Damage, Injected, Op, Record, encode, read_journal
 from rig.gadget.store import Answer, FaultReport, Store
 
 SIZE = 64 * 512
@@ -77,7 +77,7 @@ def test_every_access_is_in_the_journal_in_order(bench: Bench) -> None:
         Record(1, 101, Op.READ, 0, 0, 1024),
         Record(2, 102, Op.FLUSH, 0, 0, 0),
     ]
-    assert bench.store.accesses == {Op.READ: 1, Op.WRITE: 1, Op.FLUSH: 1}
+    assert bench.store.accesses == {Op.READ: 1, Op.WRITE: 1, Op.FLUSH: 1, Op.POWER_CUT: 0}
 
 
 def test_a_write_fault_leaves_the_medium_untouched_and_journals_what_arrived(
@@ -86,7 +86,9 @@ def test_a_write_fault_leaves_the_medium_untouched_and_journals_what_arrived(
     bench = failing(tmp_path, 'op = "write"\nnth = 1')
     assert bench.store.write(0, b"z" * 512) == Answer(errno.EIO)
     assert bench.medium() == bytes(SIZE)
-    assert bench.journal() == [Record(0, 100, Op.WRITE, errno.EIO, 0, 512, b"z" * 512)]
+    assert bench.journal() == [
+        Record(0, 100, Op.WRITE, errno.EIO, 0, 512, b"z" * 512, Injected.ERROR)
+    ]
     assert bench.store.write(0, b"z" * 512) == Answer(0)
 
 
@@ -162,7 +164,7 @@ def test_a_size_that_is_no_number_of_blocks_is_refused(tmp_path: Path, size: int
 def test_a_medium_in_use_is_refused_after_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LOCK_DEADLINE_S", 0.05)
+    monkeypatch.setattr(medium_file, "LOCK_DEADLINE_S", 0.05)
     first = Bench(tmp_path)
     with pytest.raises(UserError, match="in use by another store"):
         Bench(tmp_path)

@@ -1,0 +1,93 @@
+"""Answers that wait: injected delays and hangs, until their time is over or they are released.
+
+The access itself is done, and in the journal; only the kernel does not hear of it yet.  Meanwhile
+the store answers other accesses and commands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from rig.gadget.fuse_loop import Pause, wait_for
+from rig.gadget.store import Hold
+
+
+class ReleasedBy(StrEnum):
+    """Why an answer no longer waits."""
+
+    DEADLINE = "deadline"
+    COMMAND = "command"
+
+
+class Release(msgspec.Struct, frozen=True):
+    """The end of a hang.
+
+    Attributes:
+        rule: Which made it.
+        sequence: Of the access, in the journal.
+        waited_s: How long its answer waited.
+        by: Who ended it.
+    """
+
+    rule: str
+    sequence: int
+    waited_s: float
+    by: ReleasedBy
+
+
+class Holds:
+    """All answers that wait.
+
+    Args:
+        on_release: Told of every hang that ends.
+        clock: Seconds, as `rig.gadget.fuse_loop.drive` counts them.
+    """
+
+    def __init__(
+        self,
+        on_release: Callable[[Release], None] = lambda _release: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_release = on_release
+        self._clock = clock
+        self._pauses: dict[int, Pause] = {}
+        self._released: set[int] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many answers wait."""
+        return len(self._pauses)
+
+    async def wait(self, hold: Hold) -> None:
+        """Wait until an answer may be given."""
+        if self._closed:
+            return
+        began_s = self._clock()
+        pause = Pause(began_s + hold.seconds)
+        self._pauses[hold.sequence] = pause
+        await wait_for(pause)
+        del self._pauses[hold.sequence]
+        by = ReleasedBy.COMMAND if hold.sequence in self._released else ReleasedBy.DEADLINE
+        self._released.discard(hold.sequence)
+        if hold.hangs:
+            waited_s = round(self._clock() - began_s, 3)
+            self._on_release(Release(hold.rule_name, hold.sequence, waited_s, by))
+
+    def release(self, *, for_good: bool = False) -> int:
+        """Let every answer go.
+
+        Args:
+            for_good: Let none wait from now on: the device is about to be taken away.
+
+        Returns:
+            How many waited.
+        """
+        self._closed = self._closed or for_good
+        for sequence, pause in self._pauses.items():
+            pause.release()
+            self._released.add(sequence)
+        return len(self._pauses)
