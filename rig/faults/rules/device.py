@@ -1,4 +1,10 @@
-"""Device: the gadget itself misbehaves."""
+"""Device: the gadget itself misbehaves.
+
+Two sorts of effects.  *Moments* happen to any gadget: its medium, its pull-up, its binding to the
+UDC.  *Answers* are given by the bulk-only disk that the rig plays itself (``rig gadget --function
+bot-storage``) to a SCSI command: section numbers are those of USB Mass Storage Class, Bulk-Only
+Transport 1.0 (BOT).
+"""
 
 from __future__ import annotations
 
@@ -7,53 +13,107 @@ from typing import Annotated
 
 import msgspec
 
-from rig.faults.rules.base import Rule, Seconds
+from rig.faults.rules.base import LbaRange, NotNegative, Rule, Seconds
+from rig.usb.urb import Direction
 
-EndpointAddress = Annotated[int, msgspec.Meta(ge=0, le=0x8F)]
 Octet = Annotated[int, msgspec.Meta(ge=0, le=255)]
+SenseKey = Annotated[int, msgspec.Meta(ge=0, le=15)]
+SenseTriple = Annotated[
+    tuple[SenseKey, Octet, Octet],
+    msgspec.Meta(extra={"wants": "three whole numbers, [key, asc, ascq]"}),
+]
+"""Sense key, additional sense code, its qualifier (SPC-4 §4.5)."""
+
+CSW_BYTES = 13
+EXTRA_BYTES = 512
 
 
 class DeviceKind(StrEnum):
     """What the device does."""
 
     STALL = "stall"
-    """The endpoint is halted in the middle of a transfer."""
+    """The endpoint of the data is halted in the middle of them."""
     SHORT = "short"
-    """A transfer ends early, with a short packet."""
+    """The data to the host end early, with a short packet."""
+    EXTRA = "extra"
+    """The device sends more data than the host has asked for."""
     NAK = "nak"
-    """The endpoint answers nothing for `for_s`, or for ever."""
+    """The device answers nothing for `for_s`, or until the host resets it."""
+    SENSE = "sense"
+    """The command is not carried out: CHECK CONDITION with the sense data of `sense`."""
+    PHASE_ERROR = "phase-error"
+    """bCSWStatus is 2 (§5.3.3.1)."""
+    CSW_TAG = "csw-tag"
+    """dCSWTag is not the command's."""
+    CSW_SIGNATURE = "csw-signature"
+    """dCSWSignature is none."""
+    CSW_RESIDUE = "csw-residue"
+    """dCSWDataResidue is `residue_bytes`."""
+    CSW_MISSING = "csw-missing"
+    """There is no status; the device waits for the next command."""
+    CSW_SHORT = "csw-short"
+    """The status is cut off."""
+    CSW_STALL = "csw-stall"
+    """The IN endpoint is halted before the status, which comes once the halt is cleared."""
     EJECT = "eject"
-    """The LUN's medium is taken out."""
+    """The LUN's medium is taken out, and put in again after `for_s`."""
     SOFT_DISCONNECT = "soft-disconnect"
     """The pull-up goes away for `for_s`: the device is unplugged, as the host sees it."""
     UNBIND = "unbind"
     """The gadget is unbound from its UDC, and bound again after `for_s`."""
 
 
+MOMENTS = frozenset({DeviceKind.EJECT, DeviceKind.SOFT_DISCONNECT, DeviceKind.UNBIND})
+"""What happens to any gadget; all others are answers of the bulk-only disk."""
+IN_DATA = frozenset({DeviceKind.SHORT, DeviceKind.EXTRA})
+"""What only data to the host can suffer."""
+LASTING = MOMENTS | {DeviceKind.NAK}
+"""What ends after `for_s`."""
+CUTTING = LASTING | {DeviceKind.STALL, DeviceKind.SHORT, DeviceKind.EXTRA, DeviceKind.CSW_SHORT}
+"""What happens after `at_bytes`."""
+WITH_SENSE = frozenset({DeviceKind.SENSE, DeviceKind.STALL, DeviceKind.SHORT})
+"""What `sense` is of use with."""
+
+
 class DeviceRequest(msgspec.Struct, frozen=True):
-    """A stage of a transfer that the device is about to carry out.
+    """A SCSI command that the bulk-only disk is about to carry out.
 
     Attributes:
-        endpoint_address: With bit 7 set for IN (USB 2.0 §9.6.6).
-        length_bytes: Of the stage.
-        opcode: Of the SCSI command that it belongs to; None when it belongs to none.
+        opcode: The operation code.
+        length_bytes: Of the data that the host expects to move.
+        direction: Of these; None when there are none.
+        lba: The first block; None for a command that names none.
+        blocks: So many from `lba` on.
     """
 
-    endpoint_address: int
-    length_bytes: int
-    opcode: int | None = None
+    opcode: int
+    length_bytes: int = 0
+    direction: Direction | None = None
+    lba: int | None = None
+    blocks: int = 0
 
     @property
     def size_bytes(self) -> int:
-        """The stage's length."""
+        """The length of the data."""
         return self.length_bytes
 
 
 class DeviceEffect(msgspec.Struct, frozen=True):
-    """What the device is to do, and for how long; None: for ever, or until the host recovers."""
+    """What the device is to do.
+
+    Attributes:
+        kind: What it does.
+        for_s: For how long; None: for ever, or until the host recovers.
+        at_bytes: After so many bytes of the data; None: after about half.
+        sense: Sense key, additional sense code, its qualifier.
+        residue_bytes: Of the status; None: all that was to move.
+    """
 
     kind: DeviceKind
     for_s: float | None = None
+    at_bytes: int | None = None
+    sense: tuple[int, int, int] | None = None
+    residue_bytes: int | None = None
 
 
 class DeviceFault(
@@ -68,29 +128,86 @@ class DeviceFault(
 
     Attributes:
         kind: What it does; ``effect`` in a plan.
-        for_s: How long.
-        endpoint: Only this endpoint, by its address: bit 7 set for IN.
-        opcode: Only stages of this SCSI command.
+        opcode: Only for this SCSI command.
+        direction: Only for commands whose data go this way.
+        lba: Only for commands that touch one of these blocks.
+        for_s: How long it lasts; without, for ever or until the host recovers.
+        at_bytes: It happens after so many bytes of the data, whole packets where it must not end
+            the transfer; without, after about half.  Of a status that is cut off: its length.  Of
+            too much data: how much too much.
+        sense: ``[key, asc, ascq]``: the command ends with CHECK CONDITION and these.
+        residue_bytes: What the status says; without, that nothing moved.
     """
 
     kind: DeviceKind = msgspec.field(name="effect")
-    for_s: Seconds | None = None
-    endpoint: EndpointAddress | None = None
     opcode: Octet | None = None
+    direction: Direction | None = None
+    lba: LbaRange | None = None
+    for_s: Seconds | None = None
+    at_bytes: NotNegative | None = None
+    sense: SenseTriple | None = None
+    residue_bytes: NotNegative | None = None
 
     @property
     def at_once(self) -> bool:
-        """See `Rule.at_once`."""
-        return self.at_s is not None
+        """See `Rule.at_once`: an answer waits for a command."""
+        return self.at_s is not None and self.kind in MOMENTS
+
+    def contradiction(self) -> str:
+        """See `Rule.contradiction`."""
+        return self._useless_key() or self._wrong_value() or Rule.contradiction(self)
+
+    def _useless_key(self) -> str:
+        for key, kinds in _USED_BY.items():
+            if getattr(self, key) is not None and self.kind not in kinds:
+                return f"'{key}' is of no use with 'effect' '{self.kind}'"
+        given = (key for key in _OF_COMMANDS if getattr(self, key) is not None)
+        key = next(given, "") if self.at_once else ""
+        return key and f"'{key}' is about commands, but this rule fires by the clock alone"
+
+    def _wrong_value(self) -> str:
+        if self.kind is DeviceKind.SENSE and self.sense is None:
+            return "'effect' 'sense' needs a 'sense', [key, asc, ascq]"
+        if self.kind in IN_DATA and self.direction is Direction.OUT:
+            return f"'effect' '{self.kind}' is of data to the host, but the direction is 'out'"
+        if self.kind is DeviceKind.CSW_SHORT and (self.at_bytes or 0) >= CSW_BYTES:
+            return f"'at_bytes' is {self.at_bytes}, but a whole status has {CSW_BYTES}"
+        if self.lba is not None and self.lba[0] > self.lba[1]:
+            return f"'lba' ends at {self.lba[1]}, before it begins at {self.lba[0]}"
+        return ""
 
     def matches(self, event: DeviceRequest) -> bool:
         """See `Rule.matches`."""
-        return self.endpoint in (None, event.endpoint_address) and self.opcode in (
-            None,
-            event.opcode,
+        if self.kind in IN_DATA and event.direction is not Direction.IN:
+            return False
+        if self.kind is DeviceKind.STALL and event.direction is None:
+            return False
+        return (
+            self.opcode in (None, event.opcode)
+            and self.direction in (None, event.direction)
+            and _overlap(self.lba, event)
         )
 
     def effect(self, event: DeviceRequest | None, luck: int) -> DeviceEffect:
         """See `Rule.effect`."""
         del event, luck
-        return DeviceEffect(self.kind, self.for_s)
+        return DeviceEffect(self.kind, self.for_s, self.at_bytes, self.sense, self.residue_bytes)
+
+
+_USED_BY = {
+    "for_s": LASTING,
+    "at_bytes": CUTTING,
+    "sense": WITH_SENSE,
+    "residue_bytes": frozenset({DeviceKind.CSW_RESIDUE}),
+}
+"""The effects that a key is of use with."""
+_OF_COMMANDS = ("opcode", "direction", "lba", "at_bytes")
+
+
+def _overlap(lbas: tuple[int, int] | None, request: DeviceRequest) -> bool:
+    """Whether the command touches one of the blocks from first to last, inclusive."""
+    if lbas is None:
+        return True
+    if request.lba is None:
+        return False
+    return request.lba <= lbas[1] and request.lba + request.blocks > lbas[0]

@@ -1,0 +1,1 @@
+"""A disk played in user space: Bulk-Only Transport over FunctionFS, honest or not as told."""
