@@ -13,6 +13,7 @@ from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
 from rig.cli.image import app as image_app
 from rig.cli.machine import HELP, MACHINE_COMMANDS, run_machine_command
+from rig.cli.plan import app as plan_app
 from rig.errors import UserError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command("explore")(explore.explore)
 app.command("doctor")(doctor)
 app.command("certs")(certs)
 app.add_typer(image_app, name="image")
+app.add_typer(plan_app, name="plan")
 
 
 def _version(wanted: bool) -> None:

@@ -6,12 +6,13 @@ decides when its rules fire.  What a rule of a layer says is in `rig.faults.rule
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
 
 from rig.errors import UserError
-from rig.faults.rules.base import Layer, Rule
+from rig.faults.rules.base import Layer, NotNegative, Rule, Text, first_true
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.endpoint import EndpointFault, Place
 from rig.faults.rules.link import LinkFault
@@ -30,17 +31,68 @@ FAULT_TYPES: dict[str, type[Fault]] = {
 RuleT = TypeVar("RuleT", bound=Rule[Any, Any])
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault plan.
+class Expect(StrEnum):
+    """How a run under a plan is to end when the split driver and the host are correct."""
+
+    PASS = "pass"  # noqa: S105
+    """Every byte that was acknowledged is where it belongs."""
+    INDETERMINATE = "indeterminate"
+    """The same; but the faults may keep the run from proving all that it was to prove."""
+    FAIL = "fail"
+    """The faults corrupt data, and the rig must see it."""
+
+
+class DataClass(StrEnum):
+    """What is wrong with a sector; the names are those of a verdict."""
+
+    LOST = "lost"
+    STALE = "stale"
+    TORN = "torn"
+    MISDIRECTED = "misdirected"
+    FOREIGN = "foreign"
+    CORRUPT = "corrupt"
+    ZEROED = "zeroed"
+    UNREADABLE = "unreadable"
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a plan says of itself.
 
     Attributes:
         name: What runs under this plan are called.
         seed: All chance of the plan comes from it.
+        expect: How a run under it is to end.
+        classes: Of a plan that is to fail: what must be wrong with some sector; one of them will
+            do.
+    """
+
+    name: Text
+    seed: NotNegative = 0
+    expect: Expect = Expect.PASS
+    classes: tuple[DataClass, ...] = ()
+
+    def contradiction(self) -> str:
+        """Tell what in this head contradicts itself; empty when nothing does."""
+        fails = self.expect is Expect.FAIL
+        return first_true(
+            (
+                fails and not self.classes,
+                "'classes' is missing: a plan that is to fail names what will be wrong",
+            ),
+            (
+                bool(self.classes) and not fails,
+                "'classes' is of no use: nothing is to be wrong unless 'expect' is 'fail'",
+            ),
+        )
+
+
+class Plan(Head, frozen=True, kw_only=True):
+    """One fault plan: `Head`, and its rules.
+
+    Attributes:
         faults: In the order of the file; every rule has a unique name.
     """
 
-    name: str
-    seed: int = 0
     faults: tuple[Fault, ...] = ()
 
     def with_seed(self, seed: int | None) -> Plan:

@@ -49,6 +49,8 @@ def _words(kind: inspect.Type) -> str:
             said = "a number" + _bounds(kind)
         case inspect.StrType():
             said = "a text that is not empty" if kind.min_length else "a text"
+        case inspect.VarTupleType():
+            said = f"a list of {_words(kind.item_type)}"
         case inspect.BoolType():
             said = "true or false"
     return said

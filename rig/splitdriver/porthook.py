@@ -28,13 +28,16 @@ class Altered(msgspec.Struct, frozen=True):
 def alter(effect: EndpointEffect, buffer_bytes: int, max_packet_bytes: int) -> Altered:
     """Return what becomes of a transfer of `buffer_bytes`.
 
-    Half means half of the packets: a part of a packet cannot be on the bus.
+    Half means half of the packets, and bytes are rounded down to packets: a part of a packet cannot
+    be on the bus.
     """
+    packets = buffer_bytes // max(max_packet_bytes, 1)
+    if effect.at_bytes is not None:
+        packets = min(packets, effect.at_bytes // max(max_packet_bytes, 1))
+        return Altered(packets * max_packet_bytes or None, effect.status)
     match effect.when:
         case When.BEFORE:
             return Altered(None, effect.status)
         case When.MIDDLE:
-            packets = buffer_bytes // max(max_packet_bytes, 1)
-            half_bytes = packets // 2 * max_packet_bytes
-            return Altered(half_bytes or None, effect.status)
+            return Altered(packets // 2 * max_packet_bytes or None, effect.status)
     return Altered(buffer_bytes, effect.status)

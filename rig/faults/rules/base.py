@@ -109,6 +109,17 @@ class Rule(
         """
         raise NotImplementedError
 
+    def words(self) -> str:
+        """Say for a person what the rule is about and what it does; a clause without a full stop.
+
+        This one lists the layer's own keys; a layer that has better words says them.
+        """
+        own = [f for f in msgspec.structs.fields(self) if f.name not in Rule.__struct_fields__]
+        given = {f.encode_name: getattr(self, f.name) for f in own}
+        defaults = {f.encode_name: f.default for f in own}
+        kept = (f"{k} {_said(v)}" for k, v in given.items() if v != defaults[k] or k == "effect")
+        return ", ".join(kept)
+
     def contradiction(self) -> str:
         """Tell what in this rule contradicts itself; empty when nothing does."""
         given = [key for key in TRIGGERS if getattr(self, key) is not None]
@@ -131,6 +142,10 @@ class Rule(
                 "'times' counts matches, but this rule fires by the clock alone, and once",
             ),
         )
+
+
+def _said(value: object) -> str:
+    return f"{value[0]} to {value[1]}" if isinstance(value, tuple) else str(value)
 
 
 def first_true(*checks: tuple[bool, str]) -> str:

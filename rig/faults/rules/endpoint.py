@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from rig.faults.rules.base import NotNegative, Positive, Rule, empty_range, first_true
+from rig.usb.bot_stages import Stage
 from rig.usb.urb import Direction
 
 EndpointNumber = Annotated[int, msgspec.Meta(ge=1, le=15)]
@@ -62,6 +63,13 @@ class EndpointStatus(StrEnum):
         return -int(getattr(errno, self.value))
 
 
+_IN_PLACE = {Place.PORT: "in the back end's port", Place.CABLE: "on the cable"}
+_MOVED = {
+    When.BEFORE: "before any data moved",
+    When.MIDDLE: "when half of the data has moved",
+    When.AFTER: "after all data has moved",
+}
+
 STATUS_DIRECTION = {
     EndpointStatus.EOVERFLOW: Direction.IN,  # babble: the device sent too much
     EndpointStatus.ECOMM: Direction.IN,  # the controller could not store fast enough
@@ -69,6 +77,13 @@ STATUS_DIRECTION = {
     EndpointStatus.ENOSR: Direction.OUT,  # the controller could not fetch fast enough
 }
 """Statuses that a host controller reports for one direction only."""
+
+
+STAGE_DIRECTION: dict[Stage | None, Direction] = {
+    Stage.COMMAND: Direction.OUT,
+    Stage.STATUS: Direction.IN,
+}
+"""Stages of Bulk-Only commands that go one way only."""
 
 
 class EndpointTransfer(msgspec.Struct, frozen=True):
@@ -80,12 +95,14 @@ class EndpointTransfer(msgspec.Struct, frozen=True):
         length_bytes: Of the URB's buffer, not of the data that will move.
         opcode: Of the SCSI command that this transfer is a stage of (its CBW included); None when
             that is not known, or the device is no bulk-only storage.
+        stage: Which stage of it; see `rig.usb.bot_stages`.
     """
 
     direction: Direction
     endpoint_address: int
     length_bytes: int
     opcode: int | None = None
+    stage: Stage | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -128,6 +145,7 @@ class EndpointFault(
         min_bytes: Only transfers whose buffer has at least this size.
         max_bytes: Only transfers whose buffer has at most this size.
         opcode: Only stages of this SCSI command, its CBW included.
+        stage: Only this stage of Bulk-Only commands.
     """
 
     direction: Direction
@@ -139,6 +157,7 @@ class EndpointFault(
     min_bytes: Positive = 1
     max_bytes: Positive | None = None
     opcode: Octet | None = None
+    stage: Stage | None = None
 
     def contradiction(self) -> str:
         """See `Rule.contradiction`."""
@@ -149,6 +168,10 @@ class EndpointFault(
                     only is not self.direction,
                     f"'status' '{self.status}' is seen on '{only}' transfers only, "
                     f"but the direction is '{self.direction}'",
+                ),
+                (
+                    STAGE_DIRECTION.get(self.stage, self.direction) is not self.direction,
+                    f"'stage' '{self.stage}' goes the other way than '{self.direction}'",
                 ),
                 (
                     self.when is None and self.at_bytes is None,
@@ -172,9 +195,23 @@ class EndpointFault(
             and (self.max_bytes is None or event.length_bytes <= self.max_bytes)
             and self.endpoint in (None, event.endpoint_address & 0x0F)
             and self.opcode in (None, event.opcode)
+            and self.stage in (None, event.stage)
         )
 
     def effect(self, event: EndpointTransfer | None, luck: int) -> EndpointEffect:
         """See `Rule.effect`."""
         del event, luck
         return EndpointEffect(self.when or When.MIDDLE, self.status.code, self.at_bytes)
+
+    def words(self) -> str:
+        """See `Rule.words`."""
+        stages = f"{self.stage} stages" if self.stage else "bulk transfers"
+        of = f" of SCSI command {self.opcode:#04x}" if self.opcode is not None else ""
+        where = f" of endpoint {self.endpoint}" if self.endpoint else ""
+        if self.max_bytes is not None:
+            size = f" of {self.min_bytes} to {self.max_bytes} bytes"
+        else:
+            size = f" of {self.min_bytes} bytes or more" if self.min_bytes > 1 else ""
+        moved = f"after {self.at_bytes} bytes" if self.when is None else _MOVED[self.when]
+        way = self.direction.upper()
+        return f"{way} {stages}{of}{where}{size}: {self.status} {moved}, {_IN_PLACE[self.place]}"

@@ -17,6 +17,7 @@ from rig.splitdriver.back.helper_thread import HelperThread
 from rig.splitdriver.messages import Payload, Submit
 from rig.splitdriver.porthook import Altered, alter
 from rig.usb import descriptors
+from rig.usb.bot_stages import StageTracker
 from rig.usb.setup import (
     SETUP_BYTES,
     ClearHalt,
@@ -91,6 +92,7 @@ class MappedDevice:
         self._usbfs = usbfs
         self._layout = layout
         self._injector = injector
+        self._stages = StageTracker()
         self._on_fault = on_fault
         self._reactor = reactor
         self._progressed = progressed
@@ -222,8 +224,10 @@ class MappedDevice:
     # Faults.
 
     def _fault(self, urb: Submit, injector: EndpointInjector) -> Altered | None:
+        direction = Direction.of(urb.endpoint_address)
+        told = self._stages.see(direction, urb.buffer_bytes, urb.data)
         transfer = EndpointTransfer(
-            Direction.of(urb.endpoint_address), urb.endpoint_address, urb.buffer_bytes
+            direction, urb.endpoint_address, urb.buffer_bytes, told.opcode, told.stage
         )
         fired = injector.ask(transfer)
         if fired is None:

@@ -46,10 +46,13 @@ PURE = {
     "rig.usb.descriptors",
     "rig.usb.usbip",
     "rig.usb.bot",
+    "rig.usb.bot_stages",
     "rig.faults.plan",
     "rig.faults.triggers",
     "rig.faults.reader",
     "rig.faults.wants",
+    "rig.faults.schema",
+    "rig.faults.explain",
     "rig.faults.rules.base",
     "rig.faults.rules.endpoint",
     "rig.faults.rules.medium",
@@ -95,6 +98,7 @@ PURE = {
     "rig.gadget.journal",
     "rig.gadget.history",
     "rig.gadget.medium_effects",
+    "rig.gadget.rebuild",
     "rig.gadget.write_cache",
 }
 

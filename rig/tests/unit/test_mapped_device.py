@@ -22,6 +22,8 @@ from rig.splitdriver.messages import Submit
 from rig.tests.harness.fake_usbfs import DESCRIPTORS, Node
 from rig.tests.harness.stepped import SteppedReactor
 from rig.usb import descriptors
+from rig.usb.bot import unit_ready, write_10
+from rig.usb.bot_stages import Stage
 from rig.usb.setup import ClearHalt, Operation, SetConfiguration, SetInterface
 from rig.usb.urb import Direction, TransferFlags, TransferType
 from rig.usb.usbfs import BULK_CONTINUATION, Reaped
@@ -441,6 +443,26 @@ def test_a_transfer_that_no_rule_meets_runs_as_it_is(faulty: World) -> None:
     faulty.node.complete(Reaped(1, 0, 4))
     assert faulty.until_told() == [Completion(1, 0, 4)]
     assert faulty.fired == []
+
+
+@with_faults(
+    EndpointFault(
+        name="f",
+        nth=1,
+        direction=Direction.IN,
+        status=EndpointStatus.EPROTO,
+        when=When.BEFORE,
+        opcode=0x2A,
+        stage=Stage.STATUS,
+    )
+)
+def test_a_fault_meets_the_stage_and_the_command_that_it_names(faulty: World) -> None:
+    for number, sent in enumerate((unit_ready(1), write_10(2, 0, 1)), start=1):
+        faulty.device.start(urb(10 * number, OUT, sent))
+        if number == 2:
+            faulty.device.start(urb(21, OUT, bytes(512)))
+        faulty.device.start(urb(10 * number + 5, IN, length=13))
+    assert faulty.fired == ["f at URB 25"]
 
 
 @with_faults(fault(When.BEFORE, Direction.IN))

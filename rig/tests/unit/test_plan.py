@@ -20,6 +20,7 @@ from rig.faults.rules.medium import MediumError, MediumFault, MediumOp
 from rig.usb.urb import Direction
 
 MEDIUM = 'name = "x"\n[[fault]]\nlayer = "medium"\nop = "write"\nerror = "EIO"\n'
+MACHINE = 'name = "x"\n[[fault]]\nlayer = "machine"\nmachine = "back"\n'
 ENDPOINT = (
     'name = "x"\n[[fault]]\nlayer = "endpoint"\ndirection = "out"\n'
     'status = "EPROTO"\nwhen = "before"\n'
@@ -87,12 +88,32 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         ("name =\n", "demo.toml: not valid TOML: Invalid value (at line 1, column 7)."),
         (
             'nam = "x"',
-            "demo.toml: unknown key 'nam' (did you mean 'name'?); known keys: name, seed, fault.",
+            "demo.toml, line 1: unknown key 'nam' (did you mean 'name'?); "
+            "known keys: fault, name, seed, expect, classes.",
         ),
-        ("seed = 1", "demo.toml: 'name' must be given, a text that is not empty."),
+        ("seed = 1", "demo.toml: 'name' is missing; it must be a text that is not empty."),
         (
             'name = "x"\nseed = -1',
-            "demo.toml: 'seed' is -1, but must be a whole number, at least 0.",
+            "demo.toml, line 2: 'seed' is -1; it must be a whole number, at least 0.",
+        ),
+        (
+            'name = "x"\nexpect = "fall"',
+            "demo.toml, line 2: 'expect' is 'fall'; "
+            "it must be one of 'pass', 'indeterminate', 'fail'.",
+        ),
+        (
+            'name = "x"\nexpect = "fail"',
+            "demo.toml: 'classes' is missing: a plan that is to fail names what will be wrong.",
+        ),
+        (
+            'name = "x"\nclasses = ["lost"]',
+            "demo.toml, line 2: 'classes' is of no use: nothing is to be wrong unless 'expect' is "
+            "'fail'.",
+        ),
+        (
+            'name = "x"\nexpect = "fail"\nclasses = ["gone"]',
+            "demo.toml, line 3: 'classes' is ['gone']; it must be a list of one of 'lost', "
+            "'stale', 'torn', 'misdirected', 'foreign', 'corrupt', 'zeroed', 'unreadable'.",
         ),
         ('name = "x"\nfault = 3', "demo.toml: 'fault' must be written as [[fault]] tables."),
         (
@@ -174,6 +195,44 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
             ENDPOINT.replace("EPROTO", "EOVERFLOW") + "nth = 1",
             "demo.toml, line 5: fault 1 (endpoint): 'status' 'EOVERFLOW' is seen on 'in' "
             "transfers only, but the direction is 'out'.",
+        ),
+        (
+            ENDPOINT + "nth = 1\nmin_bytes = 10\nmax_bytes = 9",
+            "demo.toml, line 8: fault 1 (endpoint): 'min_bytes' is 10, above 'max_bytes', "
+            "which is 9, so nothing would match.",
+        ),
+        (
+            ENDPOINT + "nth = 1\nat_bytes = 512",
+            "demo.toml, line 8: fault 1 (endpoint): 'at_bytes' and 'when' exclude each other.",
+        ),
+        (
+            ENDPOINT.replace('when = "before"', "") + "nth = 1",
+            "demo.toml, line 2: fault 1 (endpoint): neither 'when' nor 'at_bytes' is given, "
+            "so the moment is not known.",
+        ),
+        (
+            ENDPOINT + 'nth = 1\nstage = "status"',
+            "demo.toml, line 8: fault 1 (endpoint): "
+            "'stage' 'status' goes the other way than 'out'.",
+        ),
+        (
+            ENDPOINT + "nth = 1\nat_s = 2",
+            "demo.toml, line 7: fault 1 (endpoint): 'nth' and 'at_s' exclude each other.",
+        ),
+        (
+            ENDPOINT + "nth = 1\ninterval = 2",
+            "demo.toml, line 8: fault 1 (endpoint): 'interval' goes with 'probability', "
+            "not with 'nth'.",
+        ),
+        (
+            MACHINE + 'effect = "pause"\nnth = 1',
+            "demo.toml, line 6: fault 1 (machine): 'nth' counts matches, and a machine has none; "
+            "give 'at_s'.",
+        ),
+        (
+            MACHINE + 'effect = "reboot"\nat_s = 1\ntimes = 2',
+            "demo.toml, line 7: fault 1 (machine): 'times' counts matches, but this rule fires by "
+            "the clock alone, and once.",
         ),
         (
             ENDPOINT + 'nth = 1\nphase = ""',

@@ -34,6 +34,16 @@ def test_in_the_middle_half_of_the_packets_moved(buffer_bytes: int, half_bytes: 
     assert run_bytes(When.MIDDLE, buffer_bytes) == half_bytes
 
 
+@pytest.mark.parametrize(
+    ("at_bytes", "moved_bytes"), [(0, None), (511, None), (512, 512), (1500, 1024), (9999, 4096)]
+)
+def test_bytes_are_rounded_down_to_packets_and_are_no_more_than_there_are(
+    at_bytes: int, moved_bytes: int | None
+) -> None:
+    effect = EndpointEffect(When.MIDDLE, -errno.EPROTO, at_bytes)
+    assert alter(effect, 4096, 512) == Altered(moved_bytes, -errno.EPROTO)
+
+
 def test_an_endpoint_without_a_packet_size_moves_nothing_in_the_middle() -> None:
     effect = EndpointEffect(When.MIDDLE, -errno.EPROTO)
     assert alter(effect, 4096, 0) == Altered(None, -errno.EPROTO)

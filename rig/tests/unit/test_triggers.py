@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.errors import ApiViolationError
+from rig.errors import ApiViolationError, UserError
 from rig.faults.plan import Fault, Plan
 from rig.faults.rules.base import NO_LIMIT
 from rig.faults.rules.endpoint import (
@@ -18,8 +18,9 @@ from rig.faults.rules.endpoint import (
     EndpointTransfer,
     When,
 )
+from rig.faults.rules.machine import MachineFault, MachineKind, MachineRole
 from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumError, MediumFault, MediumOp
-from rig.faults.triggers import EndpointInjector, Injector, MediumInjector
+from rig.faults.triggers import Counters, Draws, EndpointInjector, Injector, MediumInjector
 from rig.usb.urb import Direction
 
 
@@ -209,3 +210,273 @@ def test_firings_follow_the_naive_model(rules: list[dict[str, int]], count: int)
     assert asked.fired == {
         str(i): sum(1 for _, name in found if name == str(i)) for i in range(len(rules))
     }
+
+
+# Linux's attributes.
+
+
+def sizes(asked: MediumInjector, *blocks: int) -> list[int]:
+    """The numbers, from 1, of the accesses of these sizes that fail."""
+    accesses = (MediumAccess(MediumOp.WRITE, 0, count) for count in blocks)
+    return [n for n, access in enumerate(accesses, start=1) if asked.ask(access)]
+
+
+def test_space_lets_bytes_pass_before_matches_count() -> None:
+    assert sizes(injector(medium(nth=1, space=2048)), 1, 1, 1, 1, 1) == [4]
+
+
+def test_a_match_larger_than_what_is_left_of_space_counts() -> None:
+    assert sizes(injector(medium(nth=1, space=2048)), 2, 8, 1) == [2]
+
+
+def test_space_of_exactly_one_match_does_not_hold_it_back() -> None:
+    assert sizes(injector(medium(nth=1, space=1024)), 2) == [1]
+
+
+def test_interval_draws_at_every_so_manyth_match_only() -> None:
+    asked = injector(medium(probability=1.0, interval=3, times=NO_LIMIT))
+    assert [f[0] for f in firings(asked, 10)] == [3, 6, 9]
+
+
+def linux(rule: MediumFault, count: int, draws: list[bool]) -> list[int]:
+    """``should_fail_ex`` of lib/fault-inject.c, with the draws given."""
+    times, space, seen, fired = rule.times, rule.space, 0, []
+    for n in range(count):
+        if times == 0:
+            continue
+        if space > 512:
+            space -= 512
+            continue
+        seen += 1
+        if seen % rule.interval:
+            continue
+        if not draws[seen]:
+            continue
+        times -= times > 0
+        fired.append(n + 1)
+    return fired
+
+
+@given(
+    interval=st.integers(1, 4),
+    times=st.one_of(st.just(NO_LIMIT), st.integers(1, 4)),
+    space=st.integers(0, 4096),
+    probability=st.floats(0.05, 1),
+    seed=st.integers(0, 2**64),
+)
+def test_a_rule_with_probability_fires_as_linux_would(
+    interval: int, times: int, space: int, probability: float, seed: int
+) -> None:
+    rule = medium(interval=interval, times=times, space=space, probability=probability)
+    chances = Draws(rule.name, seed)
+    draws = [chances.chance(match) < probability for match in range(61)]
+    found = [number for number, _, _ in firings(injector(rule, seed=seed), 60)]
+    assert found == linux(rule, 60, draws)
+
+
+def test_luck_is_a_function_of_seed_rule_and_match() -> None:
+    one = Draws("a", 1)
+    assert one.luck(3) == Draws("a", 1).luck(3)
+    assert len({one.luck(3), one.luck(4), Draws("b", 1).luck(3), Draws("a", 2).luck(3)}) == 4
+
+
+# The clock.
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def by_clock(clock: Clock, *rules: Fault) -> MediumInjector:
+    return Injector(Plan(name="t", faults=rules), MediumFault, clock)
+
+
+WRITE = MediumAccess(MediumOp.WRITE, 0, 1)
+
+
+def test_a_moment_counts_from_the_first_phase_of_the_workload() -> None:
+    clock = Clock()
+    asked = by_clock(clock, medium(at_s=2))
+    clock.now_s += 50
+    assert asked.ask(WRITE) is None
+    asked.set_phase("write")
+    clock.now_s += 1.9
+    assert asked.ask(WRITE) is None
+    asked.set_phase("read")
+    clock.now_s += 0.2
+    assert asked.ask(WRITE) is not None
+    assert asked.ask(WRITE) is None
+
+
+def test_a_moment_of_a_phase_counts_from_its_beginning_and_ends_with_it() -> None:
+    clock = Clock()
+    asked = by_clock(clock, medium(at_s=2, phase="read", times=NO_LIMIT))
+    asked.set_phase("write")
+    clock.now_s += 5
+    asked.set_phase("read")
+    assert asked.ask(WRITE) is None
+    clock.now_s += 2
+    assert asked.ask(WRITE) is not None
+    asked.set_phase(None)
+    assert asked.ask(WRITE) is None
+
+
+def test_matches_before_the_moment_are_not_counted() -> None:
+    clock = Clock()
+    asked = by_clock(clock, medium(at_s=1))
+    asked.set_phase("write")
+    asked.ask(WRITE)
+    clock.now_s += 1
+    fired = asked.ask(WRITE)
+    assert fired is not None
+    assert fired.match == 1
+
+
+def test_a_rule_with_a_moment_needs_a_clock() -> None:
+    with pytest.raises(ApiViolationError, match="goes by the clock"):
+        injector(medium(at_s=1))
+
+
+def pause(name: str, at_s: float, phase: str | None = None) -> MachineFault:
+    return MachineFault(
+        name=name, kind=MachineKind.PAUSE, machine=MachineRole.BACK, at_s=at_s, for_s=1, phase=phase
+    )
+
+
+def test_a_rule_of_the_clock_alone_is_due_once_at_its_moment() -> None:
+    clock = Clock()
+    asked = Injector(Plan(name="t", faults=(pause("b", 3), pause("a", 2))), MachineFault, clock)
+    assert asked.next_due_s() is None
+    asked.set_phase("write")
+    assert asked.next_due_s() == clock.now_s + 2
+    assert asked.due() == []
+    clock.now_s += 2
+    assert [fired.rule_name for fired in asked.due()] == ["a"]
+    assert asked.next_due_s() == clock.now_s + 1
+    clock.now_s += 5
+    assert [fired.rule_name for fired in asked.due()] == ["b"]
+    assert asked.due() == []
+    assert asked.next_due_s() is None
+
+
+def test_a_rule_of_the_clock_waits_for_its_phase() -> None:
+    clock = Clock()
+    asked = Injector(Plan(name="t", faults=(pause("a", 1, "read"),)), MachineFault, clock)
+    asked.set_phase("write")
+    clock.now_s += 9
+    assert asked.next_due_s() is None
+    assert asked.due() == []
+    asked.set_phase("read")
+    assert asked.next_due_s() == clock.now_s + 1
+
+
+# Live control.
+
+
+def test_a_rule_that_is_added_counts_from_then_on() -> None:
+    asked = injector()
+    asked.ask(WRITE)
+    asked.add(medium("new", nth=2))
+    assert [f[0] for f in firings(asked, 3)] == [2]
+
+
+def test_a_name_is_taken_once() -> None:
+    with pytest.raises(UserError, match="a rule 'm' already"):
+        injector(medium(nth=1)).add(medium(nth=2))
+
+
+def test_a_rule_that_is_removed_is_forgotten() -> None:
+    asked = injector(medium(nth=1))
+    asked.remove("m")
+    assert asked.ask(WRITE) is None
+    assert asked.rules == ()
+    with pytest.raises(UserError, match=r"no rule 'm'\. .*It has: none"):
+        asked.remove("m")
+
+
+def test_a_disarmed_rule_neither_counts_nor_fires() -> None:
+    asked = injector(medium(nth=2))
+    asked.arm("m", False)
+    assert firings(asked, 3) == []
+    asked.arm("m")
+    assert [f[0] for f in firings(asked, 3)] == [2]
+
+
+def test_a_rule_fires_by_hand_at_its_next_match_and_once() -> None:
+    asked = injector(medium(nth=1000, phase="read"))
+    asked.fire("m")
+    assert asked.ask(MediumAccess(MediumOp.READ, 0, 1)) is None
+    fired = asked.ask(WRITE)
+    assert fired is not None
+    assert (fired.match, fired.by_hand) == (0, True)
+    assert asked.ask(WRITE) is None
+
+
+def test_a_spent_or_disarmed_rule_still_fires_by_hand() -> None:
+    asked = injector(medium(nth=1))
+    asked.ask(WRITE)
+    asked.arm("m", False)
+    asked.fire("m")
+    assert asked.ask(WRITE) is not None
+    assert asked.counters() == {"m": Counters(planned=1, matches=1, fired=2, armed=False)}
+
+
+def test_a_rule_of_the_clock_fires_by_hand_at_once() -> None:
+    clock = Clock()
+    asked = Injector(Plan(name="t", faults=(pause("a", 60),)), MachineFault, clock)
+    asked.fire("a")
+    assert asked.next_due_s() == clock.now_s
+    assert [fired.by_hand for fired in asked.due()] == [True]
+    assert asked.next_due_s() is None
+
+
+def test_firing_by_hand_does_not_disturb_the_others() -> None:
+    rules = (medium("a", probability=0.2, times=NO_LIMIT), medium("b", nth=10_000))
+    calm, disturbed = injector(*rules), injector(*rules)
+    seen = []
+    for n in range(200):
+        if n == 50:
+            disturbed.fire("b")
+        fired = disturbed.ask(WRITE)
+        if fired:
+            seen.append((n + 1, fired.rule_name, fired.match))
+    expected = firings(calm, 200)
+    assert [one for one in seen if one[1] == "a"] == expected
+    assert [one[1] for one in seen].count("b") == 1
+
+
+# The same plan and seed: the same schedule.
+
+_accesses = st.lists(
+    st.builds(MediumAccess, st.sampled_from(MediumOp), st.integers(0, 63), st.integers(1, 16)),
+    max_size=60,
+)
+_triggers = st.one_of(
+    st.builds(lambda n: {"nth": n}, st.integers(1, 9)),
+    st.builds(lambda n: {"every": n}, st.integers(1, 9)),
+    st.builds(lambda p: {"probability": p}, st.floats(0.01, 1)),
+)
+
+
+@given(
+    triggers=st.lists(_triggers, max_size=5),
+    accesses=_accesses,
+    seed=st.integers(0, 2**64),
+    others=st.integers(0, 3),
+)
+def test_the_same_plan_and_seed_make_the_same_schedule(
+    triggers: list[dict[str, float]], accesses: list[MediumAccess], seed: int, others: int
+) -> None:
+    rules = [medium(str(i), lba=(0, 31), **one) for i, one in enumerate(triggers)]
+    strangers = [endpoint(f"e{i}", nth=1) for i in range(others)]
+
+    def run(*faults: Fault) -> list[object]:
+        asked = injector(*faults, seed=seed)
+        return [asked.ask(access) for access in accesses]
+
+    once = run(*rules)
+    assert once == run(*rules)
+    assert once == run(*strangers, *rules), "rules of other layers change nothing"

@@ -1,0 +1,62 @@
+"""``rig plan``: check, explain and list fault plans, and print their schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rig.cli.console import Screen
+from rig.faults.explain import explain as tell
+from rig.faults.load import load_plan, read_plan_text, shipped_plans
+from rig.faults.plan import layer_of
+from rig.faults.schema import plan_schema
+
+app = typer.Typer(help="Check, explain and list fault plans.")
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Files, or names of shipped plans.")
+]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A file, or the name of a shipped plan.")]
+Seed = Annotated[int | None, typer.Option(help="Instead of the plan's own.")]
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a plan, for editors and other programs."""
+    typer.echo(json.dumps(plan_schema(), indent=2))
+
+
+@app.command()
+def check(files: Files) -> None:
+    """Check plans: exit status 0, or 2 and one sentence that names file, line and key."""
+    for file in files:
+        plan = load_plan(file)
+        layers = dict.fromkeys(layer_of(fault) for fault in plan.faults)
+        rules = "1 rule" if len(plan.faults) == 1 else f"{len(plan.faults)} rules"
+        typer.echo(f"{file}: {rules}" + (f" ({', '.join(layers)})" if layers else "") + ": valid.")
+
+
+@app.command()
+def explain(file: File, seed: Seed = None) -> None:
+    """Tell in words what a plan does and when; with a probability, the matches of its seed."""
+    typer.echo(tell(load_plan(file, seed)))
+
+
+@app.command("list")
+def list_() -> None:
+    """List the plans that come with the rig, with what a run under each is to end with."""
+    table = Table("plan", "layers", "rules", "expect", "what it does", box=None)
+    for name in shipped_plans():
+        plan = load_plan(name)
+        layers = dict.fromkeys(str(layer_of(fault)) for fault in plan.faults)
+        expect = " ".join([plan.expect, *plan.classes])
+        table.add_row(name, ", ".join(layers), str(len(plan.faults)), expect, _heading(name))
+    Screen(highlight=False).print(table)
+
+
+def _heading(name: str) -> str:
+    """The first line of a plan's comment."""
+    return read_plan_text(name).partition("\n")[0].removeprefix("#").strip()
