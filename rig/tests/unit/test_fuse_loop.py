@@ -1,13 +1,18 @@
-"""The loop that pyfuse3 runs on: one task that waits for one descriptor, and bystanders."""
+"""The loop that pyfuse3 runs on: tasks that wait for one descriptor, pauses, and bystanders."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from rig.gadget.fuse_loop import STAND_IN, drive
+from rig.gadget.fuse_loop import STAND_IN, Pause, drive, wait_for
+
+LONG_S = 1000.0
+"""Longer than any test lasts."""
 
 lowlevel = vars(STAND_IN)["lowlevel"]
 open_nursery = vars(STAND_IN)["open_nursery"]
@@ -113,3 +118,106 @@ def test_a_session_that_raises_is_not_silenced(pipes: Callable[[], Pipe]) -> Non
     pipe.put(b"a")
     with pytest.raises(ValueError, match="broken"):
         drive(broken(), {}, lambda: True)
+
+
+class Pausing:
+    """Shaped like pyfuse3's session: tasks that take a request each and start one another."""
+
+    def __init__(self, pipe: Pipe, most: int) -> None:
+        self.pipe, self.most = pipe, most
+        self.pauses: dict[bytes, Pause] = {}
+        self.served: list[bytes] = []
+        self._tasks, self._active = 1, 0
+
+    async def main(self) -> None:
+        async with open_nursery() as nursery:
+            nursery.start_soon(self.loop, nursery)
+
+    async def loop(self, nursery: Any) -> None:
+        while True:
+            self._active += 1
+            async with Lock():
+                await lowlevel.wait_readable(self.pipe.read_end)
+            self._active -= 1
+            request = self.pipe.take()
+            if not self._active and self._tasks < self.most:
+                self._tasks += 1
+                nursery.start_soon(self.loop, nursery)
+            if request == b"!":
+                return
+            if request in self.pauses:
+                await wait_for(self.pauses[request])
+            self.served.append(request)
+
+
+class Clock:
+    """A clock that goes on a little whenever somebody looks at it."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 0.001
+        return self.now_s
+
+
+def test_a_pause_lets_other_requests_be_answered_first(pipes: Callable[[], Pipe]) -> None:
+    session = Pausing(pipes(), most=4)
+    session.pauses[b"p"] = Pause(0.02)
+    session.pipe.put(b"pab")
+    drive(session.main(), {}, lambda: len(session.served) < 3, Clock())
+    assert session.served == [b"a", b"b", b"p"]
+
+
+def test_pauses_end_when_they_are_due_not_in_the_order_they_began(
+    pipes: Callable[[], Pipe],
+) -> None:
+    session = Pausing(pipes(), most=4)
+    session.pauses.update({b"p": Pause(0.05), b"q": Pause(0.01)})
+    session.pipe.put(b"pq")
+    drive(session.main(), {}, lambda: len(session.served) < 2, Clock())
+    assert session.served == [b"q", b"p"]
+
+
+def test_a_command_releases_a_pause_that_would_last_for_ever(pipes: Callable[[], Pipe]) -> None:
+    session, commands = Pausing(pipes(), most=4), pipes()
+    session.pauses[b"p"] = Pause(time.monotonic() + LONG_S)
+    session.pipe.put(b"pa")
+
+    def command() -> bool:
+        commands.take()
+        session.pauses[b"p"].release()
+        return True
+
+    commands.put(b"r")
+    drive(session.main(), {commands.read_end: command}, lambda: len(session.served) < 2)
+    assert sorted(session.served) == [b"a", b"p"]
+
+
+def test_when_every_task_pauses_the_next_request_waits_for_one(pipes: Callable[[], Pipe]) -> None:
+    session = Pausing(pipes(), most=2)
+    session.pauses.update({b"p": Pause(0.02), b"q": Pause(0.04)})
+    session.pipe.put(b"pqa")
+    drive(session.main(), {}, lambda: len(session.served) < 3, Clock())
+    assert session.served == [b"p", b"a", b"q"]
+
+
+def test_what_pauses_when_the_service_is_stopped_is_answered(pipes: Callable[[], Pipe]) -> None:
+    session, signals = Pausing(pipes(), most=4), pipes()
+    session.pauses[b"p"] = Pause(time.monotonic() + LONG_S)
+    session.pipe.put(b"p")
+
+    def after_each_step() -> bool:
+        signals.put(b"x")
+        return True
+
+    drive(session.main(), {signals.read_end: lambda: False}, after_each_step)
+    assert session.served == [b"p"]
+
+
+def test_what_pauses_when_the_session_ends_is_answered(pipes: Callable[[], Pipe]) -> None:
+    session = Pausing(pipes(), most=4)
+    session.pauses[b"p"] = Pause(time.monotonic() + LONG_S)
+    session.pipe.put(b"p!!!")
+    drive(session.main(), {}, lambda: True)
+    assert session.served == [b"p"]

@@ -1,0 +1,78 @@
+"""Answers that wait: until their time is over, until a command, or not at all any more."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from rig.gadget.fuse_loop import Pause
+from rig.gadget.holds import Holds, Release, ReleasedBy
+from rig.gadget.store import Hold
+
+HANG = Hold(45.0, hangs=True, rule_name="r", sequence=7)
+DELAY = Hold(0.5, hangs=False, rule_name="d", sequence=8)
+
+
+class Bench:
+    """Holds on a clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.released: list[Release] = []
+        self.holds = Holds(self.released.append, lambda: self.now_s)
+
+    def begin(self, hold: Hold) -> tuple[Coroutine[Any, None, None], Pause]:
+        """Begin to wait; return the waiting task and its pause."""
+        task = self.holds.wait(hold)
+        pause = task.send(None)
+        assert isinstance(pause, Pause)
+        return task, pause
+
+
+def end(task: Coroutine[Any, None, None]) -> bool:
+    """Let a task go on; return whether that ended it."""
+    try:
+        task.send(None)
+    except StopIteration:
+        return True
+    return False
+
+
+def test_an_answer_waits_for_its_time() -> None:
+    _, pause = Bench().begin(HANG)
+    assert pause.until_s == 145.0
+
+
+def test_a_hang_that_ends_by_itself_is_told() -> None:
+    bench = Bench()
+    task, _ = bench.begin(HANG)
+    bench.now_s += 45.0
+    assert end(task)
+    assert bench.released == [Release("r", 7, 45.0, ReleasedBy.DEADLINE)]
+    assert len(bench.holds) == 0
+
+
+def test_a_command_releases_all_that_waits_and_the_hangs_are_told() -> None:
+    bench = Bench()
+    (hang, pause), (delay, other) = bench.begin(HANG), bench.begin(DELAY)
+    bench.now_s += 2.0
+    assert bench.holds.release() == 2
+    assert pause.until_s < bench.now_s
+    assert other.until_s < bench.now_s
+    assert end(hang)
+    assert end(delay)
+    assert bench.released == [Release("r", 7, 2.0, ReleasedBy.COMMAND)]
+
+
+def test_after_a_release_the_next_hang_waits_again() -> None:
+    bench = Bench()
+    bench.holds.release()
+    _, pause = bench.begin(HANG)
+    assert pause.until_s > bench.now_s
+
+
+def test_after_a_release_for_good_nothing_waits() -> None:
+    bench = Bench()
+    bench.holds.release(for_good=True)
+    assert end(bench.holds.wait(HANG))
+    assert bench.released == []
