@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from rig.daemon import Command, Events
-from rig.errors import RemoteProtocolError
+from rig.errors import RemoteProtocolError, UserError
 from rig.gadget import kernel
 from rig.gadget.configfs import Configfs
 from rig.gadget.functions import Function
@@ -172,6 +172,10 @@ class Gadget:
             case "faults":
                 nothing: dict[str, object] = {"planned": {}, "fired": {}}
                 return store.ask("faults", STEP_DEADLINE_S) if store else nothing
+            case "release" | "power_cut":
+                if store is None:
+                    raise UserError(f"This gadget has no disk: it cannot obey '{command.do}'.")
+                return store.ask(command.do, STEP_DEADLINE_S)
             case "status":
                 return {
                     "udc": self._options.udc,
@@ -183,6 +187,6 @@ class Gadget:
                 raise RemoteProtocolError(f"There is no command '{command.do}'.")
 
     def _forward(self, event: Event) -> None:
-        if event["event"] == "fault":
+        if event["event"] in ("fault", "released"):
             fields = {key: value for key, value in event.items() if key not in ("event", "t")}
-            self._events.emit("fault", **fields)
+            self._events.emit(event["event"], **fields)

@@ -12,8 +12,10 @@
 Several gadgets may be played at once, each with a ``--name`` and a ``--udc`` of its own.
 
 Events: ``ready`` once the UDC is bound, with what each function became (device node, network
-interface); ``fault`` for every error injected into the medium; ``error`` with a sentence before an
-end that nobody asked for.  Commands: ``phase {name}``, ``status``, ``faults``.
+interface); ``fault`` for every fault injected into the medium, and ``released`` for every hang of it
+that ended; ``error`` with a sentence before an end that nobody asked for.  Commands:
+``phase {name}``, ``status``, ``faults``; of a disk ``release`` (end what hangs) and ``power_cut``
+(lose what was not flushed).
 
 It runs as root on the machine that has the UDC, and undoes all it did when it ends.
 """

@@ -129,11 +129,11 @@ class Storage:
         self.guarded("Looking at the LUN's file", self.medium.backing_file.stat)
 
     def kill_if_silent(self) -> None:
-        """Kill a store that hangs: it would hold the kernel up."""
+        """Let no answer wait any more, and kill a store that hangs: it would hold the kernel up."""
         if self._process is None:
             return
         try:
-            self._process.ask("status", SILENCE_DEADLINE_S)
+            self._process.ask("release", SILENCE_DEADLINE_S, for_good=True)
         except MachineError:
             self._process.kill()
 

@@ -189,3 +189,17 @@ def test_a_chosen_id_is_the_devices(bench: Bench) -> None:
     with bench.play(Kind.ACM, chosen_id=(0x1234, 0x5678)) as gadget:
         fields = gadget.ready_fields()
     assert (fields["vendor_id"], fields["product_id"]) == (0x1234, 0x5678)
+
+
+@pytest.mark.parametrize("do", ["release", "power_cut"])
+def test_what_is_for_the_medium_goes_to_the_store(bench: Bench, do: str) -> None:
+    with bench.gadget() as gadget:
+        assert gadget.do(Command(1, do, {})) == {"did": do}
+
+
+def test_a_gadget_without_a_disk_cannot_release_one(bench: Bench) -> None:
+    with (
+        bench.play(Kind.ACM) as gadget,
+        pytest.raises(UserError, match="no disk: it cannot obey 'release'"),
+    ):
+        gadget.do(Command(1, "release", {}))
