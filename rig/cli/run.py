@@ -9,6 +9,7 @@ import typer
 
 from rig.cli.console import ConsoleProgress
 from rig.cli.exits import Exit
+from rig.report.expected import surprise
 from rig.report.verdict import Outcome
 
 _EXITS = {
@@ -57,5 +58,6 @@ def run(  # noqa: PLR0917 - typer names them all
         typer.echo(directory.file("verdict.json").read_text(), nl=False)
     else:
         typer.echo("\n" + directory.file("summary.txt").read_text())
+        typer.echo(surprise(options.plan, verdict) or "This is what the plan expects.")
         typer.echo(f"All of it is in {directory.path}/")
     raise typer.Exit(_EXITS[verdict.verdict])

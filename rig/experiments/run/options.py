@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rig.errors import UserError
 from rig.faults.load import read_plan_text
-from rig.faults.plan import Plan
+from rig.faults.plan import Plan, layer_of
 from rig.faults.reader import parse_plan
-from rig.faults.rules.endpoint import EndpointFault
+from rig.faults.rules.base import Layer
+from rig.faults.rules.endpoint import EndpointFault, Place
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
 from rig.integrity.filesystems import MIB, file_system
@@ -18,6 +19,8 @@ from rig.lab.lab import Lab
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 
 LUN_SLACK_BYTES = 4 * MIB
+CARRIED_OUT = frozenset({Layer.ENDPOINT, Layer.MEDIUM})
+"""Layers whose faults a run brings about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +154,32 @@ def check_wishes(
     # Read once: the file may be a pipe, and the machines must get what was checked.
     text = read_plan_text(plan)
     checked = parse_plan(text, Path(plan).name).with_seed(seed)
+    _check_layers(checked)
     if recovery.window > 1 and checked.rules(EndpointFault):
         raise UserError(
             "A window above 1 and endpoint faults do not go together: what stands behind an induced"
             " error is in the controller already, and runs."
         )
     return RunOptions(checked, text, names, kernel, recovery)
+
+
+def _check_layers(plan: Plan) -> None:
+    """Refuse what would never fire, before anything is started.
+
+    Raises:
+        UserError: A rule is of a layer or a place that a run does not have.
+    """
+    for fault in plan.faults:
+        layer = layer_of(fault)
+        if layer not in CARRIED_OUT:
+            known = ", ".join(sorted(CARRIED_OUT))
+            raise UserError(
+                f"Fault '{fault.name}' is of layer '{layer}', which a run does not bring about.",
+                hint=f"Layers of a run are: {known}.",
+            )
+    for rule in plan.rules(EndpointFault):
+        if rule.place is not Place.PORT:
+            raise UserError(
+                f"Fault '{rule.name}' is to happen on the {rule.place}, and this run has none.",
+                hint="Leave 'place' out: the back end's port can fail any transfer.",
+            )

@@ -94,10 +94,10 @@ def test_a_missing_plan_is_named() -> None:
     ("text", "said"),
     [
         (PLAN + "seed ?", r"mine\.toml: not valid TOML: .* line 3"),
-        (PLAN + "speed = 1\n", r"mine\.toml: unknown key 'speed'"),
+        (PLAN + "speed = 1\n", r"mine\.toml, line 3: unknown key 'speed'"),
         (PLAN + RULE + "lbas = [1, 2]\n", r"mine\.toml, line 8: fault 1 .*unknown key 'lbas'"),
         (PLAN + RULE.replace("write", "eat"), r"mine\.toml, line 5: fault 1 .*'op' is 'eat'"),
-        ('name = "mine"\nseed = -3\n', r"mine\.toml: 'seed' is -3"),
+        ('name = "mine"\nseed = -3\n', r"mine\.toml, line 2: 'seed' is -3"),
     ],
 )
 def test_a_bad_plan_is_named_with_the_place(plan: Path, text: str, said: str) -> None:
@@ -166,3 +166,26 @@ def test_a_window_and_endpoint_faults_do_not_go_together(tmp_path: Path) -> None
 
     with pytest.raises(UserError, match="do not go together"):
         check_wishes(str(file), "ext4", "6.12", None, check_recovery("hold", None, 2))
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (
+            'layer = "machine"\nmachine = "back"\neffect = "kill"\nat_s = 1\n',
+            "Fault 'machine-1' is of layer 'machine'",
+        ),
+        (
+            'layer = "endpoint"\nplace = "cable"\ndirection = "in"\nstatus = "EPROTO"\n'
+            'when = "after"\nnth = 1\n',
+            "Fault 'endpoint-1' is to happen on the cable",
+        ),
+    ],
+)
+def test_a_fault_that_no_part_of_the_run_brings_about_is_refused(
+    tmp_path: Path, rule: str, said: str
+) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN + "[[fault]]\n" + rule)
+    with pytest.raises(UserError, match=said):
+        wish(file)
