@@ -14,9 +14,16 @@ import msgspec
 
 from rig.daemon import Command, Events
 from rig.errors import RemoteProtocolError, UserError
+from rig.faults.plan import NO_FAULTS, Plan
+from rig.faults.rules.device import MOMENTS, DeviceEffect
 from rig.gadget import kernel
+from rig.gadget.bot.function import BotFunction
 from rig.gadget.configfs import Configfs
+from rig.gadget.device_faults import DeviceFaults
 from rig.gadget.functions import Function
+from rig.gadget.kinds import Kind
+from rig.gadget.moments import Moments
+from rig.gadget.parts import Parts
 from rig.gadget.storage import Medium, Storage
 from rig.gadget.store_process import Event, StoreProcess
 from rig.gadget.tree import GadgetSpec, MaxSpeed, build_steps, removal_steps
@@ -38,7 +45,8 @@ class Options(msgspec.Struct, frozen=True):
         medium: Behind the disk among them; None if there is none.
         max_speed: That the gadget offers.
         chosen_id: Vendor and product ID; None for the functions' own.
-        run_directory: Where the lock that makes the name ours is.
+        plan: Faults of the device layer; the store has a plan of its own.
+        run_directory: Where the lock that makes the name ours is, and FunctionFS is mounted.
     """
 
     name: str
@@ -47,6 +55,7 @@ class Options(msgspec.Struct, frozen=True):
     medium: Medium | None = None
     max_speed: MaxSpeed = MaxSpeed.HIGH
     chosen_id: tuple[int, int] | None = None
+    plan: Plan = NO_FAULTS
     run_directory: Path = RUN
 
     def functions(self) -> tuple[Function, ...]:
@@ -85,6 +94,9 @@ class Gadget:
         self._steps = build_steps(self._spec)
         self._undo = ExitStack()
         self._storage = Storage(options.medium, self._forward) if options.medium else None
+        self._bot = self._bot_function()
+        self.device_faults = DeviceFaults(events, options.plan)
+        self.moments = Moments(self._parts())
 
     @property
     def store(self) -> StoreProcess | None:
@@ -100,6 +112,27 @@ class Gadget:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
+    def _bot_function(self) -> BotFunction | None:
+        options, medium = self._options, self._options.medium
+        if medium is None or all(f.kind is not Kind.BOT_STORAGE for f in self._spec.functions):
+            return None
+        mount = options.run_directory / f"rig-gadget-{options.name}.ffs"
+        return BotFunction(options.name, mount, medium.backing_file, medium.size_bytes)
+
+    def _parts(self) -> Parts:
+        options = self._options
+        backing_file = str(options.medium.backing_file) if options.medium else ""
+        return Parts(
+            options.name,
+            options.udc,
+            self._spec.functions,
+            backing_file,
+            self._bot,
+            self._configfs,
+            self._udcs,
+            self._guarded,
+        )
+
     def _build(self, undo: ExitStack) -> None:
         options = self._options
         lock = kernel.lock(
@@ -109,6 +142,8 @@ class Gadget:
         )
         undo.callback(lock.close)
         self._remove_tree()  # of a former one that was killed
+        if self._bot:
+            self._bot.clean()
         if self._storage:
             self._storage.prepare(undo)
         self._udcs.check(options.udc, options.name)
@@ -116,7 +151,16 @@ class Gadget:
             self._storage.start(undo)
         undo.callback(self._remove_tree)
         self._guarded("Building the gadget", lambda: self._configfs.apply(self._steps))
+        if self._bot:
+            self._bot.start(undo, self.device_faults.decide, self.moments.ask)
+            undo.callback(self._unbind)
         self._udcs.bind(options.name, options.udc)
+
+    def _unbind(self) -> None:
+        """Take the gadget off its UDC, before what plays its functions goes."""
+        if self._storage:
+            self._storage.kill_if_silent()
+        self._guarded("Unbinding the UDC", lambda: self._udcs.unbind(self._options.name))
 
     def _remove_tree(self) -> None:
         """Take the tree down; a store that hangs would hold the kernel up, so it must go first."""
@@ -168,10 +212,14 @@ class Gadget:
         match command.do:
             case "phase":
                 name = command.args.get("name")
+                self.device_faults.set_phase(None if name is None else str(name))
                 return store.ask("phase", STEP_DEADLINE_S, name=name) if store else None
             case "faults":
-                nothing: dict[str, object] = {"planned": {}, "fired": {}}
-                return store.ask("faults", STEP_DEADLINE_S) if store else nothing
+                of_store = store.ask("faults", STEP_DEADLINE_S) if store else {}
+                return self.device_faults.merged(of_store)
+            case "happen":
+                self.moments.ask(_moment(command))
+                return None
             case "release" | "power_cut":
                 if store is None:
                     raise UserError(f"This gadget has no disk: it cannot obey '{command.do}'.")
@@ -182,6 +230,7 @@ class Gadget:
                     "state": self._udcs.state(self._options.udc),
                     "speed": self._udcs.speed(self._options.udc),
                     "store": store.ask("status", STEP_DEADLINE_S) if store else None,
+                    **({"disk": self._bot.status()} if self._bot else {}),
                 }
             case _:
                 raise RemoteProtocolError(f"There is no command '{command.do}'.")
@@ -190,3 +239,19 @@ class Gadget:
         if event["event"] in ("fault", "released"):
             fields = {key: value for key, value in event.items() if key not in ("event", "t")}
             self._events.emit(event["event"], **fields)
+
+
+def _moment(command: Command) -> DeviceEffect:
+    """Read ``happen {effect, for_s}``.
+
+    Raises:
+        RemoteProtocolError: It asks for nothing that can happen.
+    """
+    wanted = {"kind": command.args.get("effect"), "for_s": command.args.get("for_s")}
+    try:
+        effect = msgspec.convert(wanted, DeviceEffect)
+    except msgspec.ValidationError as error:
+        raise RemoteProtocolError(f"Command 'happen' is not understood: {error}.") from error
+    if effect.kind not in MOMENTS:
+        raise RemoteProtocolError(f"'{effect.kind}' does not happen by itself.")
+    return effect

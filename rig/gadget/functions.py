@@ -51,11 +51,13 @@ class Function(msgspec.Struct, frozen=True):
         kind: See `Kind`.
         number: Tells functions of one kind in one gadget apart, from 0.
         attributes: Written in this order, before the function is linked.
+        instance: Instead of the number, where that must differ from all other gadgets' too.
     """
 
     kind: Kind
     number: int = 0
     attributes: tuple[Attribute, ...] = ()
+    instance: str = ""
 
     @property
     def facts(self) -> Facts:
@@ -65,7 +67,7 @@ class Function(msgspec.Struct, frozen=True):
     @property
     def directory(self) -> str:
         """The name of its directory in configfs."""
-        return f"{self.facts.configfs}.{self.number}"
+        return f"{self.facts.configfs}.{self.instance or self.number}"
 
     def became(self, values: dict[str, str]) -> dict[str, str]:
         """Say what the function is on the gadget's side, as it is told to tests and people.
@@ -143,6 +145,15 @@ def mass_storage(backing_file: str, disk: Disk | None = None, number: int = 0) -
     return Function(Kind.MASS_STORAGE, number, attributes)
 
 
+def bot_storage(gadget: str) -> Function:
+    """A disk that `rig.gadget.bot` plays through FunctionFS.
+
+    Args:
+        gadget: The gadget's name, by which FunctionFS is mounted: it is one of a whole machine.
+    """
+    return Function(Kind.BOT_STORAGE, instance=gadget)
+
+
 def ncm(gadget: str, number: int = 0) -> Function:
     """CDC-NCM Ethernet, with addresses that are the same at every start.
 
@@ -184,6 +195,8 @@ def leftover(directory: str) -> Function | None:
     """
     configfs, _, number = directory.partition(".")
     kind = next((kind for kind, facts in FACTS.items() if facts.configfs == configfs), None)
+    if kind is Kind.BOT_STORAGE:
+        return bot_storage(number)
     if kind is None or not (number.isascii() and number.isdigit()):
         return None
     attributes: tuple[Attribute, ...] = ()

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     """The kinds of functions; the words are those of ``rig gadget --function``."""
 
     MASS_STORAGE = "mass-storage"
+    BOT_STORAGE = "bot-storage"
     ACM = "acm"
     NCM = "ncm"
     HID = "hid"
@@ -63,10 +64,15 @@ class Facts(msgspec.Struct, frozen=True):
 _LINUX_FOUNDATION = 0x1D6B
 _NETCHIP = 0x0525
 
+DISKS = (Kind.MASS_STORAGE, Kind.BOT_STORAGE)
+"""Kinds with a medium behind them."""
+
 FACTS = {
     Kind.MASS_STORAGE: Facts(
         "mass_storage", "usb_f_mass_storage", "mass storage", _LINUX_FOUNDATION, 0x0104
     ),
+    # Played by `rig.gadget.bot`, for the host the same as the kernel's.
+    Kind.BOT_STORAGE: Facts("ffs", "usb_f_fs", "bulk-only disk", _LINUX_FOUNDATION, 0x0104),
     Kind.ACM: Facts(
         "acm",
         "usb_f_acm",

@@ -4,6 +4,7 @@
 
 * ``mass-storage`` (the default): a disk whose medium is a `rig.gadget.store.Store`, in
   ``--directory``;
+* ``bot-storage``: the same, played by the rig instead of the kernel: it can answer wrongly;
 * ``acm``: a serial port; what is written to /dev/ttyGS0 the host reads;
 * ``ncm``: an Ethernet card, the other end of which is a card of this machine;
 * ``hid``: a boot keyboard; reports of 8 octets written to /dev/hidg0 are keys that are down;
@@ -12,10 +13,11 @@
 Several gadgets may be played at once, each with a ``--name`` and a ``--udc`` of its own.
 
 Events: ``ready`` once the UDC is bound, with what each function became (device node, network
-interface); ``fault`` for every fault injected into the medium, and ``released`` for every hang of it
-that ended; ``error`` with a sentence before an end that nobody asked for.  Commands:
-``phase {name}``, ``status``, ``faults``; of a disk ``release`` (end what hangs) and ``power_cut``
-(lose what was not flushed).
+interface); ``fault`` for every fault of the device or its medium, and ``released`` for every hang
+of the medium that ended; ``error`` with a sentence before an end that nobody asked for.  Commands:
+``phase {name}``, ``status``, ``faults``; ``happen {effect, for_s}`` for an eject, soft-disconnect
+or unbind right now; of a disk ``release`` (end what hangs) and ``power_cut`` (lose what was not
+flushed).
 
 It runs as root on the machine that has the UDC, and undoes all it did when it ends.
 """
@@ -33,6 +35,7 @@ from pathlib import Path
 from rig.daemon import CommandLines, Events, start_logging, wake_on_signals
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
+from rig.faults.plan import NO_FAULTS
 from rig.gadget import kernel
 from rig.gadget.assembly import Gadget, Options
 from rig.gadget.configfs import Configfs
@@ -59,12 +62,13 @@ def run(gadget: Gadget, events: Events, input_fd: int | None, signal_fd: int) ->
     store = gadget.store
     with selectors.DefaultSelector() as selector:
         selector.register(signal_fd, selectors.EVENT_READ)
+        selector.register(gadget.moments, selectors.EVENT_READ)
         if store is not None:
             selector.register(store, selectors.EVENT_READ)
         if input_fd is not None:
             selector.register(input_fd, selectors.EVENT_READ)
         while True:
-            ready = {key.fd for key, _ in selector.select()}
+            ready = {key.fd for key, _ in selector.select(_next_s(gadget))}
             if signal_fd in ready:
                 return
             if store is not None and store.fileno() in ready and not store.pump():
@@ -75,6 +79,15 @@ def run(gadget: Gadget, events: Events, input_fd: int | None, signal_fd: int) ->
                     return
                 for command in lines.feed(data):
                     events.answer(command, gadget.do)
+            for effect in gadget.device_faults.due():
+                gadget.moments.ask(effect)
+            gadget.moments.run()
+
+
+def _next_s(gadget: Gadget) -> float | None:
+    """How long nothing happens by the clock."""
+    waits = (gadget.device_faults.next_due_s(), gadget.moments.next_s())
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def parse_size(text: str) -> int:
@@ -112,8 +125,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         UserError: It asks for what cannot be.
     """
     wishes = tuple(parse_wish(text) for text in arguments.function) or (Wish(Kind.MASS_STORAGE),)
-    if arguments.plan:
-        load_plan(arguments.plan, arguments.seed)  # a bad one starts nothing
+    plan = load_plan(arguments.plan, arguments.seed) if arguments.plan else NO_FAULTS
     medium = None
     if wants_store(wishes):
         if arguments.directory is None:
@@ -129,6 +141,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         medium,
         arguments.max_speed,
         parse_id(arguments.id) if arguments.id else None,
+        plan,
     )
 
 

@@ -26,7 +26,7 @@ class Medium(msgspec.Struct, frozen=True):
     Attributes:
         directory: Holds ``medium.img``, ``journal.bin`` and the mount point ``mnt``.
         size_bytes: Of the medium.
-        plan: File of the fault plan; None for no faults.
+        plan: File of the fault plan, for the store; None for no faults.
         seed: Overrides the plan's.
     """
 

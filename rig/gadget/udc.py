@@ -15,6 +15,7 @@ from rig.gadget.configfs import Configfs, write_attribute
 log = logging.getLogger("rig.gadget.udc")
 
 UDC_CLASS = Path("/sys/class/udc")
+DUMMY_PREFIX = "dummy_udc."
 
 
 class Udcs:
@@ -95,6 +96,40 @@ class Udcs:
             if error.errno == errno.ENODEV:  # its UDC went away by itself meanwhile
                 return
             raise MachineError(f"Gadget '{gadget}' cannot be unbound: {error.strerror}.") from error
+
+    def disconnect(self, udc: str) -> None:
+        """Switch the pull-up off: the host sees an unplugging, and the gadget stays bound.
+
+        Raises:
+            MachineError: The kernel refuses.
+        """
+        self._soft_connect(udc, "disconnect")
+
+    def connect(self, gadget: str, udc: str) -> None:
+        """Switch the pull-up on again; a gadget that is not bound is let be.
+
+        On dummy_hcd by binding anew: ``soft_connect`` stops and starts the UDC, and stopping
+        switches dummy_udc's callbacks off (`dummy_udc_stop`), but only binding switches them on
+        (`usb_gadget_enable_async_callbacks`, ``drivers/usb/gadget/udc/core.c``).  Without them
+        dummy_hcd finds no endpoint, and enumeration ends with -EPROTO.
+
+        Raises:
+            MachineError: The kernel refuses.
+        """
+        if self._configfs.bound_udc(gadget) != udc:
+            return
+        if udc.startswith(DUMMY_PREFIX):
+            self.unbind(gadget)
+            self.bind(gadget, udc)
+        else:
+            self._soft_connect(udc, "connect")
+
+    def _soft_connect(self, udc: str, word: str) -> None:
+        log.info("%s UDC %s", word, udc)
+        try:
+            write_attribute(self._directory / udc / "soft_connect", word)
+        except OSError as error:
+            raise MachineError(f"UDC '{udc}' does not {word}: {error.strerror}.") from error
 
     def _read(self, udc: str, attribute: str) -> str:
         try:

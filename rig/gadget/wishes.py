@@ -13,11 +13,12 @@ from rig.gadget.functions import (
     LUN,
     Attribute,
     Function,
+    bot_storage,
     hid_keyboard,
     mass_storage,
     ncm,
 )
-from rig.gadget.kinds import Kind
+from rig.gadget.kinds import DISKS, Kind
 
 _SWITCH = re.compile(r"[01]")
 _NUMBER = re.compile(r"\d{1,9}")
@@ -35,6 +36,7 @@ SETTINGS: dict[Kind, dict[str, tuple[str, re.Pattern[str]]]] = {
         "ro": (f"{LUN}/ro", _SWITCH),
         "nofua": (f"{LUN}/nofua", _SWITCH),
     },
+    Kind.BOT_STORAGE: {},
     Kind.ACM: {},
     Kind.NCM: {
         "dev_addr": ("dev_addr", _MAC),
@@ -89,7 +91,7 @@ def parse_wish(text: str) -> Wish:
 
 def wants_store(wishes: Iterable[Wish]) -> bool:
     """Whether a store has to be there: whether a disk is among the wishes."""
-    return any(wish.kind is Kind.MASS_STORAGE for wish in wishes)
+    return any(wish.kind in DISKS for wish in wishes)
 
 
 def functions_of(wishes: Iterable[Wish], gadget: str, backing_file: str) -> tuple[Function, ...]:
@@ -111,7 +113,7 @@ def functions_of(wishes: Iterable[Wish], gadget: str, backing_file: str) -> tupl
         functions.append(_with_settings(_plain(wish.kind, number, gadget, backing_file), wish))
     if not functions:
         raise UserError("A gadget needs a function.", hint=f"Take one of {', '.join(Kind)}.")
-    if numbers[Kind.MASS_STORAGE] > 1:
+    if sum(numbers[kind] for kind in DISKS) > 1:
         raise UserError(
             "A gadget has one disk at most: it has one store.",
             hint="Play a second gadget on another UDC.",
@@ -123,6 +125,8 @@ def _plain(kind: Kind, number: int, gadget: str, backing_file: str) -> Function:
     match kind:
         case Kind.MASS_STORAGE:
             return mass_storage(backing_file, number=number)
+        case Kind.BOT_STORAGE:
+            return bot_storage(gadget)
         case Kind.NCM:
             return ncm(gadget, number)
         case Kind.HID:

@@ -78,7 +78,7 @@ def test_each_kind_has_its_directory_and_its_number(kind: Kind) -> None:
 def test_the_directory_tells_the_function(kind: Kind) -> None:
     found = leftover(Function(kind, 12).directory)
     assert found is not None
-    assert (found.kind, found.number) == (kind, 12)
+    assert (found.kind, found.directory) == (kind, Function(kind, 12).directory)
 
 
 def test_a_serial_port_became_a_node_with_the_ports_number() -> None:

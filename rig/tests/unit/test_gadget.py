@@ -134,7 +134,8 @@ def test_a_second_gadget_in_the_same_directory_is_refused(bench: Bench) -> None:
 
 def test_commands_reach_the_store_and_its_faults_come_out_as_events(bench: Bench) -> None:
     with bench.gadget() as gadget:
-        assert gadget.do(Command(1, "faults", {})) == {"did": "faults"}
+        faults = gadget.do(Command(1, "faults", {}))
+        assert faults == {"did": "faults", "planned": {}, "fired": {}}
         assert gadget.do(Command(2, "phase", {"name": "write"})) == {"did": "phase"}
         assert gadget.do(Command(3, "status", {})) == {
             "udc": "dummy_udc.0",

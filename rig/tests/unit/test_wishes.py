@@ -34,7 +34,7 @@ def test_settings_follow_the_kind() -> None:
 def test_a_kind_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(UserError, match="'floppy' is no function") as caught:
         parse_wish("floppy")
-    assert "mass-storage, acm, ncm" in caught.value.hint
+    assert "mass-storage, bot-storage, acm, ncm" in caught.value.hint
 
 
 def test_a_setting_that_does_not_exist_is_refused_with_those_that_do() -> None:
