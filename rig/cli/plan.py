@@ -9,10 +9,12 @@ import typer
 from rich.table import Table
 
 from rig.cli.console import Screen
+from rig.cli.exits import Exit
 from rig.faults.explain import explain as tell
 from rig.faults.load import load_plan, read_plan_text, shipped_plans
 from rig.faults.plan import layer_of
 from rig.faults.schema import plan_schema
+from rig.splitdriver.policy import Policy
 
 app = typer.Typer(help="Check, explain and list fault plans.")
 
@@ -20,6 +22,7 @@ Files = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Files, or names of shipped plans.")
 ]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A file, or the name of a shipped plan.")]
+PolicyName = Annotated[Policy, typer.Option("--policy", help="Of both ends.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the plan's own.")]
 
 
@@ -43,6 +46,28 @@ def check(files: Files) -> None:
 def explain(file: File, seed: Seed = None) -> None:
     """Tell in words what a plan does and when; with a probability, the matches of its seed."""
     typer.echo(tell(load_plan(file, seed)))
+
+
+@app.command()
+def rehearse(file: File, seed: Seed = None, policy: PolicyName = Policy.HOLD) -> None:
+    """Play a plan in simulation: both ends' cores, and a disk's commands, in virtual time.
+
+    The same plan and seed give the same list.  The exit status is 1 if the split driver breaks
+    Linux's promise.  Rules of the device, link and machine layers are left out.
+    """
+    from rig.sim.promise import BrokenError  # noqa: PLC0415 - 'rig --help' does not need it
+    from rig.sim.rehearsal import Rehearsal  # noqa: PLC0415
+
+    rehearsal = Rehearsal(load_plan(file, seed), policy)
+    try:
+        rehearsal.run()
+    except BrokenError as error:
+        typer.echo(f"Rule '{error.rule}' is broken. {error.text}")
+        raise typer.Exit(Exit.FAIL) from error
+    finally:
+        for one in rehearsal.firings:
+            typer.echo(f"{one.t_s:9.3f} s  {one.layer:<9} {one.rule:<28} match {one.match}")
+    typer.echo(f"{len(rehearsal.firings)} faults fired, and no rule of the split driver is broken.")
 
 
 @app.command("list")

@@ -20,14 +20,15 @@ LAYERS = {
     "cli": {"experiments", "lab", "report", "guest_images", "faults", "usb", "sim", "splitdriver"},
     "experiments": {
         *("lab", "report", "guest_images"),
-        *("splitdriver", "gadget", "integrity", "faults", "usb"),
+        *("splitdriver", "gadget", "cable", "integrity", "faults", "usb"),
     },
     "lab": {"guest_images"},
     "report": {"faults", "integrity"},
     "guest_images": set(),
-    "sim": {"splitdriver", "usb"},
+    "sim": {"splitdriver", "faults", "usb"},
     "splitdriver": {"faults", "usb"},
     "gadget": {"faults", "usb"},
+    "cable": {"faults", "usb"},
     "integrity": {"faults", "usb"},
     "faults": {"usb"},
     "usb": set(),
@@ -77,6 +78,7 @@ PURE = {
     "rig.sim.explorer",
     "rig.sim.link",
     "rig.sim.promise",
+    "rig.sim.rehearsal",
     "rig.sim.scenario",
     "rig.sim.shrink",
     "rig.sim.story",
@@ -91,6 +93,12 @@ PURE = {
     "rig.gadget.bot.exchange",
     "rig.gadget.bot.machine",
     "rig.gadget.bot.scsi",
+    "rig.cable.controllers",
+    "rig.cable.discipline",
+    "rig.cable.shape",
+    "rig.cable.usbredir",
+    "rig.cable.vudc",
+    "rig.cable.wire",
     "rig.gadget.functions",
     "rig.gadget.kinds",
     "rig.gadget.tree",
@@ -222,8 +230,8 @@ def test_imports_point_one_way(module: str) -> None:
     assert not wrong, f"{module} must not import {wrong}"
 
 
-def test_the_three_actors_meet_only_in_experiments() -> None:
-    actors = {"splitdriver", "gadget", "integrity"}
+def test_the_actors_meet_only_in_experiments() -> None:
+    actors = {"splitdriver", "gadget", "cable", "integrity"}
     for actor in actors:
         assert not LAYERS[actor] & actors
 
