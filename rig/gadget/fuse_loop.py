@@ -109,7 +109,7 @@ class _Loop:
         self._idle: list[_Task] = []  # each waits for a request
         self._paused: list[tuple[Pause, _Task]] = []
         self._fd: int | None = None
-        self.ended = False  # a task has returned: there will be no more requests
+        self._ended = False  # a task has returned: there will be no more requests
 
     def begin(self) -> None:
         """Run the main task up to its nursery's end, and a first task up to its wait.
@@ -118,23 +118,75 @@ class _Loop:
             StopIteration: The main task has ended.
         """
         waits = self._main.send(None)
-        if not isinstance(waits, _Nursery):  # it waits for requests itself
-            self._nursery = _Nursery()
+        if isinstance(waits, _Nursery):
+            self._nursery = waits
+            self._wake_one()
+        else:  # it waits for requests itself
             self._rest(self._main, waits)
-            return
-        self._nursery = waits
-        self.wake_one()
 
-    def step(self, task: _Task) -> None:
+    def take_request(self) -> None:
+        """There is a request: give it to a task that is idle."""
+        task = self._idle.pop()
+        try:
+            waits = task.send(None)
+        except StopIteration:
+            self._end(task)
+            return
+        if type(waits) is int:  # it has answered, as nearly always
+            self._idle.append(task)
+        else:
+            self._rest(task, waits)
+            self._wake_one()
+
+    def go_on(self) -> bool:
+        """Wake the tasks whose pause is over, those that began to pause first, first.
+
+        Returns:
+            Whether there may be more to do.
+        """
+        if self._paused:
+            now = self._clock()
+            over = [entry for entry in self._paused if self._ended or entry[0].until_s <= now]
+            self._paused = [entry for entry in self._paused if entry not in over]
+            for _, task in over:
+                self._step(task)
+        return not self._ended or bool(self._idle or self._paused)
+
+    def release_all(self) -> None:
+        """Let every paused task answer now."""
+        while self._paused:
+            paused, self._paused = self._paused, []
+            for _, task in paused:
+                self._step(task)
+
+    @property
+    def fd(self) -> int | None:
+        """The descriptor that an idle task waits for; None if all tasks are busy."""
+        return self._fd if self._idle else None
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """How long to wait for requests at most; None for any time."""
+        if not self._paused:
+            return None
+        left_s = min(pause.until_s for pause, _ in self._paused) - self._clock()
+        return math.ceil(left_s * 1000) if left_s > 0 else 0  # it may be minus infinity
+
+    def close(self) -> None:
+        """End all tasks where they are."""
+        waiting = [*self._idle, *(task for _, task in self._paused), *self._nursery.fresh]
+        for task in waiting:
+            task.close()
+        self._main.close()
+
+    def _step(self, task: _Task) -> None:
         """Let a task go on until it waits again."""
         try:
             waits = task.send(None)
         except StopIteration:
-            if task is self._main:
-                raise
-            self.ended = True
-            return
-        self._rest(task, waits)
+            self._end(task)
+        else:
+            self._rest(task, waits)
 
     def _rest(self, task: _Task, waits: int | Pause | _Nursery) -> None:
         if isinstance(waits, Pause):
@@ -144,55 +196,15 @@ class _Loop:
             self._fd = waits
             self._idle.append(task)
 
-    def take_request(self) -> None:
-        """There is a request: give it to a task that is idle."""
-        self.step(self._idle.pop())
-        self.wake_one()
+    def _end(self, task: _Task) -> None:
+        if task is self._main:
+            raise StopIteration
+        self._ended = True
 
-    def wake_one(self) -> None:
+    def _wake_one(self) -> None:
         """See to it that some task waits for a request, if there is one left that can."""
-        while not self._idle and self._nursery.fresh and not self.ended:
-            self.step(self._nursery.fresh.pop())
-
-    def go_on(self) -> None:
-        """Wake the tasks whose pause is over, those that began to pause first, first."""
-        now = self._clock()
-        over = [entry for entry in self._paused if entry[0].until_s <= now]
-        if over:
-            self._paused = [entry for entry in self._paused if entry[0].until_s > now]
-            for _, task in over:
-                self.step(task)
-
-    def release_all(self) -> None:
-        """Let every paused task answer now."""
-        while self._paused:
-            paused, self._paused = self._paused, []
-            for _, task in paused:
-                self.step(task)
-
-    @property
-    def fd(self) -> int | None:
-        """The descriptor that an idle task waits for; None if all tasks are busy."""
-        return self._fd if self._idle else None
-
-    @property
-    def done(self) -> bool:
-        """Whether no task is left that waits for anything."""
-        return not self._idle and not self._paused
-
-    @property
-    def timeout_s(self) -> float | None:
-        """How long to wait for requests at most; None for any time."""
-        if not self._paused:
-            return None
-        return max(0.0, min(pause.until_s for pause, _ in self._paused) - self._clock())
-
-    def close(self) -> None:
-        """End all tasks where they are."""
-        waiting = [*self._idle, *(task for _, task in self._paused), *self._nursery.fresh]
-        for task in waiting:
-            task.close()
-        self._main.close()
+        while not self._idle and self._nursery.fresh and not self._ended:
+            self._step(self._nursery.fresh.pop())
 
 
 def drive(
@@ -209,36 +221,34 @@ def drive(
         main: What to run; closed when it is told to stop.
         others: Descriptors to watch meanwhile, and what to call when one is readable; that
             returns False to stop.
-        alive: Asked after each step of `main`; False stops.
+        alive: Asked before each wait; False stops.
         clock: Seconds, for pauses.
     """
     loop = _Loop(main, clock)
     poller = select.poll()
     for fd in others:
         poller.register(fd, select.POLLIN)
+    watched: int | None = None
     try:
         loop.begin()
-        watched: int | None = None
-        while not (loop.ended and loop.done):
+        while loop.go_on() and alive():
             if loop.fd != watched:
-                if watched is not None:
-                    poller.unregister(watched)
-                watched = loop.fd
-                if watched is not None:
-                    poller.register(watched, select.POLLIN)
-            timeout_s = loop.timeout_s
-            for fd, _ in poller.poll(None if timeout_s is None else math.ceil(timeout_s * 1000)):
+                watched = _watch_instead(poller, watched, loop.fd)
+            for fd, _ in poller.poll(loop.timeout_ms):
                 if fd == watched:
                     loop.take_request()
                 elif not others[fd]():
                     loop.release_all()
                     return
-            loop.go_on()
-            if loop.ended:
-                loop.release_all()
-            if not alive():
-                return
     except StopIteration:
         return
     finally:
         loop.close()
+
+
+def _watch_instead(poller: select.poll, before: int | None, now: int | None) -> int | None:
+    if before is not None:
+        poller.unregister(before)
+    if now is not None:
+        poller.register(now, select.POLLIN)
+    return now

@@ -97,16 +97,25 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Read; shorter than asked for at the end of the medium only."""
-        return (await self._answer(lambda: self._store.read(off, size))).data
+        answer = self._access(lambda: self._store.read(off, size))
+        if answer.hold is not None:
+            await self._holds.wait(answer.hold)
+        return _told(answer).data
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write all of the buffer or nothing."""
-        await self._answer(lambda: self._store.write(off, buf))
+        answer = self._access(lambda: self._store.write(off, buf))
+        if answer.hold is not None:
+            await self._holds.wait(answer.hold)
+        _told(answer)
         return len(buf)
 
     async def fsync(self, fh: int, datasync: bool) -> None:
         """Flush the medium: a SYNCHRONIZE CACHE ends here."""
-        await self._answer(self._store.flush)
+        answer = self._access(self._store.flush)
+        if answer.hold is not None:
+            await self._holds.wait(answer.hold)
+        _told(answer)
 
     async def flush(self, fh: int) -> None:
         """A descriptor was closed: nothing to do, and no flush of the medium."""
@@ -117,17 +126,18 @@ class _LunFileSystem(pyfuse3.Operations):  # type: ignore[misc]  # untyped base
     async def releasedir(self, fh: int) -> None:
         """See `release`."""
 
-    async def _answer(self, access: Callable[[], Answer]) -> Answer:
+    def _access(self, access: Callable[[], Answer]) -> Answer:
         try:
-            answer = access()
+            return access()
         except Exception as error:  # only FUSEError may leave a handler
             self.failure = error
             raise pyfuse3.FUSEError(errno.EIO) from None
-        if answer.hold is not None:
-            await self._holds.wait(answer.hold)
-        if answer.error:
-            raise pyfuse3.FUSEError(answer.error)
-        return answer
+
+
+def _told(answer: Answer) -> Answer:
+    if answer.error:
+        raise pyfuse3.FUSEError(answer.error)
+    return answer
 
 
 def serve(
