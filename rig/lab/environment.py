@@ -14,6 +14,7 @@ from typing import Any
 from labgrid.util.yaml import dump
 
 from rig.guest_images.image import GuestImage
+from rig.lab.attachment import DUMMY, Attachment
 from rig.lab.ssh import encoded_public_key, make_key
 
 QEMU = "qemu-system-x86_64"
@@ -50,12 +51,14 @@ class GuestOptions:
         memory_mib: Memory of each guest.
         processors: Virtual processors of each guest.
         extra_args: More arguments for QEMU, for both guests.
+        attachment: What the back machine's gadget is plugged into.
     """
 
     accelerator: str = "tcg"
     memory_mib: int = 512
     processors: int = 1
     extra_args: tuple[str, ...] = ()
+    attachment: Attachment = DUMMY
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,11 @@ class Places:
     def link(self) -> Path:
         """The socket that joins the two guests' private link."""
         return self.private / "link"
+
+    @property
+    def cable(self) -> Path:
+        """The socket of the back machine's end of the cable."""
+        return self.private / "cable"
 
     @property
     def yaml(self) -> Path:
@@ -178,6 +186,8 @@ def _extra_args(role: Role, image: GuestImage, places: Places, options: GuestOpt
     server = "on" if role is Role.BACK else "off"
     args += ["-netdev", f"stream,id=link,server={server},addr.type=unix,addr.path={places.link}"]
     args += ["-device", f"virtio-net-pci,netdev=link,mac={MACS[role]},romfile="]
+    if role is Role.BACK:
+        args += options.attachment.qemu_args(places.cable)
     return [*args, *options.extra_args]
 
 

@@ -15,6 +15,7 @@ from labgrid import Environment
 
 from rig.errors import LaunchFailure
 from rig.guest_images.image import GuestImage
+from rig.lab.attachment import DUMMY, Attachment
 from rig.lab.environment import GuestOptions, Places, Role, write
 from rig.lab.machine import Machine
 from rig.lab.private import private_directory
@@ -51,6 +52,7 @@ class Lab:
         memory_mib: int = 512,
         processors: int = 1,
         extra_args: tuple[str, ...] = (),
+        attachment: Attachment = DUMMY,
         progress: Progress | None = None,
     ) -> Iterator[Lab]:
         """Make a lab, in the state ``off``; at the end stop everything that it started.
@@ -65,6 +67,7 @@ class Lab:
             memory_mib: Memory of each machine.
             processors: Virtual processors of each machine.
             extra_args: More arguments for QEMU.
+            attachment: What the gadget is plugged into.
             progress: Is told of the steps.
 
         Raises:
@@ -74,7 +77,7 @@ class Lab:
             raise LaunchFailure(
                 "The program ssh is missing.", hint="Install Debian's package openssh-client."
             )
-        options = GuestOptions(accelerator, memory_mib, processors, extra_args)
+        options = GuestOptions(accelerator, memory_mib, processors, extra_args, attachment)
         with ExitStack() as stack:
             stack.enter_context(_interrupt_on_sigterm())
             private = stack.enter_context(private_directory())
@@ -86,6 +89,7 @@ class Lab:
             stack.callback(_clean_up, environment)
             lab = cls(environment, places)
             lab.strategy.progress = progress or Silent()
+            lab.strategy.places, lab.strategy.attachment = places, attachment
             stack.callback(lab.strategy.shut_down)
             yield lab
 

@@ -5,7 +5,7 @@ path        who carries URBs                                client      behind
 ==========  ==============================================  ==========  ===========
 ``split``   ``rig back`` and ``rig front``                  front       vhci_hcd
 ``usbip``   the kernel's usbip-host, vhci_hcd alone         front       vhci_hcd
-``direct``  nobody: the device is used where it is          back        dummy_hcd
+``direct``  nobody: the device is used where it is          back        the gadget's
 ==========  ==============================================  ==========  ===========
 
 Whatever is compared between them (conformance, speed, hazards) meets the same gadget and the same
@@ -21,9 +21,6 @@ from typing import Protocol
 from rig.lab.crew import Crew
 from rig.lab.environment import LINK_ADDRESSES, Role
 from rig.lab.waits import LEEWAY_S, Awaited, wait_command
-
-GADGET_CONTROLLER = "dummy_hcd"
-"""The host controller of the back machine into whose port the gadget is plugged."""
 
 COMMAND_DEADLINE_S = 30.0
 
@@ -69,12 +66,14 @@ class DevicePath(Protocol):
     Attributes:
         client: The machine on which the device is used.
         controller: The host controller behind which it is there, as sysfs names it.
+        claims: Whether the port is taken before anything is plugged in.
         serving: What the lab does on the way to ``bound``, for progress; "" for nothing.
         attaching: What it does from there to ``attached``.
     """
 
     client: Role
     controller: str
+    claims: bool
     serving: str
     attaching: str
 
@@ -110,6 +109,7 @@ class Split:
 
     client = Role.FRONT
     controller = "vhci_hcd"
+    claims = True
     serving = "start the back end"
     attaching = "attach the front end"
 
@@ -147,15 +147,18 @@ class UsbIp:
     """The stock kernel's USB/IP, by the tools of the Debian package usbip.
 
     Args:
+        gadget_controller: The back machine's host controller, into which the gadget is plugged.
         ready_deadline_s: How long its daemon, and the device's enumeration, may take.
     """
 
     client = Role.FRONT
     controller = "vhci_hcd"
+    claims = False
     serving = "export it by USB/IP"
     attaching = "attach it by USB/IP"
 
-    def __init__(self, ready_deadline_s: float) -> None:
+    def __init__(self, gadget_controller: str, ready_deadline_s: float) -> None:
+        self._gadget_controller = gadget_controller
         self._deadline_s = ready_deadline_s
         self._bus_id = ""
 
@@ -167,7 +170,7 @@ class UsbIp:
         """See `DevicePath`."""
         crew.daemons["usbipd"].wait_event("listening", self._deadline_s)
         found = crew.machines[Role.BACK].check(
-            wait_command(Awaited.DEVICE, GADGET_CONTROLLER, self._deadline_s),
+            wait_command(Awaited.DEVICE, self._gadget_controller, self._deadline_s),
             self._deadline_s + LEEWAY_S,
         )
         self._bus_id = found.stdout.strip()
@@ -191,12 +194,19 @@ class UsbIp:
 
 
 class Direct:
-    """No path at all: the device is used on the machine into which it is plugged."""
+    """No path at all: the device is used on the machine into which it is plugged.
+
+    Args:
+        gadget_controller: The host controller into which it is plugged.
+    """
 
     client = Role.BACK
-    controller = GADGET_CONTROLLER
+    claims = False
     serving = ""
     attaching = "use it where it is"
+
+    def __init__(self, gadget_controller: str) -> None:
+        self.controller = gadget_controller
 
     def begin(self, crew: Crew, *, attach: bool) -> None:
         """See `DevicePath`."""

@@ -29,8 +29,10 @@ from labgrid.strategy import Strategy
 
 from rig.errors import ApiViolationError, LaunchFailure, LostVMError, MachineError, RigError
 from rig.guest_images.image import BOOTED
+from rig.lab.attachment import DUMMY, Attachment
+from rig.lab.cable import Cable
 from rig.lab.crew import Crew
-from rig.lab.environment import Role
+from rig.lab.environment import Places, Role
 from rig.lab.machine import Machine
 from rig.lab.paths import DevicePath, Direct, PathName, Split, UsbIp
 from rig.lab.qemu import RigQEMUDriver
@@ -71,6 +73,7 @@ class Setup:
         gadget: Command line of the daemon that plays the device, on the back machine.
         back: Command line of the back end; the path ``split`` alone has one.
         front: Command line of the front end; likewise.
+        cable: More options of ``rig cable``; for a lab whose attachment has one.
         path: How the device gets to its client.
         awaits: What the client waits for.
         ready_deadline_s: How long each daemon may take until it is ready.
@@ -80,20 +83,21 @@ class Setup:
     gadget: Sequence[str]
     back: Sequence[str] = ()
     front: Sequence[str] = ()
+    cable: Sequence[str] = ()
     path: PathName = PathName.SPLIT
     awaits: Awaited = Awaited.DISK
     ready_deadline_s: float = 60.0
     client_deadline_s: float = 60.0
 
-    def device_path(self) -> DevicePath:
-        """Return what goes the path."""
+    def device_path(self, attachment: Attachment = DUMMY) -> DevicePath:
+        """Return what goes the path, from what the gadget is plugged into."""
         match self.path:
             case PathName.SPLIT:
                 return Split(self.back, self.front, self.ready_deadline_s)
             case PathName.USBIP:
-                return UsbIp(self.ready_deadline_s)
+                return UsbIp(attachment.controller, self.ready_deadline_s)
             case PathName.DIRECT:
-                return Direct()
+                return Direct(attachment.controller)
 
 
 @target_factory.reg_driver
@@ -109,6 +113,8 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         # Not `state`: that is labgrid's, and says whether the driver is bound.
         self.status = LabState.OFF
         self.setup: Setup | None = None
+        self.attachment = DUMMY
+        self.places: Places | None = None
         self.progress: Progress = Silent()
         self.boot_retries = 0
         self.crew = Crew()
@@ -117,6 +123,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         self.found = ""
         # Whoever bound the gadget takes it back, even if the setup was changed meanwhile.
         self._bound: tuple[Setup, DevicePath] | None = None
+        self._cable: Cable | None = None
         self._up: dict[LabState, Callable[[], None]] = {
             LabState.BOOTED: self._boot,
             LabState.BOUND: self._bind,
@@ -293,17 +300,33 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
 
     def _bind(self) -> None:
         assert self.setup is not None
-        setup, path = self._bound = self.setup, self.setup.device_path()
+        setup, path = self._bound = self.setup, self.setup.device_path(self.attachment)
+        cable = self._cable = self._make_cable(setup)
         with self.progress.step(", ".join(filter(None, ("bind the gadget", path.serving)))):
+            if cable:
+                cable.load(self.crew)
+                cable.begin(self.crew)
             # Side by side: both take a while to start, and neither cares which is first.
             gadget = self.crew.start(Role.BACK, "gadget", setup.gadget)
             path.begin(self.crew, attach=self._wanted is LabState.ATTACHED)
             gadget.wait_event("ready", setup.ready_deadline_s)
+            if cable and not path.claims:
+                cable.plug_in(self.crew)
             path.wait_served(self.crew)
+            if cable and path.claims:
+                cable.plug_in(self.crew)
+
+    def _make_cable(self, setup: Setup) -> Cable | None:
+        if not self.attachment.has_cable:
+            return None
+        assert self.places is not None
+        return Cable(self.attachment, setup.cable, self.places, setup.ready_deadline_s)
 
     def _unbind(self) -> None:
         assert self._bound is not None
         self._bound[1].withdraw(self.crew)
+        if self._cable:
+            self._cable.unplug(self.crew)
         self.crew.stop("gadget")
         self._bound = None
 

@@ -93,7 +93,7 @@ def test_the_front_end_is_started_when_it_is_wanted(crew: Crew, log: list[str]) 
 
 
 def test_usbip_exports_the_gadgets_device_and_takes_it_back(crew: Crew, log: list[str]) -> None:
-    path = UsbIp(1.0)
+    path = UsbIp("dummy_hcd", 1.0)
     path.begin(crew, attach=True)
     path.wait_served(crew)
     path.attach(crew)
@@ -112,7 +112,7 @@ def test_usbip_exports_the_gadgets_device_and_takes_it_back(crew: Crew, log: lis
 
 
 def test_the_direct_path_does_nothing(crew: Crew, log: list[str]) -> None:
-    path = Direct()
+    path = Direct("dummy_hcd")
     path.begin(crew, attach=True)
     path.wait_served(crew)
     path.attach(crew)

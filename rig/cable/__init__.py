@@ -1,0 +1,1 @@
+"""The cable: the rig as the wire between a Linux gadget and an emulated host controller."""

@@ -1,0 +1,405 @@
+"""The daemon ``rig cable``: the wire between a gadget on usbip-vudc and QEMU's ``usb-redir``.
+
+It runs where QEMU runs.  One end is the UNIX socket of usb-redir's chardev; the other is TCP, where
+the gadget's machine connects and hands its socket to vudc.  Whoever connects says a secret first:
+on the station's loopback anybody could.
+
+Events: ``listening`` with the port, ``attached`` when the gadget's machine has connected,
+``plugged`` when QEMU was told of the device, ``unplugged``, ``fault`` for every error that was
+made, ``error`` with a sentence before an end that nobody asked for.  Commands: ``phase {name}``,
+``faults``, ``status``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hmac
+import logging
+import socket
+import sys
+import termios
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from rig.buffers import ReceiveBuffer
+from rig.cable.controllers import Controller, check_plan
+from rig.cable.usbredir import Data, unpack
+from rig.cable.vudc import unpack_reply
+from rig.cable.wire import FaultHappened, Wire
+from rig.daemon import Command, Events, start_logging
+from rig.errors import MachineError, RigError, UserError
+from rig.faults.load import load_plan
+from rig.faults.rules.base import Layer
+from rig.faults.rules.endpoint import EndpointFault, Place
+from rig.faults.triggers import EndpointInjector, Injector
+from rig.reactor import READABLE, WRITABLE, Reactor, supervise
+
+_log = logging.getLogger("rig.cable")
+
+SECRET_DEADLINE_S = 10.0
+READ_POLL_S = 0.001
+"""How often to look whether QEMU has read what was sent to it; only behind an error."""
+MAX_PIECES = 64
+
+
+class Pipe:
+    """A stream with its buffers.
+
+    Args:
+        stream: Connected; it becomes non-blocking.
+        reactor: Waits.
+        readable: Called when there is something to `fill`.
+    """
+
+    def __init__(
+        self, stream: socket.socket, reactor: Reactor, readable: Callable[[], None]
+    ) -> None:
+        stream.setblocking(False)
+        self._stream = stream
+        self._reactor = reactor
+        self._readable = readable
+        self.buffer = ReceiveBuffer()
+        self._waiting: deque[Data] = deque()
+        self._blocked = False
+        reactor.watch(stream, READABLE, self._ready)
+
+    def fill(self) -> bool:
+        """Receive all that has come; False once the other end has closed."""
+        while True:
+            try:
+                count = self._stream.recv_into(self.buffer.space())
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                return False
+            if count == 0:
+                return False
+            self.buffer.received(count)
+
+    def send(self, pieces: list[Data]) -> None:
+        """Send octets, now or when there is room; the list is emptied."""
+        self._waiting += pieces
+        pieces.clear()
+        if not self._blocked:
+            self._flush()
+
+    @property
+    def read(self) -> bool:
+        """Whether the other end, of this machine, has read all that was sent.
+
+        A UNIX socket's SIOCOUTQ counts what its peer has not read (``unix_outq_len``).
+        """
+        if self._waiting:
+            return False
+        answer = fcntl.ioctl(self._stream, termios.TIOCOUTQ, bytes(4))
+        return answer == bytes(4)
+
+    def close(self) -> None:
+        """End the stream."""
+        self._reactor.unwatch(self._stream)
+        self._stream.close()
+
+    def _ready(self, events: int) -> None:
+        if events & WRITABLE:
+            self._flush()
+        if events & ~WRITABLE:
+            self._readable()
+
+    def _flush(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            try:
+                sent = self._stream.sendmsg([*waiting][:MAX_PIECES])
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                waiting.clear()  # its end is told by reading
+                break
+            while sent > 0:
+                first = waiting.popleft()
+                if len(first) > sent:
+                    waiting.appendleft(memoryview(first)[sent:])
+                sent -= len(first)
+        if self._blocked != bool(waiting):
+            self._blocked = bool(waiting)
+            events = READABLE | WRITABLE if waiting else READABLE
+            self._reactor.watch(self._stream, events, self._ready)
+
+
+class CableService:
+    """Joins the core with both ends.
+
+    Args:
+        controller: At QEMU's end.
+        qemu: Connected to usb-redir's chardev.
+        listener: Where the gadget's machine connects.
+        secret: What it says first.
+        injector: Endpoint faults, or None.
+        events: Where to tell what happens.
+        reactor: Waits.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        qemu: socket.socket,
+        listener: socket.socket,
+        *,
+        secret: bytes,
+        injector: EndpointInjector | None,
+        events: Events,
+        reactor: Reactor,
+    ) -> None:
+        self._wire = Wire(controller, injector)
+        self._injector = injector
+        self._listener = listener
+        self._secret = secret
+        self._events = events
+        self._reactor = reactor
+        self._plugged = False
+        self._vudc: Pipe | None = None
+        self.failure: RigError | None = None
+        self._qemu = Pipe(qemu, reactor, self._on_qemu)
+        reactor.watch(listener, READABLE, lambda _: self._accept())
+        self._wire.greet()
+        self._progress()
+
+    def close(self) -> None:
+        """Unplug the device, and close both ends."""
+        self._drop_vudc()
+        self._qemu.close()
+        self._reactor.unwatch(self._listener)
+        self._listener.close()
+
+    def obey(self, command: Command) -> object:
+        """Carry out one of the lab's commands (`rig.daemon`)."""
+        injector = self._injector
+        match command.do:
+            case "phase":
+                if injector is not None:
+                    injector.set_phase(command.args.get("name"))
+                return None
+            case "faults":
+                return {
+                    "planned": injector.planned if injector else {},
+                    "fired": injector.fired if injector else {},
+                }
+            case "status":
+                return {"plugged": self._plugged, "configuration": self._wire.configured}
+        raise UserError(f"'rig cable' knows no command '{command.do}'.")
+
+    # The ends.
+
+    def _accept(self) -> None:
+        try:
+            stream, _ = self._listener.accept()
+        except OSError as error:
+            _log.warning("a connection came to nothing: %s", error)
+            return
+        # It is written in one piece, and nobody else has anything to say here.
+        stream.settimeout(SECRET_DEADLINE_S)
+        try:
+            said = stream.recv(len(self._secret), socket.MSG_WAITALL)
+        except OSError:
+            said = b""
+        if not hmac.compare_digest(said, self._secret):
+            _log.warning("somebody connected who is not the gadget's machine")
+            stream.close()
+            return
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._drop_vudc()
+        self._vudc = Pipe(stream, self._reactor, self._on_vudc)
+        self._events.emit("attached")
+        self._wire.attach(time.monotonic())
+        self._progress()
+
+    def _drop_vudc(self) -> None:
+        if self._vudc is None:
+            return
+        self._vudc.close()
+        self._vudc = None
+        self._wire.detach()
+        self._progress()
+
+    def _on_vudc(self) -> None:
+        assert self._vudc is not None
+        wire, buffer = self._wire, self._vudc.buffer
+        alive = self._vudc.fill()
+        now_s = time.monotonic()
+        try:
+            while (reply := unpack_reply(buffer, wire.submitted_in)) is not None:
+                wire.from_vudc(reply, now_s)
+        except RigError as error:
+            _log.warning("the gadget's end is dropped: %s", error)
+            alive = False
+        if not alive:
+            self._drop_vudc()
+        self._progress()
+
+    def _on_qemu(self) -> None:
+        if self._take_packets():
+            self._progress()
+            return
+        if self.failure is None:
+            self.failure = MachineError("QEMU has closed its end of the cable.")
+        self._reactor.stop()
+
+    def _take_packets(self) -> bool:
+        """Take all that QEMU has sent; False if nothing more will come."""
+        wire, buffer = self._wire, self._qemu.buffer
+        alive = self._qemu.fill()
+        now_s = time.monotonic()
+        try:
+            while (packet := unpack(buffer, wide=wire.wide)) is not None:
+                wire.from_qemu(packet, now_s)
+        except RigError as error:
+            self.failure = error
+            return False
+        return alive
+
+    def _on_time(self) -> None:
+        # What QEMU has sent before this moment must be known at this moment.
+        if not self._take_packets():
+            self._on_qemu()
+            return
+        self._wire.tick(time.monotonic())
+        self._progress()
+
+    def _progress(self) -> None:
+        """Send what there is to send, tell what there is to tell, and set the timers."""
+        wire = self._wire
+        for happened in wire.faults:
+            self._tell(happened)
+        wire.faults.clear()
+        self._qemu.send(wire.to_qemu)
+        if self._vudc is not None:
+            self._vudc.send(wire.to_vudc)
+        if self._plugged != wire.plugged:
+            self._plugged = wire.plugged
+            self._events.emit("plugged" if self._plugged else "unplugged")
+        self._watch_reading()
+        deadline_s = wire.deadline_s
+        if deadline_s is not None and deadline_s != float("inf"):
+            self._reactor.at("tick", deadline_s, self._on_time)
+
+    def _watch_reading(self) -> None:
+        if not self._wire.unread:
+            return
+        if self._qemu.read:
+            self._wire.read(time.monotonic())
+        else:
+            self._reactor.at("read", time.monotonic() + READ_POLL_S, self._progress)
+
+    def _tell(self, happened: FaultHappened) -> None:
+        fired, transfer = happened.fired, happened.transfer
+        self._events.emit(
+            "fault",
+            layer=Layer.ENDPOINT,
+            rule=fired.rule_name,
+            match=fired.match,
+            place=Place.CABLE,
+            when=fired.effect.when,
+            status=happened.cut.status.name,
+            endpoint=transfer.endpoint_address,
+            length_bytes=transfer.length_bytes,
+            moved_bytes=happened.cut.run_bytes or 0,
+        )
+
+
+def connect(path: Path) -> socket.socket:
+    """Connect to the socket of QEMU's chardev, which is there before QEMU runs its guest.
+
+    Raises:
+        MachineError: It is not there.
+    """
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        stream.connect(str(path))
+    except OSError as error:
+        stream.close()
+        raise MachineError(
+            f"QEMU's end of the cable, '{path}', cannot be reached: {error.strerror}.",
+            hint="The machine must be running, with a usb-redir device on that socket.",
+        ) from error
+    return stream
+
+
+def read_secret(path: Path) -> bytes:
+    """Return what the gadget's machine has to say.
+
+    Raises:
+        UserError: There is none.
+    """
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise UserError(f"The secret's file '{path}' cannot be read: {error.strerror}.") from error
+    if not secret:
+        raise UserError(f"The secret's file '{path}' is empty.")
+    return secret
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    description, _, rest = (__doc__ or "").partition("\n")
+    made = argparse.ArgumentParser(prog="rig cable", description=description, epilog=rest)
+    made.add_argument("--usb-redir", type=Path, required=True, help="socket of QEMU's chardev")
+    made.add_argument(
+        "--secret", type=Path, required=True, help="file with what the gadget's machine says first"
+    )
+    made.add_argument("--controller", type=Controller, choices=list(Controller), required=True)
+    made.add_argument("--plan", help="fault plan whose endpoint rules for the cable apply")
+    made.add_argument("--seed", type=int, help="instead of the plan's own")
+    made.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
+    return made
+
+
+def main(argv: list[str]) -> int:
+    """Run ``rig cable`` until it is stopped.
+
+    Returns:
+        0 after an end that was asked for, 2 if what was asked cannot be, 3 after a failure.
+    """
+    options = parser().parse_args(argv)
+    start_logging()
+    events = Events(sys.stdout.buffer if options.supervised else None)
+    try:
+        return _run(options, events)
+    except RigError as error:
+        events.emit("error", error=str(error))
+        _log.error("%s", error)
+        return 2 if isinstance(error, UserError) else 3
+
+
+def _run(options: argparse.Namespace, events: Events) -> int:
+    secret = read_secret(options.secret)
+    injector = None
+    if options.plan is not None:
+        plan = load_plan(options.plan, options.seed)
+        check_plan(plan, options.controller)
+        injector = Injector(plan.at(Place.CABLE), EndpointFault, time.monotonic)
+    reactor = Reactor()
+    with contextlib.closing(reactor):
+        listener = socket.create_server(("127.0.0.1", 0))
+        service = CableService(
+            options.controller,
+            connect(options.usb_redir),
+            listener,
+            secret=secret,
+            injector=injector,
+            events=events,
+            reactor=reactor,
+        )
+        supervise(reactor, events, service.obey, supervised=options.supervised)
+        events.emit("listening", port=listener.getsockname()[1])
+        try:
+            reactor.run()
+        finally:
+            service.close()
+        if service.failure is not None:
+            raise service.failure
+    return 0
