@@ -84,5 +84,10 @@ class DeviceFaults:
                 "length_bytes": request.length_bytes,
             }
         self._events.emit(
-            "fault", layer=Layer.DEVICE, rule=fired.rule_name, match=fired.match, **fields
+            "fault",
+            layer=Layer.DEVICE,
+            rule=fired.rule_name,
+            match=fired.match,
+            by_hand=fired.by_hand,
+            **fields,
         )

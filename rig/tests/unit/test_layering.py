@@ -99,6 +99,7 @@ PURE = {
     "rig.cable.usbredir",
     "rig.cable.vudc",
     "rig.cable.wire",
+    "rig.gadget.bot.descriptors",
     "rig.gadget.functions",
     "rig.gadget.kinds",
     "rig.gadget.tree",
