@@ -138,7 +138,7 @@ def check_rule(rule: EndpointFault, controller: Controller | None) -> None:
     """
     if controller is None:
         raise UserError(
-            f"Rule '{rule.name}' is for the cable, and this attachment has none.",
+            f"Fault '{rule.name}' is to happen on the cable, and this attachment has none.",
             hint=f"Take one of the attachments {', '.join(Controller)}.",
         )
     if rule.status not in SHOWS[controller]:
@@ -148,13 +148,13 @@ def check_rule(rule: EndpointFault, controller: Controller | None) -> None:
             ("nothing on the wire makes its driver say so", f"It can show {can}."),
         )
         raise UserError(
-            f"Rule '{rule.name}': the cable at {controller} cannot show {rule.status}: {why}.",
+            f"Fault '{rule.name}': the cable at {controller} cannot show {rule.status}: {why}.",
             hint=hint,
         )
     is_out = rule.direction is Direction.OUT
     if controller is Controller.OHCI and is_out and rule.min_bytes > OHCI_OUT_BYTES:
         raise UserError(
-            f"Rule '{rule.name}': at ohci no OUT transfer on the cable has {rule.min_bytes} bytes:"
+            f"Fault '{rule.name}': at ohci no OUT transfer on the cable has {rule.min_bytes} bytes:"
             f" they are sent in packets of {OHCI_OUT_BYTES}.",
             hint=f"Give 'min_bytes' of {OHCI_OUT_BYTES} or less.",
         )

@@ -23,6 +23,9 @@ Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Policy = Annotated[str | None, typer.Option(help="The split driver's; default: its own.")]
 CaseList = Annotated[str | None, typer.Option("--case", help="Cases, like 0-14,24; default: all.")]
 Times = Annotated[int, typer.Option(min=1, help="Multiplies the iterations of each case.")]
+Attachment = Annotated[
+    str, typer.Option(help="Host controller below: dummy, xhci, xhci-raw, ehci, ohci, udc:NAME.")
+]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-conformance.")]
 Json = Annotated[bool, typer.Option("--json", help="Print conformance.json alone.")]
 
@@ -33,6 +36,7 @@ def conformance(  # noqa: PLR0917 - typer names them all
     policy: Policy = None,
     case: CaseList = None,
     times: Times = 1,
+    attachment: Attachment = "dummy",
     out: Out = None,
     json: Json = False,
 ) -> None:
@@ -46,7 +50,7 @@ def conformance(  # noqa: PLR0917 - typer names them all
     from rig.report.record import encode  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
-    wishes = check_wishes(path, kernel, policy, case, times)
+    wishes = check_wishes(path, kernel, policy, case, times, attachment=attachment)
     directory = RunDirectory.create("conformance", out)
     report = run(wishes, directory.path, ConsoleProgress())
     if json:

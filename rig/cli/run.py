@@ -31,6 +31,9 @@ AcaStatus = Annotated[
 Window = Annotated[
     int, typer.Option(min=1, max=64, help="URBs of an endpoint in the controller; hold alone.")
 ]
+Attachment = Annotated[
+    str, typer.Option(help="Host controller below: dummy, xhci, xhci-raw, ehci, ohci, udc:NAME.")
+]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-<plan>.")]
 Json = Annotated[bool, typer.Option("--json", help="Print verdict.json alone.")]
 
@@ -43,6 +46,7 @@ def run(  # noqa: PLR0917 - typer names them all
     policy: Policy = "hold",
     aca_status: AcaStatus = None,
     window: Window = 1,
+    attachment: Attachment = "dummy",
     out: Out = None,
     json: Json = False,
 ) -> None:
@@ -52,7 +56,7 @@ def run(  # noqa: PLR0917 - typer names them all
     from rig.experiments.run.run import run as run_in_lab  # noqa: PLC0415
 
     recovery = check_recovery(policy, aca_status, window)
-    options = check_wishes(plan, fs, kernel, seed, recovery)
+    options = check_wishes(plan, fs, kernel, seed, recovery, attachment=attachment)
     directory, verdict = run_in_lab(options, out, ConsoleProgress())
     if json:
         typer.echo(directory.file("verdict.json").read_text(), nl=False)

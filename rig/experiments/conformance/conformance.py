@@ -18,6 +18,7 @@ from rig.experiments.run.run import LINK_ADDRESS
 from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
 from rig.lab.accelerator import accelerator
+from rig.lab.attachment import DUMMY, Attachment, parse_attachment
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.lab.strategy import Setup
@@ -39,6 +40,7 @@ class Wishes:
         policy: The split driver's; None for its own default.
         times: Multiplies each case's iterations.
         memory_mib: Of each machine.
+        attachment: What the gadget is plugged into.
     """
 
     paths: tuple[PathName, ...]
@@ -47,14 +49,16 @@ class Wishes:
     policy: str | None = None
     times: int = 1
     memory_mib: int = 512
+    attachment: Attachment = DUMMY
 
     def setup(self, path: PathName) -> Setup:
         """Return what runs on the machines for a path."""
         policy = ("--policy", self.policy) if self.policy else ()
         link = (LINK_ADDRESS, "--insecure", "--supervised", *policy)
+        words = self.attachment.gadget_words()
         return Setup(
-            gadget=("rig", "gadget", "--function", "source-sink", "--supervised"),
-            back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *link),
+            gadget=("rig", "gadget", "--function", "source-sink", *words, "--supervised"),
+            back=("rig", "back", "--port", self.attachment.port, "--listen", *link),
             front=("rig", "front", "--connect", *link),
             path=path,
             awaits=Awaited.USBTEST,
@@ -62,7 +66,13 @@ class Wishes:
 
 
 def check_wishes(
-    paths: Sequence[str], kernel: str, policy: str | None, cases: str | None, times: int
+    paths: Sequence[str],
+    kernel: str,
+    policy: str | None,
+    cases: str | None,
+    times: int,
+    *,
+    attachment: str = DUMMY.name,
 ) -> Wishes:
     """Return what to test.
 
@@ -72,6 +82,7 @@ def check_wishes(
         policy: The split driver's; None for its own default.
         cases: A list like ``0-14,24``; None for all.
         times: Multiplies each case's iterations.
+        attachment: As `parse_attachment` takes it.
 
     Raises:
         UserError: Any of them is not known.
@@ -82,7 +93,8 @@ def check_wishes(
     if policy is not None:
         one_of("policy", policy, Policy)
     chosen = tuple(dict.fromkeys(PathName(path) for path in paths))
-    return Wishes(chosen, parse_cases(cases), kernel, policy, times)
+    plugged = parse_attachment(attachment)
+    return Wishes(chosen, parse_cases(cases), kernel, policy, times, attachment=plugged)
 
 
 def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
@@ -106,6 +118,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
                 directory / f"{path.value}-{before + 1}",
                 accelerator=chosen,
                 memory_mib=wishes.memory_mib,
+                attachment=wishes.attachment,
                 progress=progress,
             )
 

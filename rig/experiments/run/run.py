@@ -25,6 +25,7 @@ from rig.integrity.oracle import Arrival, Oracle
 from rig.integrity.scan import Run
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
+from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.lab.strategy import Setup
@@ -150,6 +151,7 @@ class Story:
             self._directory.path,
             accelerator=self._accelerator,
             memory_mib=options.memory_mib,
+            attachment=options.attachment,
             progress=self._progress,
         ) as lab:
             try:
@@ -171,17 +173,20 @@ class Story:
             return written
 
     def _put_plan(self, lab: Lab) -> None:
-        lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
+        on_station = self._directory.file("plan.toml")
+        lab.back.put(on_station, PLAN_ON_MACHINE)
         plan = ("--plan", PLAN_ON_MACHINE, "--seed", str(self._options.plan.seed), "--supervised")
         size = str(self._options.lun_bytes)
         link = (LINK_ADDRESS, "--insecure")
-        gadget = ("--directory", STORE, "--size", size, "--udc", "dummy_udc.0")
+        attachment = self._options.attachment
+        gadget = ("--directory", STORE, "--size", size, *attachment.gadget_words())
         recovery = self._options.recovery
         back, front = (*link, *recovery.back_words()), (*link, *recovery.front_words())
         lab.setup = Setup(
             gadget=("rig", "gadget", *gadget, *plan),
-            back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *back, *plan),
+            back=("rig", "back", "--port", attachment.port, "--listen", *back, *plan),
             front=("rig", "front", "--connect", *front, "--supervised"),
+            cable=("--plan", str(on_station), "--seed", str(self._options.plan.seed)),
         )
 
     def _exercise(self, lab: Lab, workload: Daemon) -> _Written:
@@ -282,12 +287,17 @@ class Story:
         )
 
     def _set_phase(self, lab: Lab, name: str | None) -> None:
-        for daemon in ("gadget", "back"):
+        for daemon in reversed(self._faulty_daemons()):
             lab.strategy.daemons[daemon].ask("phase", name=name)
+
+    def _faulty_daemons(self) -> dict[str, Layer]:
+        """The daemons that make faults happen, and of which layer."""
+        cable = {CABLE: Layer.ENDPOINT} if self._options.attachment.has_cable else {}
+        return {"back": Layer.ENDPOINT, **cable, "gadget": Layer.MEDIUM}
 
     def _ask_faults(self, lab: Lab) -> Faults:
         rules: list[FaultRule] = []
-        for daemon, layer in (("back", Layer.ENDPOINT), ("gadget", Layer.MEDIUM)):
+        for daemon, layer in self._faulty_daemons().items():
             told = msgspec.convert(lab.strategy.daemons[daemon].ask("faults"), _ToldFaults)
             rules += [
                 FaultRule(rule, layer, planned, told.fired.get(rule, 0))
