@@ -1,19 +1,14 @@
-"""Tells a plan in words: what will fire, and at which matches.  Pure.
-
-The matches are not described but found: by the same `Schedule` that a run asks.
-"""
+"""Tells a plan in words: what will fire, and at which matches.  Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from typing import Any
-
-import msgspec
 
 from rig.faults.plan import Expect, Fault, Plan, layer_of
 from rig.faults.rules.base import NO_LIMIT, Rule
-from rig.faults.triggers import Schedule
+from rig.faults.triggers import Draws
 
 SHOWN = 8
 """So many matches are listed of a rule."""
@@ -41,12 +36,18 @@ def firings(rule: Rule[Any, Any], seed: int) -> Iterator[int]:
         rule: One with something to count.
         seed: The plan's.
     """
-    # `space` is used up by bytes, and only moves where counting begins.
-    schedule = Schedule(msgspec.structs.replace(rule, space=0), seed)
-    while not schedule.spent and schedule.matches < LOOKED_AT:
-        if schedule.wants(0):
-            schedule.fired += 1
-            yield schedule.matches
+    numbers: Iterator[int]
+    if rule.nth is not None:
+        numbers = count(rule.nth)
+    elif rule.every is not None:
+        numbers = count(rule.every, rule.every)
+    elif rule.probability is not None:
+        draws, probability = Draws(rule.name, seed), rule.probability
+        drawn = range(rule.interval, LOOKED_AT + 1, rule.interval)
+        numbers = (match for match in drawn if draws.chance(match) < probability)
+    else:
+        numbers = count(1)
+    return islice(numbers, None if rule.times == NO_LIMIT else rule.times)
 
 
 def moments(rule: Rule[Any, Any], seed: int) -> str:
@@ -55,10 +56,10 @@ def moments(rule: Rule[Any, Any], seed: int) -> str:
     if rule.at_once:
         return f"{rule.at_s:g} s after {phase} began"
     if rule.at_s is not None:
-        count = {NO_LIMIT: "every match", 1: "the first match"}.get(
+        which = {NO_LIMIT: "every match", 1: "the first match"}.get(
             rule.times, f"the first {rule.times} matches"
         )
-        return f"at {count} from {rule.at_s:g} s after {phase} began"
+        return f"at {which} from {rule.at_s:g} s after {phase} began"
     counted = f" in {phase}" if rule.phase else ""
     if rule.space:
         counted += f", counted from the one on that uses up the first {rule.space} bytes"

@@ -20,7 +20,8 @@ NO_LIMIT = -1
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+"""A day at most: no run is longer, and it shuts infinity out."""
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Chance = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Times = Annotated[

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rig.errors import UserError
 from rig.faults.explain import SHOWN, explain, firings, moments
 from rig.faults.load import load_plan, shipped_plans
 from rig.faults.plan import DataClass, Plan
+from rig.faults.reader import parse_rule
 from rig.faults.rules.base import NO_LIMIT
 from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, EndpointTransfer, When
 from rig.faults.rules.machine import MachineFault, MachineKind, MachineRole
 from rig.faults.triggers import Injector
 from rig.integrity.judgement import HARMLESS, SectorClass
+from rig.tests.harness.plans import RULES
 from rig.usb.urb import Direction
 
 
@@ -96,6 +99,16 @@ def test_what_is_explained_is_what_fires(trigger: dict[str, float], times: int, 
     fired = [asked.ask(EndpointTransfer(Direction.OUT, 2, 512)) for _ in range(300)]
     seen = [f.match for f in fired if f]
     assert seen[:SHOWN] == [n for n in islice(firings(told, seed), SHOWN) if n <= 300]
+
+
+@given(rule=RULES, seed=st.integers(0, 2**64))
+def test_any_rule_is_told_in_words(rule: dict[str, object], seed: int) -> None:
+    try:
+        told = parse_rule(rule)
+    except UserError:
+        return
+    text = explain(Plan(name="p", seed=seed, faults=(told,)))
+    assert not re.search(r"None|<|\(\)", text)
 
 
 @pytest.mark.parametrize("name", list(shipped_plans()))

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from rig.errors import UserError
 from rig.faults.load import load_plan, shipped_plans
 from rig.faults.plan import Plan
-from rig.faults.reader import parse_plan
+from rig.faults.reader import parse_plan, parse_rule
 from rig.faults.rules.base import NO_LIMIT
 from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, When
 from rig.faults.rules.medium import MediumError, MediumFault, MediumOp
+from rig.tests.harness.plans import DISTURBED_RULES, toml
 from rig.usb.urb import Direction
 
 MEDIUM = 'name = "x"\n[[fault]]\nlayer = "medium"\nop = "write"\nerror = "EIO"\n'
@@ -254,34 +254,19 @@ def test_no_line_is_told_for_tables_that_are_written_inline() -> None:
     assert said.startswith("demo.toml: fault 1 (medium): 'op' is missing")
 
 
-_values = st.one_of(
-    st.integers(),
-    st.booleans(),
-    st.text('ab\n"\\é', max_size=4),
-    st.lists(st.integers(), max_size=3),
-)
-_keys = st.sampled_from(
-    sorted({"layer", "x", *EndpointFault.__struct_fields__, *MediumFault.__struct_fields__})
-)
-
-
-@given(rule=st.dictionaries(_keys, st.one_of(_values, st.just("medium"), st.just("endpoint"))))
+@given(rule=DISTURBED_RULES)
 def test_any_rule_is_read_or_refused_by_a_user_error(rule: dict[str, object]) -> None:
-    lines = [f"{key} = {_toml(value)}" for key, value in rule.items()]
-    text = "\n".join(['name = "x"', "[[fault]]", *lines])
     try:
-        said = f"x.toml read {parse_plan(text, 'x.toml').name}."
+        said = f"x.toml read {parse_plan(toml(rule), 'x.toml').name}."
     except UserError as error:
         said = str(error)
     assert re.fullmatch(r"x\.toml.*\.", said, re.DOTALL)
 
 
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + "".join(f"\\U{ord(letter):08x}" for letter in value) + '"'
-    return str(value)
+def test_a_rule_that_is_in_no_file_is_refused_without_a_place() -> None:
+    with pytest.raises(UserError) as caught:
+        parse_rule({"layer": "medium", "op": "read", "nth": 0})
+    assert str(caught.value) == "'nth' is 0; it must be a whole number, at least 1."
 
 
 def test_a_seed_given_later_overrides_the_plans_own() -> None:
@@ -295,7 +280,7 @@ def test_a_negative_seed_is_refused() -> None:
 
 
 def test_a_missing_file_is_named_and_the_shipped_plans_are_offered(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no plan file '.*none.toml'\. .*: demo"):
+    with pytest.raises(UserError, match=r"no plan file '.*none.toml'\. .* demo, "):
         load_plan(tmp_path / "none.toml")
 
 

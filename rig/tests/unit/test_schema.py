@@ -6,10 +6,14 @@ import tomllib
 
 import jsonschema
 import pytest
+from hypothesis import find, given, settings
 
+from rig.errors import UserError
 from rig.faults.load import read_plan_text, shipped_plans
-from rig.faults.plan import FAULT_TYPES, Head
+from rig.faults.plan import FAULT_TYPES, Fault, Head
+from rig.faults.reader import parse_rule
 from rig.faults.schema import attributes, plan_schema
+from rig.tests.harness.plans import DISTURBED_RULES, rules_of
 
 VALIDATOR = jsonschema.Draft202012Validator(plan_schema())
 
@@ -50,3 +54,24 @@ def test_what_the_reader_refuses_does_not_fit(change: dict[str, object]) -> None
 @pytest.mark.parametrize("kind", [Head, *FAULT_TYPES.values()])
 def test_every_key_is_explained_by_its_docstring(kind: type[Head]) -> None:
     assert set(attributes(kind)) >= set(kind.__struct_fields__)
+
+
+@given(rule=DISTURBED_RULES)
+def test_what_the_reader_takes_fits(rule: dict[str, object]) -> None:
+    try:
+        parse_rule(rule)
+    except UserError:
+        return
+    VALIDATOR.validate({"name": "x", "fault": [rule]})
+
+
+@pytest.mark.parametrize("kind", FAULT_TYPES.values())
+def test_good_rules_are_among_those_that_are_made_up(kind: type[Fault]) -> None:
+    def is_good(rule: dict[str, object]) -> bool:
+        try:
+            parse_rule(rule)
+        except UserError:
+            return False
+        return True
+
+    find(rules_of(kind), is_good, settings=settings(max_examples=2000))
