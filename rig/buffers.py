@@ -34,6 +34,15 @@ class ReceiveBuffer:
         """Take `count` octets that were put at the beginning of `space()`."""
         self._end += count
 
+    def put(self, octets: bytes) -> None:
+        """Take octets that were received elsewhere."""
+        while octets:
+            space = self.space()
+            count = min(len(space), len(octets))
+            space[:count] = octets[:count]
+            self.received(count)
+            octets = octets[count:]
+
     def peek(self, count: int) -> memoryview | None:
         """Return the next `count` octets without taking them, or None if they are not all here.
 

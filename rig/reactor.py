@@ -26,6 +26,11 @@ Handler = Callable[[int], None]
 """Called with the epoll events that came."""
 
 
+Wait = Callable[[int, float], list[tuple[int, int]] | None]
+"""Waits on a descriptor of epoll for so many seconds, below 0 for ever; returns what happened to
+the others' descriptors."""
+
+
 class HasFileno(Protocol):
     """Anything with a descriptor."""
 
@@ -43,6 +48,14 @@ class Reactor:
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._next_timer = math.inf
         self._stopping = False
+        self._wait: Wait | None = None
+
+    def wait_by(self, wait: Wait) -> None:
+        """Let somebody else wait, who may deal with some events himself.
+
+        He returns None if there is nothing that he could do.
+        """
+        self._wait = wait
 
     def watch(self, what: int | HasFileno, events: int, handler: Handler) -> None:
         """Call `handler` when a descriptor has one of `events`, or hangs up."""
@@ -82,7 +95,7 @@ class Reactor:
     def run(self) -> None:
         """Wait and call until `stop`."""
         while not self._stopping:
-            self._call(self._epoll.poll(self._timeout_s()))
+            self._call(self._poll(self._timeout_s()))
             self._run_timers()
 
     def close(self) -> None:
@@ -90,8 +103,12 @@ class Reactor:
         self._epoll.close()
         self._handlers.clear()
 
-    def _call(self, ready: list[tuple[int, int]]) -> None:
+    def _poll(self, timeout_s: float) -> list[tuple[int, int]]:
         self._gone.clear()
+        ready = self._wait(self._epoll.fileno(), timeout_s) if self._wait is not None else None
+        return self._epoll.poll(timeout_s) if ready is None else ready
+
+    def _call(self, ready: list[tuple[int, int]]) -> None:
         for number, events in ready:
             # A handler that ran before in this round may have closed this one's descriptor, and
             # what was opened since may have its number. What is true of that is told again.

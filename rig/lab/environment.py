@@ -40,6 +40,8 @@ class Role(StrEnum):
 MACS = {Role.BACK: "52:54:00:72:69:01", Role.FRONT: "52:54:00:72:69:02"}
 LINK_ADDRESSES = {Role.BACK: "10.77.0.1", Role.FRONT: "10.77.0.2"}
 """The machines on the private Ethernet link (a /24)."""
+LINK_PORT = "rig.link"
+"""The name of the port of virtio-serial on each machine; the two are joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ class Places:
     def cable(self) -> Path:
         """The socket of the back machine's end of the cable."""
         return self.private / "cable"
+
+    @property
+    def port(self) -> Path:
+        """The socket that joins the two guests' ports of virtio-serial."""
+        return self.private / "port"
 
     @property
     def yaml(self) -> Path:
@@ -188,6 +195,9 @@ def _extra_args(role: Role, image: GuestImage, places: Places, options: GuestOpt
     args += ["-device", f"virtio-net-pci,netdev=link,mac={MACS[role]},romfile="]
     if role is Role.BACK:
         args += options.attachment.qemu_args(places.cable)
+    way = "server=on,wait=off" if role is Role.BACK else "server=off,reconnect=1"
+    args += ["-chardev", f"socket,id=port,path={places.port},{way}", "-device", "virtio-serial-pci"]
+    args += ["-device", f"virtserialport,chardev=port,name={LINK_PORT}"]
     return [*args, *options.extra_args]
 
 

@@ -11,7 +11,8 @@ them; they become `Perform` actions, in ep0's queue order like the rest.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -99,6 +100,36 @@ class ResetPort(msgspec.Struct, frozen=True):
 
 
 Action = Send | Start | Perform | Discard | ResetPort
+
+
+class LentEndpoint(NamedTuple):
+    """An endpoint whose URBs may go to the controller, one at a time, until one of them fails.
+
+    Attributes:
+        address: Not 0.
+        kind: Of its transfers.
+        epoch: Of its last stop.
+        latest: The number of the last URB that was queued there, or -1.
+    """
+
+    address: int
+    kind: TransferType
+    epoch: int
+    latest: int
+
+
+class Loan(msgspec.Struct, frozen=True):
+    """What a lane (`rig.splitdriver.lane`) may carry on with: a device without a trouble.
+
+    Attributes:
+        device: Its number.
+        endpoints: Those of its configuration.
+        urbs: All that are here, each endpoint's in order, and whether the controller has it.
+    """
+
+    device: int
+    endpoints: list[LentEndpoint]
+    urbs: list[tuple[Submit, bool]]
 
 
 class BackEnd:
@@ -230,6 +261,47 @@ class BackEnd:
         assert self._device is not None
         self._actions.append(Send(ResetDone(self._device, status)))
         self._go_on_behind(RESET_NUMBER, endpoint)
+
+    # The lane.
+
+    def lend(self) -> Loan | None:
+        """Lend the device, if nothing is to be decided about it; until `take_back`."""
+        if self._device is None or not self._told or self._performed is not None:
+            return None
+        if self._policy is not Policy.HOLD or self._window > 1:
+            return None
+        if any(len(e) for address, e in self._endpoints.items() if address not in self._kinds):
+            return None  # endpoint 0 is busy, or one that the device does not have
+        endpoints: list[LentEndpoint] = []
+        lent: list[tuple[Submit, bool]] = []
+        for address, kind in self._kinds.items():
+            endpoint = self._endpoint(address)
+            urbs = endpoint.lend()
+            if urbs is None:
+                return None
+            endpoints.append(LentEndpoint(address, kind, endpoint.epoch, endpoint.latest))
+            lent += urbs
+        return Loan(self._device, endpoints, lent)
+
+    def take_back(self, urbs: Iterable[tuple[Submit, bool]], latest: int) -> None:
+        """Go on with these URBs in place of those that were lent.
+
+        Args:
+            urbs: Those that are still here, in the form of `Loan.urbs`.
+            latest: The number of the last URB that came.
+        """
+        by_endpoint: dict[int, list[tuple[Submit, bool]]] = {a: [] for a in self._kinds}
+        for urb, runs in urbs:
+            by_endpoint[urb.endpoint_address].append((urb, runs))
+        self._where.clear()
+        self._queued_bytes = 0
+        for address, those in by_endpoint.items():
+            endpoint = self._endpoint(address)
+            endpoint.replace(those, latest)
+            for urb, _ in those:
+                self._where[urb.urb_id] = endpoint, urb.buffer_bytes
+                self._queued_bytes += urb.buffer_bytes
+            self._advance(endpoint)
 
     # What the link tells.
 

@@ -20,6 +20,7 @@ that it means to end: one that was sent before a further stop is void.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
 
 from rig.errors import ApiViolationError, RemoteProtocolError
@@ -278,6 +279,35 @@ class Endpoint:
             return False
         self._happened(Event.RESUME)
         return True
+
+    @property
+    def latest(self) -> int:
+        """The number of the last URB that was queued, or -1."""
+        return self._latest
+
+    def lend(self) -> list[tuple[Submit, bool]] | None:
+        """Return all URBs in order, and of each whether it is running; None if it is not open."""
+        if self.state is not State.OPEN:
+            return None
+        urbs = [(work, True) for work in self._running.values()]
+        urbs += [(work, False) for work in self._queue]
+        return [(work, runs) for work, runs in urbs if isinstance(work, Submit)]
+
+    def replace(self, urbs: Iterable[tuple[Submit, bool]], latest: int) -> None:
+        """Go on with these URBs, in the form of `lend`, in place of those that were lent.
+
+        Args:
+            urbs: Those that are still here.
+            latest: The number of the last URB that was queued.
+        """
+        self._latest = max(self._latest, latest)
+        self._running.clear()
+        self._queue.clear()
+        for urb, runs in urbs:
+            if runs:
+                self._running[urb.urb_id] = urb
+            else:
+                self._queue.append(urb)
 
     def running(self) -> list[int]:
         """Return the numbers of what the controller has, in the order in which it got them."""

@@ -15,6 +15,7 @@ A port reset is never forwarded by ``vhci_hcd``; it is recognised by what follow
 from __future__ import annotations
 
 import errno
+from typing import NamedTuple
 
 import msgspec
 
@@ -93,6 +94,28 @@ class Fence(msgspec.Struct, frozen=True):
 Action = Send | Plug | Unplug | GiveBack | AnswerUnlink | Fence
 
 
+class OpenUrb(NamedTuple):
+    """An URB that is not given back, on an endpoint other than 0."""
+
+    seqnum: int
+    endpoint_address: int
+    buffer_bytes: int
+
+
+class Loan(msgspec.Struct, frozen=True):
+    """What a lane (`rig.splitdriver.lane`) may carry on with: a device without a trouble.
+
+    Attributes:
+        device: Its number.
+        epochs: Of each endpoint that has been used, by address, the epoch of the last stop.
+        urbs: All that are open.
+    """
+
+    device: int
+    epochs: list[tuple[int, int]]
+    urbs: list[OpenUrb]
+
+
 class _Urb(msgspec.Struct):
     endpoint_key: int
     buffer_bytes: int
@@ -157,9 +180,7 @@ class FrontEnd:
         address = command.endpoint_address
         key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT
         self._urbs[seqnum] = _Urb(key, command.buffer_bytes, address >= DIRECTION_IN)
-        endpoint = self._endpoints.get(key)
-        if endpoint is None:
-            endpoint = self._endpoints[key] = _Endpoint()
+        endpoint = self._endpoint(key)
         endpoint.open += 1
         device = self._device
         if device is None:
@@ -215,6 +236,31 @@ class FrontEnd:
                 self._go_on(self._device, key, endpoint)
         self._start_round(above=mark)
 
+    # The lane.
+
+    def lend(self) -> Loan | None:
+        """Lend what is open, if nothing is to be decided about it; until `take_back`."""
+        if self._device is None or self._policy is not Policy.HOLD or self._fenced is not None:
+            return None
+        if any(e.stopped for e in self._endpoints.values()):
+            return None
+        if any(u.unlink_seqnum is not None or not u.endpoint_key for u in self._urbs.values()):
+            return None
+        return Loan(
+            self._device,
+            [(key, e.told_epoch) for key, e in self._endpoints.items() if key],
+            [OpenUrb(n, u.endpoint_key, u.buffer_bytes) for n, u in self._urbs.items()],
+        )
+
+    def take_back(self, urbs: list[OpenUrb]) -> None:
+        """Go on with what is open now: others have been given back, or have come."""
+        self._urbs = {}
+        for endpoint in self._endpoints.values():
+            endpoint.open = 0
+        for seqnum, address, buffer_bytes in urbs:
+            self._urbs[seqnum] = _Urb(address, buffer_bytes, address >= DIRECTION_IN)
+            self._endpoint(address).open += 1
+
     # What the link tells.
 
     def receive(self, message: Message) -> None:
@@ -262,6 +308,12 @@ class FrontEnd:
         self._urbs.clear()
         self._endpoints.clear()
         self._actions.append(Unplug())
+
+    def _endpoint(self, key: int) -> _Endpoint:
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = self._endpoints[key] = _Endpoint()
+        return endpoint
 
     def _watch_control(self, device: int, command: CmdSubmit) -> None:
         """Recognise a port reset; the first requests to a new device are not one."""

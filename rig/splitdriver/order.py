@@ -44,6 +44,11 @@ class Merge(Generic[T]):
         """Whether the numbers have come near the one at which ``vhci_hcd`` breaks."""
         return self._next is not None and self._next > LAST_SEQNUM
 
+    @property
+    def expected(self) -> int | None:
+        """The number that comes next, if nothing waits for it, and if it is known."""
+        return None if self._waiting else self._next
+
     def begin_behind(self, seqnum: int) -> None:
         """Go on with the next number, whatever is missing: what had those numbers is gone.
 

@@ -97,6 +97,10 @@ class Session:
             f"The first message was {type(message).__name__}, not a greeting."
         )
 
+    def heard(self, now: float) -> None:
+        """Take note of a sign of life that was no message to `receive`."""
+        self._heard = now
+
     def tick(self, now: float) -> Message | None:
         """Take note of the time; return a Ping if it is time for one.
 

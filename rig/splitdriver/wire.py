@@ -274,6 +274,15 @@ class FrameReader:
         """Return where the next octets go; never empty."""
         return self._buffer.space()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no frame is half received."""
+        return not self._buffer
+
+    def take_back(self, octets: bytes) -> None:
+        """Take octets that a lane has read and not used; `received` returns their messages."""
+        self._buffer.put(octets)
+
     def received(self, count: int) -> list[Message]:
         """Take `count` octets that were put into `space()`; return the messages now complete.
 

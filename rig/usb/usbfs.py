@@ -10,6 +10,8 @@ import ctypes
 import errno
 import os
 import struct
+from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -34,8 +36,8 @@ class _Slot:
 
     __slots__ = ("address", "memory", "pinned", "urb_id")
 
-    def __init__(self) -> None:
-        self.memory = bytearray(_URB.size)
+    def __init__(self, memory: bytearray | None = None) -> None:
+        self.memory = bytearray(_URB.size) if memory is None else memory
         # Not an array type of that length: ctypes would make one anew for every size.
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.urb_id = 0
@@ -107,6 +109,7 @@ class UsbfsDevice:
         self._by_id: dict[int, _Slot] = {}
         self._free: list[_Slot] = []
         self._reaped = ctypes.c_void_p()
+        self._reaped_before: deque[int] = deque()
 
     def fileno(self) -> int:
         """The descriptor, for poll."""
@@ -183,20 +186,45 @@ class UsbfsDevice:
         Raises:
             OSError: ENODEV when the device is gone and nothing is left to reap.
         """
-        try:
-            self._ioctl(REAPURBNDELAY, ctypes.addressof(self._reaped))
-        except OSError as error:
-            if error.errno == errno.EAGAIN:
-                return None
-            raise
-        address = self._reaped.value
-        assert address is not None
+        address = self._reap_address()
+        if address is None:
+            return None
         slot = self._pending.pop(address)
         del self._by_id[slot.urb_id]
         slot.pinned = None
         self._free.append(slot)
         _, _, status, _, _, _, actual_bytes = _RESULT.unpack_from(slot.memory)
         return Reaped(slot.urb_id, status, actual_bytes)
+
+    def lend(self, urb_id: int) -> bytearray:
+        """Let somebody else reap a pending URB; until `take_back`.
+
+        Returns:
+            The memory that the kernel knows it by (``struct usbdevfs_urb``); its buffer, too, must
+            stay where it is.
+        """
+        slot = self._by_id.pop(urb_id)
+        del self._pending[slot.address]
+        slot.pinned = None
+        return slot.memory
+
+    def take_back(self, urb_id: int, memory: bytearray, buffer: bytearray | None) -> None:
+        """Take a pending URB that somebody else has submitted to this device, or was lent.
+
+        Args:
+            urb_id: As for `submit`.
+            memory: Its ``struct usbdevfs_urb``.
+            buffer: Where IN data go.
+        """
+        slot = _Slot(memory)
+        slot.urb_id = urb_id
+        slot.pinned = ctypes.c_char.from_buffer(buffer) if buffer else None
+        self._pending[slot.address] = slot
+        self._by_id[urb_id] = slot
+
+    def reaped_before(self, addresses: Iterable[int]) -> None:
+        """Let `reap` return these first: somebody else has reaped them, by their addresses."""
+        self._reaped_before.extend(addresses)
 
     def claim_interface(self, number: int) -> None:
         """Claim an interface, unbinding a kernel driver that has it."""
@@ -239,6 +267,17 @@ class UsbfsDevice:
         """
         word = ctypes.c_uint(port)
         self._ioctl(CLAIM_PORT, ctypes.addressof(word))
+
+    def _reap_address(self) -> int | None:
+        if self._reaped_before:
+            return self._reaped_before.popleft()
+        try:
+            self._ioctl(REAPURBNDELAY, ctypes.addressof(self._reaped))
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                return None
+            raise
+        return self._reaped.value
 
     def _ioctl(self, request: int, argument: int) -> int:
         result = int(_IOCTL(self._fd, request, argument))

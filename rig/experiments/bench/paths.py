@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.experiments.bench import agent as bench_agent
-from rig.experiments.run.run import LINK_ADDRESS
 from rig.lab.daemons import Daemon
 from rig.lab.environment import LINK_ADDRESSES, Role
 from rig.lab.lab import Lab
@@ -183,7 +182,7 @@ class Bench:
         return agent
 
     def _link(self) -> tuple[str, ...]:
-        return (LINK_ADDRESS, "--insecure", "--supervised", *self._options)
+        return ("virtio:rig.link", "--supervised", *self._options)
 
 
 def _opened(agent: Daemon, node: str) -> Disk:

@@ -27,8 +27,9 @@ from rig.splitdriver.backend import (
     Send,
     Start,
 )
+from rig.splitdriver.lane import BackLent, BackReturned
 from rig.splitdriver.messages import Message, Submit
-from rig.usb.urb import status_name
+from rig.usb.urb import TransferType, status_name
 
 
 class BackPort:
@@ -102,6 +103,29 @@ class BackPort:
             self.core.plugged(plugged.speed)
             self._events.emit("plugged", device=plugged.name, speed=plugged.speed.name)
         self.act()
+
+    def lend(self) -> BackLent | None:
+        """Lend the device to a lane, if there is nothing to decide; until `take_back`."""
+        loan = self.core.lend() if self._device is not None else None
+        if loan is None or self._device is None:
+            return None
+        if any(e.kind not in (TransferType.BULK, TransferType.INTERRUPT) for e in loan.endpoints):
+            return None
+        urbs = self._device.lend(loan.urbs)
+        if urbs is None:
+            return None
+        return BackLent(loan.device, self._device.fileno(), list(loan.endpoints), urbs)
+
+    def take_back(self, returned: BackReturned) -> None:
+        """Take what a lane has left of the device; `go_on` when all else is taken back, too."""
+        assert self._device is not None
+        assert self.core.device is not None
+        urbs = self._device.take_back(returned.urbs, self.core.device, returned.reaped)
+        self.core.take_back(urbs, returned.latest)
+
+    def go_on(self) -> None:
+        """Deal with what a lane has left."""
+        self._on_progress()
 
     def act(self) -> None:
         """Do what the core wants until it wants nothing more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import msgspec
@@ -14,6 +14,7 @@ from rig.faults.rules.endpoint import EndpointEffect, EndpointTransfer
 from rig.faults.triggers import EndpointInjector, Fired
 from rig.reactor import HANGUP, READABLE, WRITABLE, Reactor
 from rig.splitdriver.back.helper_thread import HelperThread
+from rig.splitdriver.lane import LentUrb
 from rig.splitdriver.messages import Payload, Submit
 from rig.splitdriver.porthook import Altered, alter
 from rig.usb import descriptors
@@ -55,6 +56,9 @@ class ResetEnded(msgspec.Struct, frozen=True):
 
 
 Ended = Completion | Configured | ResetEnded
+
+
+_NO_SETUP = bytes(SETUP_BYTES)
 
 
 class _InFlight(msgspec.Struct):
@@ -169,6 +173,71 @@ class MappedDevice:
         if not self._helper.busy:
             done += self._reap()
         return done
+
+    # The lane.
+
+    def fileno(self) -> int:
+        """The descriptor of the device's node."""
+        return self._usbfs.fileno()
+
+    def lend(self, urbs: Iterable[tuple[Submit, bool]]) -> list[LentUrb] | None:
+        """Lend what the core lends; None if something here is not done with it.  Until `take_back`.
+
+        Args:
+            urbs: Those of the core's loan.
+        """
+        if self._injector is not None or self._helper.busy or self._hung_up:
+            return None
+        if self._later or self._at_once or self._faulted:
+            return None
+        return [self._lend(urb, runs) for urb, runs in urbs]
+
+    def take_back(
+        self, urbs: Iterable[LentUrb], device: int, reaped: Iterable[int]
+    ) -> list[tuple[Submit, bool]]:
+        """Go on with these URBs in place of those that were lent; return them as the core's loan.
+
+        Args:
+            urbs: Those that are still here.
+            device: Their device.
+            reaped: Addresses of those among them that have ended, in order; `ended` tells them.
+        """
+        returned = []
+        for lent in urbs:
+            is_in = bool(lent.endpoint_address & DIRECTION_IN)
+            data = lent.buffer if lent.buffer is not None and not is_in else b""
+            urb = Submit(
+                device,
+                lent.urb_id,
+                lent.endpoint_address,
+                lent.flags,
+                lent.buffer_bytes,
+                _NO_SETUP,
+                data,
+            )
+            if lent.memory is not None:
+                room = lent.buffer if isinstance(lent.buffer, bytearray) else None
+                self._usbfs.take_back(lent.urb_id, lent.memory, room)
+                self._in_flight[lent.urb_id] = _InFlight(urb, memoryview(room or b""))
+            returned.append((urb, lent.memory is not None))
+        self._usbfs.reaped_before(reaped)
+        return returned
+
+    def _lend(self, urb: Submit, runs: bool) -> LentUrb:
+        is_in = bool(urb.endpoint_address & DIRECTION_IN)
+        memory: bytearray | None = None
+        buffer: bytearray | bytes | None = None
+        if runs:
+            memory = self._usbfs.lend(urb.urb_id)
+            flight = self._in_flight.pop(urb.urb_id)
+            if is_in:
+                assert isinstance(flight.buffer.obj, bytearray)
+                buffer = flight.buffer.obj
+        elif not is_in:
+            buffer = bytes(urb.data)
+        return LentUrb(
+            urb.urb_id, urb.endpoint_address, urb.flags, urb.buffer_bytes, memory, buffer
+        )
 
     # The data path.
 

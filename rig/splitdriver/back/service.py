@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -20,13 +20,21 @@ from rig.reactor import READABLE, Reactor, supervise
 from rig.splitdriver.back.back_port import BackPort
 from rig.splitdriver.back.port import Port
 from rig.splitdriver.backend import BackEnd
+from rig.splitdriver.lane import Ready
 from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
-from rig.splitdriver.transport import security
-from rig.splitdriver.transport.handshake import Gate, Security
+from rig.splitdriver.transport import security, virtio_port
+from rig.splitdriver.transport.handshake import Gate
 from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, listen, parse_address, refuse
+from rig.splitdriver.transport.meeting import Admitted, Door, MakeDoor, Rejected
 from rig.splitdriver.transport.peer import Peer
+from rig.splitdriver.transport.virtio_port import PortDoor
 from rig.usb import sysfs, uevent
+
+try:
+    from rig.splitdriver.back import lane
+except ImportError:  # not compiled, or for another machine: slower, and otherwise the same
+    lane = None  # type: ignore[assignment]
 
 _log = logging.getLogger("rig.back")
 
@@ -46,12 +54,14 @@ class Rules(msgspec.Struct, frozen=True):
         window: Of a bulk endpoint, under `Policy.HOLD`.
         aca_status: What `Policy.ACA` fails URBs with.
         time_stops: Tell of every endpoint that has stopped for how long it did.
+        lane: Let a lane forward what needs no decision, if there is one.
     """
 
     policy: Policy = Policy.HOLD
     window: int = 1
     aca_status: int = ACA_STATUSES[DEFAULT_ACA_STATUS]
     time_stops: bool = False
+    lane: bool = True
 
 
 class BackService:
@@ -60,8 +70,7 @@ class BackService:
     Args:
         names: The ports to map, in the order of their places on the link.
         rules: What happens on an endpoint behind an error.
-        listener: Where front ends come.
-        security: What they must go through.
+        door: Makes the place where front ends come.
         injector: Endpoint faults, or None.
         events: Where to tell what happens.
         reactor: Waits.
@@ -74,9 +83,8 @@ class BackService:
         self,
         names: Sequence[str],
         rules: Rules,
-        listener: socket.socket,
+        door: MakeDoor,
         *,
-        security: Security,
         injector: EndpointInjector | None,
         events: Events,
         reactor: Reactor,
@@ -86,34 +94,37 @@ class BackService:
         self._reactor = reactor
         self._injector = injector
         self._front: Peer | None = None
-        self._listener = listener
-        self._gate: Gate | None = None
+        self._door: Door | None = None
         # Before the first look, so that no change can fall between the two.
         self._uevents = uevent.open_socket()
         self._ports: list[BackPort] = []
         try:
             for number, name in enumerate(names):
                 self._ports.append(self._map(number, name, rules))
+            self._door = door(self._on_front, self._on_rejected)
         except UserError:
             self.close()
             raise
         reactor.watch(self._uevents, READABLE, self._on_uevents)
-        self._gate = Gate(
-            listener, security, reactor, admitted=self._on_front, rejected=self._on_rejected
-        )
         self._look()
+        if lane is not None and rules.lane:
+            reactor.wait_by(self._wait)
 
     def close(self) -> None:
         """Undo all."""
-        if self._gate is not None:
-            self._gate.close()
+        if self._door is not None:
+            self._door.close()
         if self._front is not None:
             self._front.close("The back end is being stopped.")
         for port in self._ports:
             port.close()
         self._reactor.unwatch(self._uevents)
         self._uevents.close()
-        self._listener.close()
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Where front ends come."""
+        return self._door.place if self._door is not None else {}
 
     def obey(self, command: Command) -> object:
         """Carry out one of the lab's commands (`rig.daemon`)."""
@@ -174,6 +185,10 @@ class BackService:
 
     # The link.
 
+    def _wait(self, epoll_fd: int, timeout_s: float) -> Ready | None:
+        assert lane is not None
+        return lane.wait(epoll_fd, timeout_s, self._front, self._ports) if self._front else None
+
     def _on_front(self, stream: Stream, who: str) -> None:
         if self._front is not None:
             _log.warning("refused %s: another front end is being served", who)
@@ -223,6 +238,8 @@ class BackService:
             port.core.link_lost()
             port.act()
         self._events.emit("front-lost", reason=reason)
+        if self._door is not None:
+            self._door.lost(reason)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -238,7 +255,10 @@ def parser() -> argparse.ArgumentParser:
         help="3-1.4 or dummy_hcd.0/1; may be given again for further ports",
     )
     arguments.add_argument(
-        "--listen", default=f"127.0.0.1:{DEFAULT_PORT}", metavar="HOST:PORT", help="for front ends"
+        "--listen",
+        default=f"127.0.0.1:{DEFAULT_PORT}",
+        metavar="HOST:PORT",
+        help="for front ends, or virtio:NAME for a port of virtio-serial",
     )
     security.add_options(arguments, Role.BACK)
     arguments.add_argument(
@@ -263,6 +283,9 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument(
         "--time-stops", action="store_true", help="tell for how long each endpoint stood still"
+    )
+    arguments.add_argument(
+        "--no-lane", action="store_true", help="forward all in Python, for measurements"
     )
     arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
     arguments.add_argument("--seed", type=int, help="instead of the plan's own")
@@ -302,7 +325,27 @@ def _rules(options: argparse.Namespace) -> Rules:
     if options.seed is not None and options.plan is None:
         raise UserError("--seed is of no use without --plan.", hint="Leave it out, or name a plan.")
     status = ACA_STATUSES[options.aca_status or DEFAULT_ACA_STATUS]
-    return Rules(options.policy, options.window, status, options.time_stops)
+    return Rules(options.policy, options.window, status, options.time_stops, not options.no_lane)
+
+
+def _door(options: argparse.Namespace, reactor: Reactor) -> MakeDoor:
+    """Return how the place of ``--listen`` is made, which may raise `UserError`, too.
+
+    Raises:
+        UserError: The options contradict each other, or nobody can come there.
+    """
+    name = virtio_port.name_of(options.listen)
+    if name is not None:
+        security.require_none(options, Role.BACK)
+        return partial(PortDoor, virtio_port.find(name), reactor)
+    host, number = parse_address(options.listen)
+    wanted = security.from_options(options, Role.BACK, host)
+
+    def gate(admitted: Admitted, rejected: Rejected) -> Door:
+        listener = listen((host, number))
+        return Gate(listener, wanted, reactor, admitted=admitted, rejected=rejected)
+
+    return gate
 
 
 def main(argv: list[str]) -> int:
@@ -316,19 +359,15 @@ def main(argv: list[str]) -> int:
     reactor = Reactor()
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
-        host, number = parse_address(options.listen)
-        wanted = security.from_options(options, Role.BACK, host)
         rules = _rules(options)
         injector = None
         if options.plan is not None:
             plan = load_plan(options.plan, options.seed).at(Place.PORT)
             injector = Injector(plan, EndpointFault, time.monotonic)
-        listener = listen((host, number))
         service = BackService(
             options.port,
             rules,
-            listener,
-            security=wanted,
+            _door(options, reactor),
             injector=injector,
             events=events,
             reactor=reactor,
@@ -337,7 +376,7 @@ def main(argv: list[str]) -> int:
         _log.error("%s", error)
         return 2
     supervise(reactor, events, service.obey, supervised=options.supervised)
-    events.emit("listening", host=host, port=listener.getsockname()[1])
+    events.emit("listening", **service.place)
     try:
         reactor.run()
     finally:

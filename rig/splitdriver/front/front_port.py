@@ -9,6 +9,7 @@ from collections.abc import Callable
 from rig.daemon import Events
 from rig.errors import ProtocolError, RigError
 from rig.reactor import READABLE, WRITABLE, Reactor
+from rig.splitdriver import order
 from rig.splitdriver.front.half import Half
 from rig.splitdriver.front.halves import Halves
 from rig.splitdriver.front.hcd import Hcd, PduWithData
@@ -18,10 +19,12 @@ from rig.splitdriver.frontend import (
     Fence,
     FrontEnd,
     GiveBack,
+    OpenUrb,
     Plug,
     Send,
     Unplug,
 )
+from rig.splitdriver.lane import FrontLent, FrontReturned
 from rig.splitdriver.messages import Message, ResetDone, port_of
 from rig.usb.urb import Speed, status_name
 from rig.usb.usbip import CmdUnlink
@@ -81,6 +84,25 @@ class FrontPort:
         if isinstance(message, ResetDone):
             status = status_name(message.status)
             self._events.emit("reset", status=status, device_port=port_of(message.device))
+
+    def lend(self) -> FrontLent | None:
+        """Lend the device to a lane, if there is nothing to decide; until `take_back`."""
+        loan = self._core.lend()
+        socket = self._half.lend() if self._half is not None else None
+        if loan is None or socket is None:
+            return None
+        return FrontLent(loan.device, *socket, order.LAST_SEQNUM, loan.epochs, list(loan.urbs))
+
+    def take_back(self, returned: FrontReturned) -> None:
+        """Take what a lane has left of the device; `go_on` when all else is taken back, too."""
+        assert self._half is not None
+        self._core.take_back([OpenUrb(*urb) for urb in returned.urbs])
+        self._half.take_back(returned.expected, returned.octets, returned.unsent)
+
+    def go_on(self) -> None:
+        """Deal with what a lane has left."""
+        if self._hcd is not None:
+            self._on_hcd(READABLE)
 
     def link_lost(self) -> None:
         """The back end cannot be reached."""

@@ -167,6 +167,29 @@ class Half:
                 self._pass_on(self._merge.put(command.seqnum, (device, pdu)))
             self._look_at_numbers()
 
+    def lend(self) -> tuple[int, int] | None:
+        """Lend the mapped device's socket to a lane; until `take_back`.
+
+        Returns:
+            The descriptor and the kernel's next number, or None if something is under way.
+        """
+        device, expected = self._device, self._merge.expected
+        if device is None or not device.idle or expected is None or self._merge.exhausted:
+            return None
+        return device.fileno(), expected
+
+    def take_back(self, expected: int, octets: bytes, unsent: bytes) -> None:
+        """Go on with the mapped device where a lane has left off; `receive` is next.
+
+        Args:
+            expected: The kernel's next number.
+            octets: What was read and not used.
+            unsent: What was not sent.
+        """
+        assert self._device is not None
+        self._merge.begin_behind(expected - 1)
+        self._device.take_back(octets, unsent)
+
     def fence(self, passed: Callable[[], None]) -> None:
         """Call back when all that was given back so far is done with, and all of it is known.
 

@@ -96,6 +96,7 @@ class Hcd:
             try:
                 count = self._socket.recv_into(space)
             except BlockingIOError:
+                self._parse(pdus)  # what a lane has left
                 return pdus
             if count == 0:
                 raise RemoteProtocolError("vhci_hcd closed the port's socket.")
@@ -132,6 +133,23 @@ class Hcd:
             return False
         self._fencing = False
         return True
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is half sent or half received, and no fence waits."""
+        half_received = len(self._buffer) > 0 or self._too_large is not None
+        return not (self._outbox or self._prefix_sent or self._fencing or half_received)
+
+    def take_back(self, octets: bytes, unsent: bytes) -> None:
+        """Go on where a lane (`rig.splitdriver.lane`) has left off: `receive` and `flush` are next.
+
+        Args:
+            octets: What it has read and not used.
+            unsent: What it has not sent.
+        """
+        if unsent:
+            self._outbox.put(unsent)
+        self._buffer.put(octets)
 
     def close(self) -> None:
         """Unplug: the kernel sees the end of its socket and gives back every URB."""

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RemoteProtocolError, RigError, UserError
@@ -13,14 +14,21 @@ from rig.reactor import Reactor, supervise
 from rig.splitdriver.front.front_port import FrontPort
 from rig.splitdriver.front.halves import Halves
 from rig.splitdriver.frontend import FrontEnd
+from rig.splitdriver.lane import Ready
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.transport import security
+from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.caller import Caller
-from rig.splitdriver.transport.handshake import Security
 from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, parse_address
+from rig.splitdriver.transport.meeting import MakeCalls
 from rig.splitdriver.transport.peer import Peer
+from rig.splitdriver.transport.virtio_port import PortCaller
 from rig.usb import vhci
+
+try:
+    from rig.splitdriver.front import lane
+except ImportError:  # not compiled, or for another machine: slower, and otherwise the same
+    lane = None  # type: ignore[assignment]
 
 _log = logging.getLogger("rig.front")
 
@@ -29,21 +37,21 @@ class FrontService:
     """Joins the ports with the link and the reactor.
 
     Args:
-        back: The back end's address.
-        security: What a connection to it must go through.
+        calls: Makes what calls the back end.
         policy: What happens on an endpoint behind an error.
         capabilities: What this end is to make use of.
+        use_lane: Let a lane forward what needs no decision, if there is one.
         events: Where to tell what happens.
         reactor: Waits.
     """
 
     def __init__(
         self,
-        back: tuple[str, int],
-        security: Security,
+        calls: MakeCalls,
         policy: Policy,
         capabilities: Capability,
         *,
+        use_lane: bool = True,
         events: Events,
         reactor: Reactor,
     ) -> None:
@@ -54,12 +62,14 @@ class FrontService:
         self._ports: dict[int, FrontPort] = {}
         self._halves = Halves(reactor, self._drop_link)
         self._peer: Peer | None = None
-        self._caller = Caller(back, security, reactor, self._on_back)
+        self._caller = calls(self._on_back)
         try:
             self._halves.prepare()
         except (MachineError, OSError) as error:
             _log.warning("%s", error)  # asked again when a device comes
         self._caller.call()
+        if lane is not None and use_lane:
+            reactor.wait_by(self._wait)
 
     def close(self) -> None:
         """Undo all: the ports are unplugged, the link closed."""
@@ -75,6 +85,12 @@ class FrontService:
                 "back": self._peer.name if self._peer else None,
             }
         raise UserError(f"'rig front' knows no command '{command.do}'.")
+
+    def _wait(self, epoll_fd: int, timeout_s: float) -> Ready | None:
+        assert lane is not None
+        if self._peer is None:
+            return None
+        return lane.wait(epoll_fd, timeout_s, self._peer, list(self._ports.values()))
 
     def _on_back(self, stream: Stream) -> None:
         self._peer = Peer(
@@ -144,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
         "--connect",
         default=f"127.0.0.1:{DEFAULT_PORT}",
         metavar="HOST:PORT",
-        help="of the back end",
+        help="of the back end, or virtio:NAME for a port of virtio-serial",
     )
     security.add_options(arguments, Role.FRONT)
     arguments.add_argument(
@@ -159,8 +175,26 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="ask the back end about every unlink, for measurements",
     )
+    arguments.add_argument(
+        "--no-lane", action="store_true", help="forward all in Python, for measurements"
+    )
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return arguments
+
+
+def _calls(options: argparse.Namespace, reactor: Reactor) -> MakeCalls:
+    """Return how the back end of ``--connect`` is reached.
+
+    Raises:
+        UserError: The options contradict each other, or the back end cannot be reached so.
+    """
+    name = virtio_port.name_of(options.connect)
+    if name is not None:
+        security.require_none(options, Role.FRONT)
+        return partial(PortCaller, virtio_port.find(name), reactor)
+    host, number = parse_address(options.connect)
+    wanted = security.from_options(options, Role.FRONT, host)
+    return partial(Caller, (host, number), wanted, reactor)
 
 
 def main(argv: list[str]) -> int:
@@ -174,8 +208,7 @@ def main(argv: list[str]) -> int:
     reactor = Reactor()
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
-        host, number = parse_address(options.connect)
-        wanted = security.from_options(options, Role.FRONT, host)
+        calls = _calls(options, reactor)
         vhci.read_status()
     except RigError as error:
         _log.error("%s", error)
@@ -184,10 +217,10 @@ def main(argv: list[str]) -> int:
     if options.no_local_unlink:
         capabilities &= ~Capability.LOCAL_UNLINK
     service = FrontService(
-        (host, number),
-        wanted,
+        calls,
         options.policy,
         capabilities,
+        use_lane=not options.no_lane,
         events=events,
         reactor=reactor,
     )

@@ -179,6 +179,15 @@ class Gate:
         self._count = 0
         reactor.watch(listener, READABLE, self._on_caller)
 
+    @property
+    def place(self) -> dict[str, object]:
+        """See `rig.splitdriver.transport.meeting.Door.place`."""
+        host, port, *_ = self._listener.getsockname()
+        return {"host": host, "port": port}
+
+    def lost(self, _reason: str) -> None:
+        """The one who was let in is gone: who is next calls by himself."""
+
     def close(self) -> None:
         """Let nobody in any more."""
         self._reactor.cancel("gate")

@@ -25,7 +25,8 @@ class Stream(Protocol):
 
     A plain socket is one, with nothing in between; so is TLS (`rig.splitdriver.transport.tls`).
     One that takes more from its descriptor than it hands out has a method ``pending`` besides,
-    which says whether it holds something that poll does not see.
+    which says whether it holds something that poll does not see.  One whose octets are, by now, the
+    descriptor's own has a true attribute ``plain``.
     """
 
     def fileno(self) -> int:
@@ -170,7 +171,7 @@ class Link:
         try:
             count = self._stream.recv_into(space)
         except BlockingIOError:
-            return []
+            return self._reader.received(0)  # what a lane has left
         if count == 0:
             raise RemoteProtocolError("The other end closed the link.")
         try:
@@ -182,6 +183,27 @@ class Link:
         if self._pending is not None:
             self._drain(messages, self._pending)
         return messages
+
+    def lend(self) -> int | None:
+        """Lend the descriptor to a lane (`rig.splitdriver.lane`); until `take_back`.
+
+        Returns:
+            None if something is half sent or half received, or the octets on the descriptor are
+            not the frames' own.
+        """
+        plain = isinstance(self._stream, socket.socket) or getattr(self._stream, "plain", False)
+        return self.fileno() if plain and not self._outbox and self._reader.idle else None
+
+    def take_back(self, octets: bytes, unsent: bytes) -> None:
+        """Go on where a lane has left off: `receive` and `flush` come next.
+
+        Args:
+            octets: What was read and not used.
+            unsent: What was not sent.
+        """
+        if unsent:
+            self._outbox.put(unsent)
+        self._reader.take_back(octets)
 
     def close(self) -> None:
         """Close the connection."""

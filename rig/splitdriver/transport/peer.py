@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rig.errors import ProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
+from rig.splitdriver.lane import LinkReturned
 from rig.splitdriver.messages import Capability, Message, Refused, Role
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
@@ -85,6 +86,22 @@ class Peer:
             self.close(f"The other end did not read {MAX_BACKLOG_BYTES} octets.")
             return
         self._watch()
+
+    def lend(self) -> int | None:
+        """Lend the link's descriptor to a lane, if nothing is under way; until `take_back`."""
+        return self._link.lend() if self._open and self._session.established else None
+
+    def take_back(self, link: LinkReturned) -> None:
+        """Take what a lane has left of the link; `go_on` when all else is taken back, too."""
+        if link.heard:
+            self._session.heard(time.monotonic())
+        self._link.take_back(link.octets, link.unsent)
+
+    def go_on(self) -> None:
+        """Deal with what a lane has left."""
+        if self._open:
+            self._on_link(READABLE)
+        self.send([])
 
     def close(self, reason: str) -> None:
         """End the link and tell the other end why; a second time is no error."""

@@ -88,6 +88,21 @@ def add_options(parser: argparse.ArgumentParser, role: Role) -> None:
         )
 
 
+def require_none(options: argparse.Namespace, role: Role) -> None:
+    """See that nothing is asked for that a link without a network does not have.
+
+    Raises:
+        UserError: Something is.
+    """
+    names = options.peer if role is Role.BACK else options.back_name
+    if options.certs is not None or names:
+        raise UserError(
+            "A port of virtio-serial is neither encrypted nor authenticated: whoever runs both"
+            " machines has joined it.",
+            hint="Leave --certs out, and what goes with it, or take a link over TCP.",
+        )
+
+
 def from_options(options: argparse.Namespace, role: Role, host: str) -> Security:
     """Return what the options ask for.
 

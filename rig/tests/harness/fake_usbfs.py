@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rig.usb.urb import Speed, TransferType
 from rig.usb.usbfs import Reaped
@@ -19,6 +19,7 @@ DESCRIPTORS = bytes.fromhex(
     "09 04 00 00 03 08 06 50 00"  # interface 0
     "07 05 81 02 0002 00 07 05 01 02 0002 00 07 05 82 03 4000 01"  # bulk in, out, interrupt in
 )
+_URB_BYTES = 56
 _PIPE_BYTES = 4096
 _DEADLINE_S = 20.0
 
@@ -127,6 +128,15 @@ class Node:
         if not self._done and not self.gone:
             os.write(self._writer, bytes(_PIPE_BYTES))
         return done
+
+    def lend(self, urb_id: int) -> bytearray:
+        return bytearray(_URB_BYTES)
+
+    def take_back(self, urb_id: int, memory: bytearray, buffer: bytearray | None) -> None:
+        assert len(memory) == _URB_BYTES
+
+    def reaped_before(self, addresses: Iterable[int]) -> None:
+        assert not list(addresses), "nothing but a kernel has such addresses"
 
     def claim_interface(self, number: int) -> None:
         self._note("claim_interface", number)

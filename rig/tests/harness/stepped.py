@@ -20,7 +20,8 @@ class SteppedReactor(Reactor):
                 to make it so.
         """
         for _ in range(MAX_ROUNDS):
-            ready = self._epoll.poll(wait_s)
+            # A lane that waits deals with some by itself, and says nothing of them.
+            ready = self._poll(wait_s) or self._epoll.poll(0)
             if not ready:
                 return
             wait_s = 0.0

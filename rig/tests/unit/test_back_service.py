@@ -31,7 +31,9 @@ from rig.splitdriver.messages import (
     device_number,
 )
 from rig.splitdriver.policy import ACA_STATUSES, Policy
+from rig.splitdriver.transport.handshake import Gate
 from rig.splitdriver.transport.link import Link, listen
+from rig.splitdriver.transport.meeting import Admitted, Rejected
 from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_usbfs import DEVICE, TWIN_HUB, Nodes
 from rig.tests.harness.stepped import SteppedReactor
@@ -57,17 +59,25 @@ class World:
         self.nodes = nodes
         self.out = io.BytesIO()
         self.reactor = SteppedReactor()
-        self.listener = listen(("127.0.0.1", 0))
-        self.address = self.listener.getsockname()
         self.fronts: list[socket.socket] = []
         self.service = BackService(
             names,
             rules,
-            self.listener,
-            security=Security(Role.BACK),
+            self._door,
             injector=injector,
             events=Events(self.out),
             reactor=self.reactor,
+        )
+
+    def _door(self, admitted: Admitted, rejected: Rejected) -> Gate:
+        listener = listen(("127.0.0.1", 0))
+        self.address = listener.getsockname()
+        return Gate(
+            listener,
+            Security(Role.BACK),
+            self.reactor,
+            admitted=admitted,
+            rejected=rejected,
         )
 
     def front(self, *messages: Message) -> Link:

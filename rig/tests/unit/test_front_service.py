@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from rig.splitdriver.messages import (
     device_number,
 )
 from rig.splitdriver.policy import Policy
+from rig.splitdriver.transport.caller import Caller
 from rig.splitdriver.transport.link import Link, listen
 from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_vhci import FakeVhci, KernelPort
@@ -60,8 +62,7 @@ class World:
         if away:
             self.listener.close()
         self.service = FrontService(
-            address,
-            Security(Role.FRONT),
+            partial(Caller, address, Security(Role.FRONT), self.reactor),
             Policy.HOLD,
             capabilities,
             events=Events(self.out),
