@@ -20,6 +20,13 @@ Quick = Annotated[bool, typer.Option("--quick", help="Two minutes, without a slo
 Speed = Annotated[str, typer.Option(help="Of the device: high or super.")]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Policy = Annotated[str | None, typer.Option(help="The split driver's; default: its own.")]
+Link = Annotated[
+    str,
+    typer.Option(
+        help="Of the split driver: virtio (a port of virtio-serial), or tcp, as USB/IP has it."
+    ),
+]
+NoLane = Annotated[bool, typer.Option("--no-lane", help="Split driver: forward all in Python.")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Instead of the usual number.")]
 AtLeast = Annotated[
     float | None,
@@ -34,6 +41,8 @@ def bench(  # noqa: PLR0917 - typer names them all
     speed: Speed = "high",
     kernel: Kernel = "6.12",
     policy: Policy = None,
+    link: Link = "virtio",
+    no_lane: NoLane = False,
     rounds: Rounds = None,
     at_least: AtLeast = None,
     out: Out = None,
@@ -49,7 +58,7 @@ def bench(  # noqa: PLR0917 - typer names them all
     from rig.report.record import encode  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
-    wishes = check_wishes(speed, kernel, policy, rounds, quick=quick)
+    wishes = check_wishes(speed, kernel, policy, rounds, quick=quick, link=link, lane=not no_lane)
     directory = RunDirectory.create("bench", out)
     report = run(wishes, directory.path, ConsoleProgress())
     if json:
@@ -73,7 +82,7 @@ def table(report: Report) -> Table:
 
     title = (
         f"Rates: kernel {report.kernel}, {report.accelerator}, {report.speed} speed, policy"
-        f" {report.policy}.\n"
+        f" {report.policy}, link {report.link}.\n"
         "Medians (first and third quartile) of rounds; ratios are those of each round."
     )
     paths = _paths(report)

@@ -42,6 +42,22 @@ LINK_ADDRESSES = {Role.BACK: "10.77.0.1", Role.FRONT: "10.77.0.2"}
 """The machines on the private Ethernet link (a /24)."""
 LINK_PORT = "rig.link"
 """The name of the port of virtio-serial on each machine; the two are joined."""
+LINK_ADDRESS = f"{LINK_ADDRESSES[Role.BACK]}:7205"
+"""Where the back end listens on the private link."""
+
+
+class Link(StrEnum):
+    """What joins the two ends of the split driver."""
+
+    TCP = "tcp"
+    """The private Ethernet link: as between hosts."""
+    VIRTIO = "virtio"
+    """A port of virtio-serial on each machine: quicker, and only between two guests."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What follows ``rig back --listen`` and ``rig front --connect``."""
+        return (LINK_ADDRESS, "--insecure") if self is Link.TCP else (f"virtio:{LINK_PORT}",)
 
 
 @dataclass(frozen=True, slots=True)

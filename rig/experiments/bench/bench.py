@@ -20,6 +20,7 @@ from rig.experiments.bench.report import Report, RowReport, Sample, row_report
 from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
 from rig.lab.accelerator import accelerator
+from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.progress import Progress
@@ -39,6 +40,8 @@ class Wishes:
         speed: A key of `rig.experiments.bench.paths.SPEEDS`.
         kernel: ``6.12`` or ``6.1``.
         policy: The split driver's; None for its own default.
+        link: What joins the split driver's two ends.
+        lane: Whether they may forward in C what needs no decision.
         memory_mib: Of each machine.
     """
 
@@ -46,11 +49,20 @@ class Wishes:
     speed: str
     kernel: str
     policy: str | None = None
+    link: Link = Link.VIRTIO
+    lane: bool = True
     memory_mib: int = 512
 
 
 def check_wishes(
-    speed: str, kernel: str, policy: str | None, rounds: int | None, *, quick: bool
+    speed: str,
+    kernel: str,
+    policy: str | None,
+    rounds: int | None,
+    *,
+    quick: bool,
+    link: str = Link.VIRTIO,
+    lane: bool = True,
 ) -> Wishes:
     """Return what to measure.
 
@@ -60,6 +72,8 @@ def check_wishes(
         policy: The split driver's; None for its own default.
         rounds: Of each part; None for the usual number.
         quick: Less, and without a slow link.
+        link: ``tcp`` or ``virtio``.  Rows with a slow link are of TCP's alone: that is slowed down.
+        lane: Whether the split driver may forward in C.
 
     Raises:
         UserError: Any of them is not known.
@@ -69,10 +83,14 @@ def check_wishes(
         raise UserError(f"There is no speed '{speed}'.", hint=f"Known are: {', '.join(SPEEDS)}.")
     if policy is not None and policy not in list(Policy):
         raise UserError(f"There is no policy '{policy}'.", hint=f"Known are: {', '.join(Policy)}.")
+    if link not in list(Link):
+        raise UserError(f"There is no link '{link}'.", hint=f"Known are: {', '.join(Link)}.")
     parts: tuple[Part, ...] = QUICK if quick else LONG
+    if link == Link.VIRTIO:
+        parts = tuple(part for part in parts if not part.delay_ms)
     if rounds is not None:
         parts = tuple(Part(part.rows, rounds) for part in parts)
-    return Wishes(parts, speed, kernel, policy)
+    return Wishes(parts, speed, kernel, policy, Link(link), lane)
 
 
 def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
@@ -88,12 +106,13 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
     """
     image = ensure(wishes.kernel, progress)
     chosen = accelerator(image)
-    options = ("--policy", wishes.policy) if wishes.policy else ()
+    options = ["--policy", wishes.policy] if wishes.policy else []
+    options += [] if wishes.lane else ["--no-lane"]
     with Lab.open(
         image, directory, accelerator=chosen, memory_mib=wishes.memory_mib, progress=progress
     ) as lab:
         lab.transition("booted")
-        bench = Bench(lab, wishes.speed, options, progress)
+        bench = Bench(lab, wishes.speed, wishes.link, options, progress)
         disks = bench.attach()
         rows: list[RowReport] = []
         for part in wishes.parts:
@@ -104,6 +123,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
         accelerator=chosen,
         speed=wishes.speed,
         policy=wishes.policy or "default",
+        link=wishes.link if wishes.lane else f"{wishes.link}, without lane",
         rows=tuple(rows),
     )
     leave(report, directory / "bench.json")

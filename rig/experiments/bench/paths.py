@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rig.experiments.bench import agent as bench_agent
 from rig.lab.daemons import Daemon
-from rig.lab.environment import LINK_ADDRESSES, Role
+from rig.lab.environment import LINK_ADDRESSES, Link, Role
 from rig.lab.lab import Lab
 from rig.lab.paths import COMMAND_DEADLINE_S, USBIPD, PathName
 from rig.lab.waits import LEEWAY_S, Awaited, wait_command, wait_for
@@ -104,17 +104,20 @@ class Bench:
     Args:
         lab: In the state ``booted``; it stops what is started here when it is shut down.
         speed: A key of `SPEEDS`.
+        link: What joins the two ends of the split driver.
         options: Further options of both ends of the split driver.
         progress: Is told of the steps.
 
     All methods raise `MachineError` if a machine or a program on it did not do its part.
     """
 
-    def __init__(self, lab: Lab, speed: str, options: Sequence[str], progress: Progress) -> None:
+    def __init__(
+        self, lab: Lab, speed: str, link: Link, options: Sequence[str], progress: Progress
+    ) -> None:
         self._lab = lab
         self._crew = lab.strategy.crew
         self._speed = speed
-        self._options = options
+        self._options = (*link.options, "--supervised", *options)
         self._progress = progress
 
     def attach(self) -> dict[PathName, Disk]:
@@ -143,7 +146,7 @@ class Bench:
         gadgets.wait_event("ready", DEADLINE_S)
         port = f"dummy_hcd.{UDC_NUMBERS[PathName.SPLIT]}/1"
         back = self._crew.start(
-            Role.BACK, "back", ("rig", "back", "--port", port, "--listen", *self._link())
+            Role.BACK, "back", ("rig", "back", "--port", port, "--listen", *self._options)
         )
         usbipd.wait_event("listening", DEADLINE_S)
         controller = f"dummy_hcd.{UDC_NUMBERS[PathName.USBIP]}/"
@@ -157,8 +160,7 @@ class Bench:
     def _attach(self, bus_id: str) -> dict[PathName, tuple[Role, str]]:
         """Return on which machine the disk of each path is, and its node."""
         lab = self._lab
-        link = self._link()
-        front = self._crew.start(Role.FRONT, "front", ("rig", "front", "--connect", *link))
+        front = self._crew.start(Role.FRONT, "front", ("rig", "front", "--connect", *self._options))
         remote = LINK_ADDRESSES[Role.BACK]
         lab.front.check(f"usbip attach -r {remote} -b {bus_id}", COMMAND_DEADLINE_S)
         # usbip(8) takes the first controller of vhci_hcd; the front end has one of its own.
@@ -180,9 +182,6 @@ class Bench:
         agent = self._crew.start(role, f"agent-{role.value}", ("python3", "-I", "-S", "-c", source))
         agent.wait_event("ready", DEADLINE_S)
         return agent
-
-    def _link(self) -> tuple[str, ...]:
-        return ("virtio:rig.link", "--supervised", *self._options)
 
 
 def _opened(agent: Daemon, node: str) -> Disk:

@@ -132,6 +132,7 @@ class Report(msgspec.Struct, frozen=True):
         accelerator: ``kvm`` or ``tcg``.
         speed: Of the device: ``high`` or ``super``.
         policy: The split driver's.
+        link: What joins its two ends.
         rows: What was measured.
     """
 
@@ -139,6 +140,7 @@ class Report(msgspec.Struct, frozen=True):
     accelerator: str
     speed: str
     policy: str
+    link: str
     rows: tuple[RowReport, ...]
 
     def short_of(self, at_least: float) -> list[RowReport]:

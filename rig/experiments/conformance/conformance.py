@@ -14,11 +14,11 @@ from pathlib import Path
 from rig.experiments.conformance.path import PathTest
 from rig.experiments.conformance.report import Report
 from rig.experiments.run.options import one_of
-from rig.experiments.run.run import LINK_ADDRESS
 from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
 from rig.lab.accelerator import accelerator
 from rig.lab.attachment import DUMMY, Attachment, parse_attachment
+from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.lab.strategy import Setup
@@ -54,7 +54,7 @@ class Wishes:
     def setup(self, path: PathName) -> Setup:
         """Return what runs on the machines for a path."""
         policy = ("--policy", self.policy) if self.policy else ()
-        link = (LINK_ADDRESS, "--insecure", "--supervised", *policy)
+        link = (*Link.TCP.options, "--supervised", *policy)
         words = self.attachment.gadget_words()
         return Setup(
             gadget=("rig", "gadget", "--function", "source-sink", *words, "--supervised"),

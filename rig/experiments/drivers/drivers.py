@@ -22,13 +22,12 @@ from rig.experiments.drivers.devices import DEVICES, Device, Route
 from rig.experiments.drivers.report import Report, Trial
 from rig.experiments.drivers.wishes import Wishes
 from rig.experiments.run.options import Recovery
-from rig.experiments.run.run import LINK_ADDRESS
 from rig.faults.rules.endpoint import EndpointStatus
 from rig.guest_images.image import ensure
 from rig.integrity.account import Told
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon, Event
-from rig.lab.environment import Role
+from rig.lab.environment import Link, Role
 from rig.lab.lab import Lab
 from rig.lab.paths import Split
 from rig.lab.strategy import LabState, Setup
@@ -202,7 +201,7 @@ class _Trier:
 
 
 def _setup(device: Device, recovery: Recovery) -> Setup:
-    link = (LINK_ADDRESS, "--insecure", "--supervised")
+    link = (*Link.TCP.options, "--supervised")
     plan = ("--plan", PLAN_ON_MACHINE, "--time-stops")
     listen = ("--port", "dummy_hcd.0/1", "--listen", *link)
     return Setup(

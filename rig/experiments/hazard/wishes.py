@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from rig.errors import UserError
 from rig.experiments.run.options import one_of
-from rig.experiments.run.run import LINK_ADDRESS
 from rig.faults.rules.endpoint import When
 from rig.guest_images.spec import kernel_package
 from rig.integrity.continuation import Recovery
 from rig.integrity.stamp import SECTOR_BYTES
+from rig.lab.environment import Link
 from rig.lab.strategy import Setup
 from rig.lab.waits import Awaited
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
@@ -90,7 +90,7 @@ class Wishes:
 
     def setup(self, policy: Policy, store: str) -> Setup:
         """Return what runs on the machines under a policy."""
-        link = (LINK_ADDRESS, "--insecure", "--supervised", "--policy", policy)
+        link = (*Link.TCP.options, "--supervised", "--policy", policy)
         aca = ("--aca-status", self.aca_status) if policy is Policy.ACA else ()
         size = f"{max(self.medium_bytes >> 20, 1)}M"
         gadget = ("rig", "gadget", "--directory", store, "--size", size, "--supervised")

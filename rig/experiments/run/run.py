@@ -27,6 +27,7 @@ from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
 from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
+from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.strategy import Setup
 from rig.progress import Progress
@@ -40,9 +41,6 @@ from rig.report.verdict import (
     Verdict,
     decide,
 )
-
-LINK_ADDRESS = "10.77.0.1:7205"
-"""The back machine's address on the private link (`rig.lab.environment`), and its port."""
 
 STORE = "/var/lib/rig/gadget"
 PLAN_ON_MACHINE = "/run/rig-plan.toml"
@@ -177,7 +175,7 @@ class Story:
         lab.back.put(on_station, PLAN_ON_MACHINE)
         plan = ("--plan", PLAN_ON_MACHINE, "--seed", str(self._options.plan.seed), "--supervised")
         size = str(self._options.lun_bytes)
-        link = (LINK_ADDRESS, "--insecure")
+        link = Link.TCP.options
         attachment = self._options.attachment
         gadget = ("--directory", STORE, "--size", size, *attachment.gadget_words())
         recovery = self._options.recovery

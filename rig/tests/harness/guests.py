@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from rig.experiments.run.run import LINK_ADDRESS
 from rig.lab.daemons import Daemon
+from rig.lab.environment import LINK_ADDRESS
 from rig.lab.lab import Lab
 from rig.lab.machine import Machine
 from rig.lab.strategy import Setup

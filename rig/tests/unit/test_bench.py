@@ -42,7 +42,7 @@ def disks(asked: list[PathName]) -> dict[PathName, Disk]:
 def report() -> Report:
     parts = Part(rows(1, 2), 2), Part(rows(1, 2, delay_ms=20), 1)
     found = [row for part in parts for row in measure(part, disks([]), Silent())]
-    return Report("6.12", "tcg", "high", "hold", tuple(found))
+    return Report("6.12", "tcg", "high", "hold", "tcp", tuple(found))
 
 
 def test_what_is_not_known_is_refused() -> None:
@@ -53,11 +53,18 @@ def test_what_is_not_known_is_refused() -> None:
     ):
         with pytest.raises(UserError):
             check_wishes(speed, kernel, policy, None, quick=True)
+    with pytest.raises(UserError, match="tcp, virtio"):
+        check_wishes("high", "6.12", None, None, quick=True, link="string")
 
 
 def test_quick_leaves_the_slow_link_out() -> None:
     assert check_wishes("high", "6.12", None, None, quick=True).parts == QUICK
-    assert check_wishes("high", "6.12", "naive", None, quick=False).parts == LONG
+    assert check_wishes("high", "6.12", "naive", None, quick=False, link="tcp").parts == LONG
+
+
+def test_a_link_that_is_not_slowed_has_no_rows_with_a_delay() -> None:
+    wishes = check_wishes("high", "6.12", None, None, quick=False, link="virtio")
+    assert wishes.parts == tuple(part for part in LONG if not part.delay_ms)
     assert not any(part.delay_ms for part in QUICK)
 
 

@@ -11,7 +11,7 @@ import pytest
 from rig.experiments.bench.paths import Bench
 from rig.lab.crew import Crew
 from rig.lab.daemons import Daemon
-from rig.lab.environment import Role
+from rig.lab.environment import Link, Role
 from rig.lab.lab import Lab
 from rig.lab.machine import CompletedCommand
 from rig.lab.paths import PathName
@@ -57,7 +57,9 @@ def log() -> list[str]:
     return []
 
 
-def bench(log: list[str], speed: str = "high", options: Sequence[str] = ()) -> Bench:
+def bench(
+    log: list[str], speed: str = "high", options: Sequence[str] = (), link: Link = Link.TCP
+) -> Bench:
     crew = Crew()
     for role in Role:
         crew.machines[role] = cast("Any", FakeMachine(role.value, log))
@@ -66,7 +68,7 @@ def bench(log: list[str], speed: str = "high", options: Sequence[str] = ()) -> B
         back=crew.machines[Role.BACK],
         front=crew.machines[Role.FRONT],
     )
-    return Bench(cast("Lab", lab), speed, options, Silent())
+    return Bench(cast("Lab", lab), speed, link, options, Silent())
 
 
 def position(log: list[str], beginning: str) -> int:
@@ -105,6 +107,13 @@ def test_both_ends_get_the_options(log: list[str]) -> None:
     bench(log, options=("--policy", "naive")).attach()
     for beginning in ("back start back", "front start front"):
         assert log[position(log, beginning)].endswith("--policy naive")
+
+
+@pytest.mark.parametrize("link", Link)
+def test_both_ends_meet_on_the_link(log: list[str], link: Link) -> None:
+    bench(log, link=link).attach()
+    for beginning in ("back start back", "front start front"):
+        assert " ".join(link.options) in log[position(log, beginning)]
 
 
 def test_the_link_is_slowed_in_both_directions(log: list[str]) -> None:

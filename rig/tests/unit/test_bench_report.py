@@ -22,7 +22,7 @@ def samples(direct: int, usbip: int, split: int, rounds: int = 3) -> dict[PathNa
 
 def report(split_us: int) -> Report:
     row = row_report(SMALL, samples(100, 800, split_us))
-    return Report("6.12", "tcg", "high", "default", (row,))
+    return Report("6.12", "tcg", "high", "default", "virtio", (row,))
 
 
 @given(VALUES)
@@ -76,4 +76,4 @@ def test_a_row_below_the_wanted_share_of_usbip_is_short(split_us: int, short: in
 def test_a_slow_link_is_not_judged() -> None:
     slow = rows(1, 1, delay_ms=20)[0]
     made = row_report(slow, {PathName.USBIP: [Sample([1], 1)], PathName.SPLIT: [Sample([1000], 1)]})
-    assert not Report("6.12", "tcg", "high", "default", (made,)).short_of(0.8)
+    assert not Report("6.12", "tcg", "high", "default", "virtio", (made,)).short_of(0.8)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from rig.experiments.run.run import LINK_ADDRESS, STORE
+from rig.experiments.run.run import STORE
 from rig.lab.daemons import Daemon
+from rig.lab.environment import LINK_ADDRESS
 from rig.lab.lab import Lab
 from rig.lab.machine import Machine
 from rig.lab.strategy import LabState, Setup

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rig.experiments.run.run import LINK_ADDRESS, STORE
+from rig.experiments.run.run import STORE
+from rig.lab.environment import LINK_ADDRESS
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState, Setup, wait_for_disk
 
