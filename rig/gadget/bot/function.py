@@ -36,7 +36,7 @@ class BotFunction:
         self._mount = mount
         self._backing_file = backing_file
         self.unit = Unit(size_bytes // BLOCK_BYTES, Names().inquiry)
-        self._disk: Disk | None = None
+        self._player: Player | None = None
 
     def clean(self) -> None:
         """Remove what a killed one left behind.
@@ -71,16 +71,13 @@ class BotFunction:
         except MachineError:
             medium.close()
             raise
-        self._disk = Disk(self.unit, decide)
-        player = Player(files, self._disk, medium, happen)
+        player = self._player = Player(files, Disk(self.unit, decide), medium, happen)
         undo.callback(self._stop, player)
         player.start()
 
     def status(self) -> dict[str, object]:
-        """Where the disk is, as JSON carries it."""
-        if self._disk is None:
-            return {}
-        return {"stage": self._disk.stage, "commands": self._disk.commands}
+        """See `Player.status`; nothing before it was started."""
+        return self._player.status() if self._player else {}
 
     @staticmethod
     def _stop(player: Player) -> None:

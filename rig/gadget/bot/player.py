@@ -96,12 +96,18 @@ class Player:
         self._happen = happen
         self._session: Session | None = None
         self._awaited: Operation | None = None
+        self._doing = ""
         self._reactor = Reactor()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._reactor.watch(self._stop, READABLE, lambda _: self._reactor.stop())
         self._reactor.watch(files.ep0, READABLE, self._on_events)
         self._reactor.watch(files.io, READABLE, self._on_done)
         self._thread = threading.Thread(target=self._run, name="bot-storage", daemon=True)
+
+    def status(self) -> dict[str, object]:
+        """Where the disk is, and what it does or waits for, as JSON carries it."""
+        disk = self._disk
+        return {"stage": disk.stage, "commands": disk.commands, "doing": self._doing}
 
     def start(self) -> None:
         """Begin to serve the host."""
@@ -168,6 +174,7 @@ class Player:
 
     def _end(self) -> None:
         self._reactor.cancel(_TIMER)
+        self._doing = ""
         if self._awaited is not None:
             self._files.io.cancel(self._awaited)
             self._awaited = None
@@ -201,6 +208,7 @@ class Player:
     def _perform(self, action: Action) -> Outcome | None:
         """Carry an action out, or begin to: then None."""
         outcome = None
+        self._doing = type(action).__name__.lower()
         match action:
             case Receive(length):
                 self._queue(lambda: self._files.receive(length))
