@@ -13,10 +13,14 @@ the error only when it reads the answer, and meanwhile more may be on its way.  
    comes at once.  Whatever was not taken back by then was queued afterwards, and runs.
 4. On EHCI a short IN transfer may halt QEMU's endpoint like an error (``short_not_ok``), or not:
    rule 3 holds for what is behind it, too.
-5. Each transfer is answered exactly once, whether it was taken back or not.
-6. Ids are addresses and come again: a cancel means the newest transfer of that id.
+5. The cancel of a transfer may cross its answer.  Then QEMU takes the answer for the cancel's, and
+   an error in it has halted nothing: the stop is taken back.
+6. Each transfer is answered exactly once, whether it was taken back or not.
+7. Ids are addresses and come again, also on another endpoint: a cancel means the newest transfer
+   of that id, and is answered at once, for QEMU takes the next answer of that id for the cancel's.
+   The transfer may be with the device still, and goes on to hold its endpoint.
 
-The default control pipe is not handed over ahead (``pipelined`` is false): rules 2 to 4 are idle
+The default control pipe is not handed over ahead (``pipelined`` is false): rules 2 to 5 are idle
 there.
 
 Pure: time is an argument.
@@ -26,7 +30,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from enum import Enum
 
 import msgspec
 
@@ -45,7 +48,7 @@ class Transfer(msgspec.Struct, eq=False):
         data: OUT data.
         request: What the answer is made from; the queue does not look at it.
         stale: It must not start.
-        cancelled: QEMU has taken it back.
+        cancelled: It was taken back, and answered.
     """
 
     id: int | None
@@ -56,17 +59,6 @@ class Transfer(msgspec.Struct, eq=False):
     request: object = None
     stale: bool = False
     cancelled: bool = False
-
-
-class Cancelled(Enum):
-    """What a cancel meant."""
-
-    NOTHING = 0
-    """Its transfer was answered already: the two have crossed."""
-    WAITING = 1
-    """The transfer has not started, and never will: it is to be answered now."""
-    RUNNING = 2
-    """The transfer is with the device, which has to be told; it is answered when it has ended."""
 
 
 class Queue:
@@ -84,6 +76,7 @@ class Queue:
         self.running: Transfer | None = None
         self._unread = False  # QEMU has not read an answer that may have stopped the endpoint
         self._settled_s = -math.inf
+        self._stopped_by: int | None = None
 
     def __len__(self) -> int:
         return len(self._waiting) + (self.running is not None)
@@ -94,10 +87,11 @@ class Queue:
         return self._unread
 
     @property
-    def deadline_s(self) -> float:
-        """When `start` may return something that it does not return now; infinite for never."""
-        held = not self._unread and self.running is None and self._waiting
-        return self._settled_s if held and not self._waiting[0].stale else math.inf
+    def deadline_s(self) -> float | None:
+        """When `start` may return something that it does not return now; None: it will not."""
+        if self._unread or self.running is not None or not self._waiting:
+            return None
+        return None if self._waiting[0].stale else self._settled_s
 
     def arrive(self, transfer: Transfer) -> None:
         """Take a transfer that QEMU has handed over."""
@@ -110,10 +104,13 @@ class Queue:
         if self._waiting[0].stale:
             return None
         self.running = self._waiting.popleft()
+        self._stopped_by = None
         return self.running
 
     def ended(self, *, failed: bool, short: bool = False) -> Transfer:
-        """Take note that the running transfer is being answered; return it.
+        """Take note that the running transfer has ended; return it, to be answered.
+
+        One that was `cancelled` has been answered, and is not to be again.
 
         Args:
             failed: The answer is an error.
@@ -128,6 +125,7 @@ class Queue:
                     behind.stale = True
             if failed or (short and self._short_stops):
                 self._unread = True
+                self._stopped_by = transfer.id
         return transfer
 
     def read(self, now_s: float) -> None:
@@ -135,6 +133,13 @@ class Queue:
         if self._unread:
             self._unread = False
             self._settled_s = now_s + SETTLE_S
+
+    def crossed(self, transfer_id: int) -> None:
+        """Take note of a cancel that means no transfer here: it may have crossed its answer."""
+        if self._stopped_by == transfer_id:
+            self._go_on()
+            for transfer in self._waiting:
+                transfer.stale = False
 
     def find(self, transfer_id: int) -> Transfer | None:
         """Return the newest transfer of that id that is not cancelled."""
@@ -146,19 +151,23 @@ class Queue:
             return running
         return None
 
-    def cancel(self, transfer: Transfer) -> Cancelled:
-        """Take back a transfer that `find` has returned."""
+    def cancel(self, transfer: Transfer) -> bool:
+        """Take back a transfer that `find` has returned, and that is to be answered now.
+
+        Returns:
+            Whether it is with the device, which has to be told.
+        """
         transfer.cancelled = True
         if transfer is self.running:
-            return Cancelled.RUNNING
+            return True
         self._waiting.remove(transfer)
-        return Cancelled.WAITING
+        return False
 
     def clear(self, *, keep_own: bool = False) -> list[Transfer]:
-        """Take back all that waits, for the port is reset; return it, to be answered.
+        """Take back all that runs and waits; return it, in order, to be answered now.
 
-        What arrives from now on comes from behind the reset.  What runs is taken back as well, but
-        answered only when it has ended.
+        What arrives from now on comes from behind a reset.  What runs holds the endpoint until it
+        has ended.
 
         Args:
             keep_own: Leave the cable's own transfers alone.
@@ -167,10 +176,16 @@ class Queue:
         def taken(transfer: Transfer) -> bool:
             return not keep_own or transfer.id is not None
 
-        if self.running is not None and taken(self.running):
-            self.running.cancelled = True
         gone = [transfer for transfer in self._waiting if taken(transfer)]
+        running = self.running
+        if running is not None and taken(running) and not running.cancelled:
+            running.cancelled = True
+            gone.insert(0, running)
         self._waiting = deque(transfer for transfer in self._waiting if not taken(transfer))
+        self._go_on()
+        return gone
+
+    def _go_on(self) -> None:
         self._unread = False
         self._settled_s = -math.inf
-        return gone
+        self._stopped_by = None

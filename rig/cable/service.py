@@ -26,10 +26,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rig.buffers import ReceiveBuffer
+from rig.cable.asking import FaultHappened
 from rig.cable.controllers import Controller, check_plan
 from rig.cable.usbredir import Data, unpack
 from rig.cable.vudc import unpack_reply
-from rig.cable.wire import FaultHappened, Wire
+from rig.cable.wire import Wire
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
@@ -37,6 +38,7 @@ from rig.faults.rules.base import Layer
 from rig.faults.rules.endpoint import EndpointFault, Place
 from rig.faults.triggers import EndpointInjector, Injector
 from rig.reactor import READABLE, WRITABLE, Reactor, supervise
+from rig.usb.urb import status_name
 
 _log = logging.getLogger("rig.cable")
 
@@ -283,7 +285,7 @@ class CableService:
             self._events.emit("plugged" if self._plugged else "unplugged")
         self._watch_reading()
         deadline_s = wire.deadline_s
-        if deadline_s is not None and deadline_s != float("inf"):
+        if deadline_s is not None:
             self._reactor.at("tick", deadline_s, self._on_time)
 
     def _watch_reading(self) -> None:
@@ -303,7 +305,7 @@ class CableService:
             match=fired.match,
             place=Place.CABLE,
             when=fired.effect.when,
-            status=happened.cut.status.name,
+            status=status_name(fired.effect.status),
             endpoint=transfer.endpoint_address,
             length_bytes=transfer.length_bytes,
             moved_bytes=happened.cut.run_bytes or 0,

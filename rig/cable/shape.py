@@ -12,13 +12,10 @@ from rig.cable.usbredir import (
     ENDPOINTS,
     NO_ENDPOINT,
     NO_INTERFACE,
-    DeviceConnect,
     EndpointInfo,
     InterfaceInfo,
-    Speed,
     place,
 )
-from rig.usb import descriptors
 from rig.usb.descriptors import Configuration, Endpoint, Interface
 from rig.usb.urb import TransferType
 
@@ -49,13 +46,6 @@ def active(configuration: Configuration | None, alternates: Mapping[int, int]) -
 def endpoints(interfaces: Iterable[Interface]) -> dict[int, Endpoint]:
     """Return their endpoints by address."""
     return {e.address: e for interface in interfaces for e in interface.endpoints}
-
-
-def device_connect(descriptor: bytes, speed: Speed) -> DeviceConnect:
-    """Return the message that plugs a device in, from its device descriptor."""
-    fields = descriptors.DEVICE.unpack_from(descriptor)
-    _, _, _, code, subclass, protocol, _, vendor, product, version, *_ = fields
-    return DeviceConnect(0, speed, code, subclass, protocol, vendor, product, version)
 
 
 def interface_info(interfaces: list[Interface]) -> InterfaceInfo:

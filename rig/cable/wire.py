@@ -12,32 +12,29 @@ Pure: octets and times in, octets and faults out.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 
 import msgspec
 
-from rig.cable import shape
 from rig.cable import usbredir as redir
-from rig.cable.controllers import Controller, Cut, cut
-from rig.cable.discipline import Cancelled, Queue, Transfer
+from rig.cable.asking import Asker, FaultHappened
+from rig.cable.controllers import Controller, Cut
+from rig.cable.discipline import Queue, Transfer
+from rig.cable.enumeration import DescriptorReader
+from rig.cable.present import Dropped, Present
 from rig.cable.usbredir import Capability, Data, Packet, Status, pack
 from rig.cable.vudc import Reply, Returned
 from rig.errors import RemoteProtocolError
-from rig.faults.rules.endpoint import EndpointEffect, EndpointTransfer
-from rig.faults.triggers import EndpointInjector, Fired
-from rig.usb import descriptors
-from rig.usb.descriptors import Configuration, Device
-from rig.usb.setup import DESCRIPTOR_DEVICE, Request, RequestType, SetupPacket
-from rig.usb.urb import DIRECTION_IN, Direction, TransferType
+from rig.faults.triggers import EndpointInjector
+from rig.usb.setup import SETUP_BYTES, Request, RequestType, SetupPacket
+from rig.usb.urb import DIRECTION_IN
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
 VERSION = b"rig cable".ljust(64, b"\0")
 
 _WIRE_DIR_IN = 0x200  # URB_DIR_IN, as it stands in a USB/IP header
-_GET_INTERFACE = 0x0A
-_FROM_INTERFACE = 0x81
-_CBW_BYTES, _CBW_SIGNATURE, _CBW_OPCODE = 31, b"USBC", 15  # BOT §5.1
 
 _STATUS = {
     0: Status.SUCCESS,
@@ -68,13 +65,7 @@ class Outcome(msgspec.Struct, frozen=True):
 Finish = Callable[[Outcome], None]
 """What is done with the end of a transfer of the cable's own."""
 
-
-class FaultHappened(msgspec.Struct, frozen=True):
-    """A fault has fired: which, and on what."""
-
-    fired: Fired[EndpointEffect]
-    transfer: Transfer
-    cut: Cut
+_NOT_WANTED = Outcome(Status.CANCELLED)
 
 
 class _Running(msgspec.Struct, frozen=True):
@@ -83,9 +74,6 @@ class _Running(msgspec.Struct, frozen=True):
     transfer: Transfer
     queue: Queue
     cut: Cut | None
-
-
-_NOT_WANTED = Outcome(Status.CANCELLED)
 
 
 class Wire:
@@ -103,29 +91,24 @@ class Wire:
         to_vudc: Likewise.
         faults: What fired; whoever tells of it takes it out.
         submitted_in: Seqnums of IN transfers in vudc, to read its replies by.
-        configured: The value of the configuration, 0 for none.
+        plugged: Whether QEMU was told of the device.
     """
 
     def __init__(self, controller: Controller, injector: EndpointInjector | None = None) -> None:
         self._controller = controller
-        self._injector = injector
+        self._asker = Asker(injector)
         self.to_qemu: list[Data] = []
         self.to_vudc: list[Data] = []
         self.faults: list[FaultHappened] = []
         self.submitted_in: set[int] = set()
-        self.configured = 0
+        self.plugged = False
         self._peer: redir.Hello | None = None
         self._control = Queue(pipelined=False)
-        self._queues: dict[int, Queue] = {}  # of the endpoints that may be used now
-        self._endpoints: dict[int, descriptors.Endpoint] = {}
-        self._alternates: dict[int, int] = {}
+        self._present = Present(controller)
         self._polled: set[int] = set()
         self._running: dict[int, _Running] = {}
         self._seqnums = count(1)
-        self._opcode: int | None = None
-        self._descriptor = b""
-        self._layout: Device | None = None
-        self._attached = self._plugged = False
+        self._reader: DescriptorReader | None = None  # while a device is attached
 
     # What the edge asks.
 
@@ -135,24 +118,20 @@ class Wire:
         return self._peer is not None and self._peer.can(Capability.WIDE_IDS)
 
     @property
-    def plugged(self) -> bool:
-        """Whether QEMU was told of the device."""
-        return self._plugged
-
-    @property
-    def device(self) -> Device | None:
-        """The device's descriptors, once they are read."""
-        return self._layout
+    def configured(self) -> int:
+        """The value of the device's configuration, 0 for none."""
+        return self._present.value
 
     @property
     def unread(self) -> bool:
         """Whether something depends on QEMU having read what was sent to it."""
-        return any(queue.unread for queue in self._queues.values())
+        return any(queue.unread for queue in self._present.queues.values())
 
     @property
     def deadline_s(self) -> float | None:
         """When `tick` is to be called; None: not for now."""
-        return min((queue.deadline_s for queue in self._queues.values()), default=None)
+        deadlines_s = (queue.deadline_s for queue in self._present.queues.values())
+        return min((s for s in deadlines_s if s is not None), default=None)
 
     # What the edge tells.
 
@@ -162,30 +141,26 @@ class Wire:
 
     def attach(self, now_s: float) -> None:
         """Vudc is connected: read the device's descriptors, then plug it in."""
-        self._attached = True
-        self._descriptor, self._layout = b"", None
-        self._read_descriptor(DESCRIPTOR_DEVICE, descriptors.DEVICE.size, self._take_device)
+        self._reader = DescriptorReader()
+        self._read_descriptor(self._reader)
         self._pump(now_s)
 
     def detach(self) -> None:
         """Vudc's connection has ended: the device is unplugged."""
-        waiting = [t for queue in (self._control, *self._queues.values()) for t in queue.clear()]
-        for transfer in [*(r.transfer for r in self._running.values()), *waiting]:
-            if transfer.id is not None:
-                self._answer(transfer, _NOT_WANTED)
         self._running.clear()
-        self._control = Queue(pipelined=False)
-        self._forget_endpoints()
-        self.configured, self._alternates, self._opcode = 0, {}, None
         self.submitted_in.clear()
+        self._answer_all(self._control.clear())
+        self._control = Queue(pipelined=False)
+        self._drop(self._present.begin(None))
+        self._asker.forget()
         self.to_vudc.clear()
-        if self._plugged:
+        if self.plugged:
             self._send(redir.DeviceDisconnect(0))
-        self._attached = self._plugged = False
+        self.plugged, self._reader = False, None
 
     def read(self, now_s: float) -> None:
         """QEMU has read all that was ever sent to it."""
-        for queue in self._queues.values():
+        for queue in self._present.queues.values():
             queue.read(now_s)
         self._pump(now_s)
 
@@ -204,33 +179,36 @@ class Wire:
                 self._hand_over(packet)
             case redir.Cancel(packet_id):
                 self._cancel(packet_id)
+            case redir.SetConfiguration() | redir.SetAltSetting():
+                self._hand_over_change(packet)
             case redir.Hello():
                 self._peer = packet
                 self._plug_in()
             case redir.Reset():
                 self._reset()
-            case redir.StartInterruptReceiving(_, endpoint):
-                self._start_polling(endpoint)
-            case redir.StopInterruptReceiving(_, endpoint):
-                self._stop_polling(endpoint)
-            case redir.StartIsoStream(_, endpoint):
-                self._send(redir.IsoStreamStatus(0, Status.INVALID, endpoint))
+            case redir.StartInterruptReceiving(_, address):
+                self._start_polling(address)
+            case redir.StopInterruptReceiving(_, address):
+                self._stop_polling(address)
             case redir.Unknown():
                 pass  # of what was never offered, or without an answer
             case _:
-                self._hand_over_standard(packet)
+                self._send(self._known(packet))
         self._pump(now_s)
 
     def from_vudc(self, reply: Reply, now_s: float) -> None:
-        """Take a reply of vudc's."""
+        """Take a reply of vudc's.
+
+        Raises:
+            RemoteProtocolError: The device has no descriptors.
+        """
         if isinstance(reply, Returned):
             self._returned(reply)
-        elif reply.status:
-            # The number of an unlink is that of its transfer: vudc looks at neither twice.
+        elif reply.status:  # else it had ended, and its `Returned` came before
             self._over(reply.seqnum, _NOT_WANTED)
         self._pump(now_s)
 
-    # Transfers.
+    # Requests.
 
     def _hand_over(
         self, packet: redir.ControlPacket | redir.BulkPacket | redir.InterruptPacket
@@ -240,33 +218,37 @@ class Wire:
             fields = (packet.request_type, packet.request, packet.value, packet.index)
             setup = SetupPacket(*fields, packet.length).pack()
         self._arrive(
-            Transfer(packet.id, packet.endpoint, packet.length, setup, packet.data, request=packet)
+            Transfer(packet.id, packet.endpoint, packet.length, setup, packet.data, packet)
         )
 
-    def _hand_over_standard(self, packet: Packet) -> None:
-        """Take a request for which usbredir has a packet of its own."""
-        match packet:
-            case redir.SetConfiguration(_, value):
-                setup = SetupPacket(RequestType.TO_DEVICE, Request.SET_CONFIGURATION, value, 0, 0)
-            case redir.GetConfiguration():
-                self._send(redir.ConfigurationStatus(packet.id, Status.SUCCESS, self.configured))
-                return
-            case redir.SetAltSetting(_, interface, alternate):
-                fields = (RequestType.TO_INTERFACE, Request.SET_INTERFACE, alternate, interface)
-                setup = SetupPacket(*fields, 0)
-            case redir.GetAltSetting(_, interface):
-                alternate = self._alternates.get(interface, 0)
-                status = redir.AltSettingStatus(packet.id, Status.SUCCESS, interface, alternate)
-                self._send(status)
-                return
-            case _:
-                raise RemoteProtocolError(f"QEMU sent a usbredir {type(packet).__name__}.")
+    def _hand_over_change(self, packet: redir.SetConfiguration | redir.SetAltSetting) -> None:
+        if isinstance(packet, redir.SetConfiguration):
+            setup = _set_configuration(packet.value)
+        else:
+            fields = (RequestType.TO_INTERFACE, Request.SET_INTERFACE)
+            setup = SetupPacket(*fields, packet.alternate, packet.interface, 0)
         self._arrive(Transfer(packet.id, 0, 0, setup.pack(), request=packet))
+
+    def _known(self, packet: Packet) -> Packet:
+        """Return the answer to what needs no device to be answered.
+
+        Raises:
+            RemoteProtocolError: It is nothing that QEMU may send.
+        """
+        present = self._present
+        match packet:
+            case redir.GetConfiguration(packet_id):
+                return redir.ConfigurationStatus(packet_id, Status.SUCCESS, present.value)
+            case redir.GetAltSetting(packet_id, interface):
+                alternate = present.alternates.get(interface, 0)
+                return redir.AltSettingStatus(packet_id, Status.SUCCESS, interface, alternate)
+            case redir.StartIsoStream(_, address):
+                return redir.IsoStreamStatus(0, Status.INVALID, address)
+        raise RemoteProtocolError(f"QEMU sent a usbredir {type(packet).__name__}.")
 
     def _arrive(self, transfer: Transfer) -> None:
         queue = self._queue_of(transfer.endpoint_address)
-        if queue is None or not self._attached:
-            # vudc would end the connection (`v_recv_cmd_submit`).
+        if queue is None or self._reader is None:
             self._answer(transfer, Outcome(Status.INVALID))
         else:
             queue.arrive(transfer)
@@ -274,76 +256,62 @@ class Wire:
     def _queue_of(self, endpoint_address: int) -> Queue | None:
         if endpoint_address & 0x0F == 0:
             return self._control
-        return self._queues.get(endpoint_address)
+        return self._present.queues.get(endpoint_address)
+
+    def _queues(self) -> list[Queue]:
+        return [self._control, *self._present.queues.values()]
 
     def _cancel(self, packet_id: int) -> None:
-        for queue in (self._control, *self._queues.values()):
+        for queue in self._queues():
             transfer = queue.find(packet_id)
             if transfer is None:
                 continue
-            if queue.cancel(transfer) is Cancelled.WAITING:
-                self._answer(transfer, _NOT_WANTED)
-            else:
+            if queue.cancel(transfer):
                 self._unlink(transfer)
+            self._answer(transfer, _NOT_WANTED)
             return
+        for queue in self._queues():
+            queue.crossed(packet_id)
 
     def _unlink(self, transfer: Transfer) -> None:
         for seqnum, running in self._running.items():
             if running.transfer is transfer:
+                # vudc remembers an unlink by its number alone: it may have the transfer's.
                 self.to_vudc.append(CmdUnlink(seqnum, 0, seqnum).pack())
+
+    # Transfers.
 
     def _pump(self, now_s: float) -> None:
         """Start whatever may start."""
-        if not self._attached:
-            return
-        again = True
+        again = self._reader is not None
         while again:  # a transfer that fails before it runs makes room for the next one
             again = False
-            for queue in (self._control, *self._queues.values()):
+            for queue in self._queues():
                 transfer = queue.start(now_s)
                 if transfer is not None:
                     again = True
                     self._start(transfer, queue)
 
     def _start(self, transfer: Transfer, queue: Queue) -> None:
-        self._watch_configuration(transfer)
-        cut_to = self._ask(transfer)
-        if cut_to is not None and cut_to.run_bytes is None:
-            self._end(queue, Outcome(cut_to.status))
-            return
-        length_bytes = transfer.length_bytes if cut_to is None else cut_to.run_bytes or 0
+        self._drop_what_changes(transfer.request)
+        address, length_bytes = transfer.endpoint_address, transfer.length_bytes
+        happened = self._asker.ask(transfer, self._present.endpoints.get(address))
+        if happened is not None:
+            self.faults.append(happened)
+            if happened.cut.run_bytes is None:
+                self._end(queue, Outcome(happened.cut.status))
+                return
+            length_bytes = happened.cut.run_bytes
         seqnum = next(self._seqnums)
-        self._running[seqnum] = _Running(transfer, queue, cut_to)
-        address = transfer.endpoint_address
+        self._running[seqnum] = _Running(transfer, queue, happened.cut if happened else None)
         is_in = bool(address & DIRECTION_IN)
+        setup = transfer.setup or bytes(SETUP_BYTES)
         flags = _WIRE_DIR_IN if is_in else 0
-        setup = transfer.setup or bytes(8)
-        command = CmdSubmit(seqnum, 0, address, flags, length_bytes, 0, 0, setup)
-        self.to_vudc.append(command.pack())
+        self.to_vudc.append(CmdSubmit(seqnum, 0, address, flags, length_bytes, 0, 0, setup).pack())
         if is_in:
             self.submitted_in.add(seqnum)
         elif length_bytes:
             self.to_vudc.append(transfer.data[:length_bytes])
-
-    def _ask(self, transfer: Transfer) -> Cut | None:
-        """Ask whether a transfer is to fail; None: it is not."""
-        endpoint = self._endpoints.get(transfer.endpoint_address)
-        if self._injector is None or endpoint is None:
-            return None
-        if endpoint.transfer_type is not TransferType.BULK:
-            return None
-        address = transfer.endpoint_address
-        if transfer.length_bytes == _CBW_BYTES and transfer.data[:4] == _CBW_SIGNATURE:
-            self._opcode = transfer.data[_CBW_OPCODE]
-        event = EndpointTransfer(
-            Direction.of(address), address, transfer.length_bytes, self._opcode
-        )
-        fired = self._injector.ask(event)
-        if fired is None:
-            return None
-        cut_to = cut(fired.effect, transfer.length_bytes, endpoint.max_packet_bytes)
-        self.faults.append(FaultHappened(fired, transfer, cut_to))
-        return cut_to
 
     def _returned(self, reply: Returned) -> None:
         status = _STATUS.get(reply.status, Status.IO_ERROR)
@@ -359,149 +327,115 @@ class Wire:
             self._end(running.queue, outcome)
 
     def _end(self, queue: Queue, outcome: Outcome) -> None:
-        """Answer the transfer that runs in a queue."""
+        """Answer the transfer that runs in a queue, unless that was done when it was taken back."""
         assert queue.running is not None
         short = outcome.actual_bytes < queue.running.length_bytes
         transfer = queue.ended(failed=outcome.status is not Status.SUCCESS, short=short)
-        self._answer(transfer, _NOT_WANTED if transfer.cancelled else outcome)
+        if not transfer.cancelled:
+            self._answer(transfer, outcome)
 
     def _answer(self, transfer: Transfer, outcome: Outcome) -> None:
         status, actual, data = outcome.status, outcome.actual_bytes, outcome.data
         match transfer.request:
-            case redir.BulkPacket(packet_id, endpoint):
-                self._send(redir.BulkPacket.of(packet_id, endpoint, status, actual, data))
+            case redir.BulkPacket(packet_id, address):
+                self._send(redir.BulkPacket.of(packet_id, address, status, actual, data))
             case redir.ControlPacket() as asked:
                 answer = msgspec.structs.replace(asked, status=status, length=actual, data=data)
                 self._send(answer)
-            case redir.InterruptPacket(packet_id, endpoint):
-                self._send(redir.InterruptPacket(packet_id, endpoint, status, actual))
+            case redir.InterruptPacket(packet_id, address):
+                self._send(redir.InterruptPacket(packet_id, address, status, actual))
             case redir.SetConfiguration(packet_id, value):
-                if status is Status.SUCCESS:
-                    self._configure(value, {})
-                else:
-                    self._restore_endpoints()
-                self._tell_shape()
+                self._changed(status, value, {})
                 self._send(redir.ConfigurationStatus(packet_id, status, value))
             case redir.SetAltSetting(packet_id, interface, alternate):
-                if status is Status.SUCCESS:
-                    self._configure(self.configured, {**self._alternates, interface: alternate})
-                else:
-                    self._restore_endpoints()
-                self._tell_shape()
+                alternates = {**self._present.alternates, interface: alternate}
+                self._changed(status, self._present.value, alternates)
                 self._send(redir.AltSettingStatus(packet_id, status, interface, alternate))
             case finish if callable(finish):
                 finish(outcome)
+
+    def _answer_all(self, transfers: Iterable[Transfer]) -> None:
+        """Answer what QEMU has handed over and nobody wants any more."""
+        for transfer in transfers:
+            if transfer.id is not None:
+                self._answer(transfer, _NOT_WANTED)
 
     def _send(self, packet: Packet) -> None:
         self.to_qemu += pack(packet, wide=self.wide)
 
     # Plugging in.
 
-    def _own(self, address: int, setup: SetupPacket | None, length: int, finish: Finish) -> None:
+    def _own(self, address: int, setup: bytes, length_bytes: int, finish: Finish) -> None:
         """Queue a transfer of the cable's own."""
         queue = self._queue_of(address)
-        if queue is not None:
-            octets = setup.pack() if setup else b""
-            queue.arrive(Transfer(None, address, length, octets, request=finish))
+        assert queue is not None
+        queue.arrive(Transfer(None, address, length_bytes, setup, request=finish))
 
-    def _read_descriptor(self, kind: int, length: int, finish: Finish) -> None:
-        fields = (RequestType.FROM_DEVICE, Request.GET_DESCRIPTOR, kind << 8, 0)
-        self._own(DIRECTION_IN, SetupPacket(*fields, length), length, finish)
+    def _read_descriptor(self, reader: DescriptorReader) -> None:
+        setup = reader.request
+        if setup is None:
+            self._present.begin(reader.device)
+            self._plug_in()
+        else:
+            finish = partial(self._take_descriptor, reader)
+            self._own(DIRECTION_IN, setup.pack(), setup.length, finish)
 
-    def _take_device(self, outcome: Outcome) -> None:
-        _check_descriptor(outcome, descriptors.DEVICE.size)
-        self._descriptor = bytes(outcome.data)
-        kind, size = descriptors.TYPE_CONFIGURATION, descriptors.CONFIGURATION.size
-        self._read_descriptor(kind, size, self._take_length)
-
-    def _take_length(self, outcome: Outcome) -> None:
-        _check_descriptor(outcome, descriptors.CONFIGURATION.size)
-        total = descriptors.CONFIGURATION.unpack_from(outcome.data)[2]
-        self._read_descriptor(descriptors.TYPE_CONFIGURATION, total, self._take_configuration)
-
-    def _take_configuration(self, outcome: Outcome) -> None:
-        _check_descriptor(outcome, descriptors.CONFIGURATION.size)
-        self._layout = descriptors.parse(self._descriptor + bytes(outcome.data))
-        self._plug_in()
+    def _take_descriptor(self, reader: DescriptorReader, outcome: Outcome) -> None:
+        reader.take(outcome.data)
+        self._read_descriptor(reader)
 
     def _plug_in(self) -> None:
         """Tell QEMU of the device, if both are there."""
-        if self._peer is None or self._layout is None or self._plugged:
+        reader = self._reader
+        if self._peer is None or reader is None or reader.device is None or self.plugged:
             return
-        self._plugged = True
-        self._tell_shape()
-        self._send(shape.device_connect(self._descriptor, self._controller.speed))
+        self.plugged = True
+        self._tell_present()
+        self._send(reader.connect(self._controller.speed))
 
     # Configurations.
 
-    def _configuration(self) -> Configuration | None:
-        return self._layout.configuration(self.configured) if self._layout else None
+    def _tell_present(self) -> None:
+        for packet in self._present.packets():
+            self._send(packet)
 
-    def _tell_shape(self) -> None:
-        interfaces = shape.active(self._configuration(), self._alternates)
-        self._send(shape.interface_info(interfaces))
-        self._send(shape.endpoint_info(interfaces))
-
-    def _watch_configuration(self, transfer: Transfer) -> None:
-        """Let nothing start on endpoints that are about to change."""
-        match transfer.request:
+    def _drop_what_changes(self, request: object) -> None:
+        """Let nothing start on endpoints that a request is about to change."""
+        match request:
             case redir.SetConfiguration():
-                self._forget_endpoints()
+                self._drop(self._present.drop(self._present.queues))
             case redir.SetAltSetting(_, interface):
-                present = shape.active(self._configuration(), self._alternates)
-                changing = [each for each in present if each.number == interface]
-                for address in shape.endpoints(changing):
-                    self._forget_endpoint(address)
+                self._drop(self._present.drop(self._present.of_interface(interface)))
 
-    def _configure(self, value: int, alternates: dict[int, int]) -> None:
-        self.configured, self._alternates = value, alternates
-        self._restore_endpoints()
+    def _changed(self, status: Status, value: int, alternates: dict[int, int]) -> None:
+        present = self._present
+        done = status is Status.SUCCESS
+        self._drop(present.configure(value, alternates) if done else present.stay())
+        self._tell_present()  # QEMU wants it before the status
 
-    def _restore_endpoints(self) -> None:
-        """Have a queue for each endpoint that is there, and none for others."""
-        present = shape.endpoints(shape.active(self._configuration(), self._alternates))
-        for address in [a for a in self._queues if a not in present]:
-            self._forget_endpoint(address)
-        for address, endpoint in present.items():
-            if address not in self._queues:
-                self._queues[address] = Queue(
-                    pipelined=endpoint.transfer_type is TransferType.BULK,
-                    short_stops=self._controller.short_stops and bool(address & DIRECTION_IN),
-                )
-        self._endpoints = present
-
-    def _forget_endpoints(self) -> None:
-        for address in list(self._queues):
-            self._forget_endpoint(address)
-
-    def _forget_endpoint(self, address: int) -> None:
-        """Take back all that is queued; what runs is answered when vudc has let go of it."""
-        queue = self._queues.pop(address)
-        self._endpoints.pop(address, None)
-        self._polled.discard(address)
-        running = queue.running
-        for transfer in queue.clear():
-            self._answer(transfer, _NOT_WANTED)
-        if running is not None:
-            self._unlink(running)
+    def _drop(self, dropped: Dropped) -> None:
+        """Give back what was on endpoints that are no more."""
+        self._polled &= self._present.queues.keys()
+        self._answer_all(dropped.taken_back)
+        for transfer in dropped.running:
+            self._unlink(transfer)
 
     def _reset(self) -> None:
         """The port is reset: nothing goes on, and the device forgets its configuration."""
-        self._forget_endpoints()
+        was_configured = self._present.value != 0
+        self._drop(self._present.configure(0, {}))
+        self._answer_all(self._control.clear(keep_own=True))
         running = self._control.running
-        for transfer in self._control.clear(keep_own=True):
-            self._answer(transfer, _NOT_WANTED)
-        if running is not None and running.id is not None:
+        if running is not None and running.cancelled:
             self._unlink(running)
-        if self.configured:
-            setup = SetupPacket(RequestType.TO_DEVICE, Request.SET_CONFIGURATION, 0, 0, 0)
-            self._own(0, setup, 0, lambda _: None)
-        self.configured, self._alternates, self._opcode = 0, {}, None
+        self._asker.forget()
+        if was_configured:
+            self._own(0, _set_configuration(0).pack(), 0, lambda _: None)
 
     # Interrupt endpoints, which usbredir has polled on this side.
 
     def _start_polling(self, address: int) -> None:
-        known = address in self._queues
+        known = address in self._present.queues
         status = Status.SUCCESS if known else Status.INVALID
         self._send(redir.InterruptReceivingStatus(0, status, address))
         if known and address not in self._polled:
@@ -509,32 +443,30 @@ class Wire:
             self._poll(address)
 
     def _poll(self, address: int) -> None:
-        def finish(outcome: Outcome) -> None:
-            if address not in self._polled:
-                return
-            if outcome.status is Status.SUCCESS:
-                length = outcome.actual_bytes
-                came = redir.InterruptPacket(0, address, Status.SUCCESS, length, outcome.data)
-                self._send(came)
-                self._poll(address)
-            else:
-                self._polled.discard(address)
-                self._send(redir.InterruptReceivingStatus(0, Status.STALL, address))
+        length_bytes = self._present.endpoints[address].max_packet_bytes
+        self._own(address, b"", length_bytes, partial(self._polled_once, address))
 
-        self._own(address, None, self._endpoints[address].max_packet_bytes, finish)
+    def _polled_once(self, address: int, outcome: Outcome) -> None:
+        if address not in self._polled:
+            return
+        if outcome.status is Status.SUCCESS:
+            came = (Status.SUCCESS, outcome.actual_bytes, outcome.data)
+            self._send(redir.InterruptPacket(0, address, *came))
+            self._poll(address)
+        else:
+            self._polled.discard(address)
+            self._send(redir.InterruptReceivingStatus(0, Status.STALL, address))
 
     def _stop_polling(self, address: int) -> None:
         self._send(redir.InterruptReceivingStatus(0, Status.SUCCESS, address))
-        queue = self._queues.get(address)
-        if address not in self._polled or queue is None:
+        if address not in self._polled:
             return
         self._polled.discard(address)
-        running = queue.running
+        queue = self._present.queues[address]
         queue.clear()
-        if running is not None:
-            self._unlink(running)
+        if queue.running is not None:
+            self._unlink(queue.running)
 
 
-def _check_descriptor(outcome: Outcome, least_bytes: int) -> None:
-    if outcome.status is not Status.SUCCESS or len(outcome.data) < least_bytes:
-        raise RemoteProtocolError("The gadget did not send its descriptors.")
+def _set_configuration(value: int) -> SetupPacket:
+    return SetupPacket(RequestType.TO_DEVICE, Request.SET_CONFIGURATION, value, 0, 0)

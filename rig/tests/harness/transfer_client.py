@@ -4,11 +4,14 @@ transfer_client.py echo NODE BYTES...   send so much to a Loopback function in o
                                         it back in one URB
 transfer_client.py read NODE            read from a SourceSink function for ever; the command
                                         ``count`` tells how many URBs came back
+transfer_client.py carry NODE          move data from or to a SourceSink function by commands,
+                                        one URB each: ``in {bytes}``, ``out {bytes}``
 transfer_client.py reset NODE           have a disk begin to write a block, and reset its port
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -16,7 +19,7 @@ import select
 import sys
 import time
 
-from rig.daemon import CommandLines, Events
+from rig.daemon import Command, CommandLines, Events
 from rig.usb import bot, descriptors
 from rig.usb.urb import TransferType, status_name
 from rig.usb.usbfs import Reaped, UsbfsDevice
@@ -94,6 +97,25 @@ def read(events: Events, node: str) -> None:
                     events.answer(command, lambda _: counted[0])
 
 
+def carry_by_command(events: Events, node: str) -> None:
+    device, source, sink = opened(node)
+    lines = CommandLines()
+
+    def obey(command: Command) -> object:
+        endpoint = source if command.do == "in" else sink
+        device.submit(1, TransferType.BULK, endpoint, 0, bytearray(command.args["bytes"]))
+        reaped = reap(device)
+        # A stalled endpoint stays so until it is told otherwise.
+        with contextlib.suppress(OSError):
+            device.clear_halt(endpoint)
+        return {"status": status_name(reaped.status), "bytes": reaped.actual_bytes}
+
+    events.emit("carrying")
+    while text := os.read(0, 4096):
+        for command in lines.feed(text):
+            events.answer(command, obey)
+
+
 def carry(device: UsbfsDevice, endpoint: int, buffer: bytearray) -> None:
     device.submit(1, TransferType.BULK, endpoint, 0, buffer)
     status = reap(device).status
@@ -120,7 +142,8 @@ def reset(events: Events, node: str) -> None:
 
 def main(what: str, *arguments: str) -> int:
     events = Events(sys.stdout.buffer)
-    {"echo": echo, "read": read, "reset": reset}[what](events, *arguments)
+    tasks = {"echo": echo, "read": read, "carry": carry_by_command, "reset": reset}
+    tasks[what](events, *arguments)
     return 0
 
 

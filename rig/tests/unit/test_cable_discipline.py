@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from rig.buffers import ReceiveBuffer
 from rig.cable import usbredir as redir
 from rig.cable.controllers import Controller
-from rig.cable.discipline import SETTLE_S, Cancelled, Queue, Transfer
+from rig.cable.discipline import SETTLE_S, Queue, Transfer
 from rig.cable.usbredir import CAPABILITIES, unpack
 from rig.cable.vudc import Returned, Unlinked
 from rig.cable.wire import Wire
@@ -51,9 +51,13 @@ def queue_with(*numbers: int, short_stops: bool = False) -> Queue:
     return queue
 
 
-def cancel(queue: Queue, number: int) -> Cancelled:
+def cancel(queue: Queue, number: int) -> bool | None:
+    """Cancel; return whether the transfer is with the device, None if there is no such transfer."""
     found = queue.find(number)
-    return Cancelled.NOTHING if found is None else queue.cancel(found)
+    if found is None:
+        queue.crossed(number)
+        return None
+    return queue.cancel(found)
 
 
 def test_one_transfer_runs_at_a_time() -> None:
@@ -81,7 +85,7 @@ def test_the_place_of_a_stale_transfer_is_held_until_it_is_taken_back() -> None:
     queue.read(0.0)
     queue.arrive(transfer(3))
     assert queue.start(1.0) is None
-    assert cancel(queue, 2) is Cancelled.WAITING
+    assert cancel(queue, 2) is False
     started(queue, 3, now_s=1.0)
 
 
@@ -103,14 +107,14 @@ def test_what_crossed_the_error_never_starts_when_it_is_taken_back() -> None:
     queue.ended(failed=True)
     queue.arrive(transfer(2))
     queue.read(1.0)
-    assert cancel(queue, 2) is Cancelled.WAITING
+    assert cancel(queue, 2) is False
     assert queue.start(2.0) is None
 
 
 def test_an_error_of_a_transfer_that_was_taken_back_stops_nothing() -> None:
     queue = queue_with(1, 2)
     queue.start(0.0)
-    assert cancel(queue, 1) is Cancelled.RUNNING
+    assert cancel(queue, 1) is True
     queue.ended(failed=True)
     started(queue, 2)
 
@@ -126,12 +130,12 @@ def test_a_short_transfer_stops_where_the_controller_may_stop() -> None:
 def test_a_cancel_means_the_newest_transfer_of_its_id() -> None:
     queue = queue_with(1)
     old = queue.start(0.0)
-    assert cancel(queue, 1) is Cancelled.RUNNING
+    assert cancel(queue, 1) is True
     new = transfer(1)
     queue.arrive(new)
     assert queue.find(1) is new
-    assert cancel(queue, 1) is Cancelled.WAITING
-    assert cancel(queue, 1) is Cancelled.NOTHING
+    assert cancel(queue, 1) is False
+    assert cancel(queue, 1) is None
     assert queue.ended(failed=True) is old
 
 
@@ -139,7 +143,15 @@ def test_a_cancel_that_crosses_its_answer_means_nothing() -> None:
     queue = queue_with(1)
     queue.start(0.0)
     queue.ended(failed=False)
-    assert cancel(queue, 1) is Cancelled.NOTHING
+    assert cancel(queue, 1) is None
+
+
+def test_an_error_that_crosses_its_transfers_cancel_stops_nothing() -> None:
+    queue = queue_with(1, 2)
+    queue.start(0.0)
+    queue.ended(failed=True)
+    assert cancel(queue, 1) is None
+    started(queue, 2)
 
 
 def test_the_control_pipe_goes_on_behind_an_error() -> None:
@@ -155,8 +167,8 @@ def test_a_reset_takes_back_all_but_what_is_the_cables_own() -> None:
     queue = queue_with(1, 2)
     queue.arrive(Transfer(None, 0, 0))
     queue.start(0.0)
-    assert [gone.id for gone in queue.clear(keep_own=True)] == [2]
-    queue.ended(failed=True)
+    assert [gone.id for gone in queue.clear(keep_own=True)] == [1, 2]
+    assert queue.ended(failed=True).cancelled
     own = queue.start(0.0)
     assert own is not None
     assert own.id is None
