@@ -69,7 +69,7 @@ def test_a_link_that_is_not_slowed_has_no_rows_with_a_delay() -> None:
 
 
 def test_the_number_of_rounds_can_be_chosen() -> None:
-    wishes = check_wishes("super", "6.1", None, 3, quick=False)
+    wishes = check_wishes("super", "6.1", None, 3, quick=False, link="tcp")
     assert [part.rounds for part in wishes.parts] == [3, 3]
 
 
