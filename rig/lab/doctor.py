@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -77,6 +78,7 @@ def examine(cache: Path | None = None) -> list[Row]:
         *_versions(),
         _qemu(),
         *(_program(name) for name in ("mmdebstrap", "mkfs.erofs", "depmod", "zstd", "ssh")),
+        _lane(),
         _image(store),
         _kvm(store),
         _fuse(),
@@ -133,6 +135,12 @@ def _first_line(command: list[str]) -> str:
 def _program(name: str) -> Row:
     path = shutil.which(name, path=search_path())
     return _row(name, path is not None, path or "not installed", _MAKE_RUN)
+
+
+def _lane() -> Row:
+    there = importlib.util.find_spec("rig.splitdriver.lane._lane") is not None
+    found = "compiled" if there else "not compiled: the split driver is three times as slow"
+    return _row("lane", there, found, f"{_MAKE_RUN} It needs gcc and python3-dev.", needed=False)
 
 
 def _image(store: Cache) -> Row:

@@ -54,6 +54,11 @@ def test_a_missing_program_is_a_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor._qemu().state is State.LACKING
 
 
+def test_without_a_compiled_lane_the_rig_runs_and_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    assert doctor._lane().state is State.NOTE
+
+
 def test_memory_is_read_in_bytes() -> None:
     assert dict(doctor._meminfo("MemAvailable:  1024 kB\nHugePages: 3\n")) == {
         "MemAvailable": 1 << 20
