@@ -1,0 +1,121 @@
+"""A plan on two real kernels fires at the matches that it tells beforehand."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from rig.faults.explain import firings
+from rig.faults.plan import Plan
+from rig.faults.reader import parse_plan
+from rig.report.verdict import Outcome
+from rig.tests.vm.test_run import events, small_run
+
+pytestmark = pytest.mark.vm
+
+PLAN = """
+name = "every-key"
+seed = 4
+
+[[fault]]
+name = "reset-by-cbw"
+layer = "endpoint"
+direction = "out"
+stage = "command"
+opcode = 0x2A
+phase = "write"
+nth = 2
+when = "after"
+status = "EPROTO"
+
+[[fault]]
+name = "reset-by-csw-of-a-flush"
+layer = "endpoint"
+direction = "in"
+stage = "status"
+opcode = 0x35
+phase = "write"
+nth = 1
+when = "after"
+status = "EILSEQ"
+
+[[fault]]
+name = "reset-by-cut"
+layer = "endpoint"
+direction = "out"
+opcode = 0x2A
+min_bytes = 32768
+phase = "write"
+nth = 4
+at_bytes = 17000
+status = "ETIME"
+
+[[fault]]
+name = "halt"
+layer = "endpoint"
+direction = "in"
+stage = "status"
+opcode = 0x2A
+phase = "write"
+nth = 9
+when = "before"
+status = "EPIPE"
+
+[[fault]]
+name = "reset-by-chance"
+layer = "endpoint"
+direction = "in"
+stage = "data"
+opcode = 0x28
+min_bytes = 32768
+phase = "read"
+space = 131072
+probability = 0.9
+interval = 3
+times = 2
+when = "middle"
+status = "EPROTO"
+
+[[fault]]
+name = "babble"
+layer = "endpoint"
+direction = "in"
+stage = "data"
+opcode = 0x28
+min_bytes = 32768
+phase = "read"
+nth = 2
+when = "after"
+status = "EOVERFLOW"
+"""
+
+
+def foretold(plan: Plan) -> set[tuple[str, int]]:
+    return {
+        (rule.name, match)
+        for rule in plan.faults
+        for match in islice(firings(rule, plan.seed), rule.times)
+    }
+
+
+@pytest.mark.timeout(300)
+def test_every_key_of_an_endpoint_rule_picks_its_transfer_and_the_host_recovers(
+    tmp_path: Path,
+) -> None:
+    directory, verdict = small_run(tmp_path, PLAN)
+
+    assert verdict.verdict is Outcome.PASS, verdict.reasons
+    faults = [e for e in events(directory.path, "back") if e["event"] == "fault"]
+    assert {(e["rule"], e["match"]) for e in faults} == foretold(parse_plan(PLAN, "plan"))
+    told = {e["rule"]: e for e in faults}
+    assert told["reset-by-cbw"]["buffer_bytes"] == 31
+    assert told["reset-by-csw-of-a-flush"]["buffer_bytes"] == 13
+    # Every error but a halt and babble ends in a port reset, and nothing else does.
+    log = directory.file("front/kernel.log").read_text()
+    resets = sum(str(e["rule"]).startswith("reset-") for e in faults)
+    assert len(re.findall("reset high-speed USB device", log)) == resets
+    # Babble fails the READ with sense data that usb-storage makes up, and nobody tries again.
+    assert "Add. Sense: Invalid field in cdb" in log
