@@ -99,7 +99,8 @@ class Moments:
         os.close(self._wake)
 
     def _begin(self, effect: DeviceEffect) -> None:
-        log.info("%s for %s s", effect.kind, "ever" if effect.for_s is None else effect.for_s)
+        how_long = "ever" if effect.for_s is None else f"{effect.for_s:g} s"
+        log.info("%s for %s", effect.kind, how_long)
         self._pairs[effect.kind][0]()
         if effect.for_s is None:
             self._undo_at_s.pop(effect.kind, None)

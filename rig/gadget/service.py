@@ -36,6 +36,7 @@ from rig.daemon import CommandLines, Events, start_logging, wake_on_signals
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
 from rig.faults.plan import NO_FAULTS
+from rig.faults.rules.device import DeviceFault
 from rig.gadget import kernel
 from rig.gadget.assembly import Gadget, Options
 from rig.gadget.configfs import Configfs
@@ -44,7 +45,7 @@ from rig.gadget.kinds import Kind
 from rig.gadget.storage import Medium
 from rig.gadget.tree import MaxSpeed
 from rig.gadget.udc import Udcs
-from rig.gadget.wishes import Wish, parse_wish, wants_store
+from rig.gadget.wishes import Wish, check_rules, parse_wish, wants_store
 
 log = logging.getLogger("rig.gadget")
 
@@ -126,6 +127,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
     """
     wishes = tuple(parse_wish(text) for text in arguments.function) or (Wish(Kind.MASS_STORAGE),)
     plan = load_plan(arguments.plan, arguments.seed) if arguments.plan else NO_FAULTS
+    check_rules(plan.rules(DeviceFault), wishes)
     medium = None
     if wants_store(wishes):
         if arguments.directory is None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from rig.errors import UserError
+from rig.faults.rules.device import DeviceFault, DeviceKind
 from rig.gadget.functions import (
     LUN,
     Attribute,
@@ -92,6 +93,27 @@ def parse_wish(text: str) -> Wish:
 def wants_store(wishes: Iterable[Wish]) -> bool:
     """Whether a store has to be there: whether a disk is among the wishes."""
     return any(wish.kind in DISKS for wish in wishes)
+
+
+def check_rules(rules: Iterable[DeviceFault], wishes: Iterable[Wish]) -> None:
+    """Refuse a plan's rules that the gadget could never bring about.
+
+    Raises:
+        UserError: One is about commands, and the disk is not the one that knows them; or about a
+            medium, and there is no disk.
+    """
+    kinds = {wish.kind for wish in wishes}
+    for rule in rules:
+        if rule.of_commands and Kind.BOT_STORAGE not in kinds:
+            raise UserError(
+                f"Fault '{rule.name}' is about the commands of a disk that the gadget has not.",
+                hint=f"Play it with --function {Kind.BOT_STORAGE}.",
+            )
+        if rule.kind is DeviceKind.EJECT and not kinds & set(DISKS):
+            raise UserError(
+                f"Fault '{rule.name}' takes a medium out, and the gadget has no disk.",
+                hint=f"Add --function {Kind.MASS_STORAGE}.",
+            )
 
 
 def functions_of(wishes: Iterable[Wish], gadget: str, backing_file: str) -> tuple[Function, ...]:

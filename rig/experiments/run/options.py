@@ -12,6 +12,7 @@ from rig.faults.load import read_plan_text
 from rig.faults.plan import Plan, layer_of
 from rig.faults.reader import parse_plan
 from rig.faults.rules.base import Layer
+from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.endpoint import EndpointFault
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
@@ -27,7 +28,7 @@ CABLE_BYTES_EACH = 4 * MIB
 OHCI_BYTES_EACH = MIB // 4
 """Stamped data on each file system: what takes seconds over dummy_hcd takes minutes over the cable,
 and hours where it sends single packets."""
-CARRIED_OUT = frozenset({Layer.ENDPOINT, Layer.MEDIUM})
+CARRIED_OUT = frozenset({Layer.ENDPOINT, Layer.MEDIUM, Layer.DEVICE})
 """Layers whose faults a run brings about."""
 
 
@@ -93,6 +94,14 @@ class RunOptions:
     memory_mib: int = 512
     attachment: Attachment = DUMMY
     interfere: Callable[[Lab, FileMap], None] | None = None
+
+    @property
+    def gadget_words(self) -> tuple[str, ...]:
+        """Options of ``rig gadget``: who plays the disk, and what it is plugged into."""
+        # The kernel's own disk, unless a fault needs one that knows its commands.
+        of_commands = any(rule.of_commands for rule in self.plan.rules(DeviceFault))
+        function = ("--function", "bot-storage") if of_commands else ()
+        return (*function, *self.attachment.gadget_words())
 
     @property
     def lun_bytes(self) -> int:

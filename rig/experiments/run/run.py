@@ -15,7 +15,7 @@ from rig import __version__
 from rig.errors import MachineError, RigError
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
-from rig.faults.rules.base import Layer
+from rig.faults.plan import layer_of
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
 from rig.integrity.filesystems import MIB
@@ -177,7 +177,7 @@ class Story:
         size = str(self._options.lun_bytes)
         link = Link.TCP.options
         attachment = self._options.attachment
-        gadget = ("--directory", STORE, "--size", size, *attachment.gadget_words())
+        gadget = ("--directory", STORE, "--size", size, *self._options.gadget_words)
         recovery = self._options.recovery
         back, front = (*link, *recovery.back_words()), (*link, *recovery.front_words())
         lab.setup = Setup(
@@ -288,17 +288,18 @@ class Story:
         for daemon in reversed(self._faulty_daemons()):
             lab.strategy.daemons[daemon].ask("phase", name=name)
 
-    def _faulty_daemons(self) -> dict[str, Layer]:
-        """The daemons that make faults happen, and of which layer."""
-        cable = {CABLE: Layer.ENDPOINT} if self._options.attachment.has_cable else {}
-        return {"back": Layer.ENDPOINT, **cable, "gadget": Layer.MEDIUM}
+    def _faulty_daemons(self) -> tuple[str, ...]:
+        """The daemons that make faults happen."""
+        cable = (CABLE,) if self._options.attachment.has_cable else ()
+        return ("back", *cable, "gadget")
 
     def _ask_faults(self, lab: Lab) -> Faults:
         rules: list[FaultRule] = []
-        for daemon, layer in self._faulty_daemons().items():
+        layers = {fault.name: layer_of(fault) for fault in self._options.plan.faults}
+        for daemon in self._faulty_daemons():
             told = msgspec.convert(lab.strategy.daemons[daemon].ask("faults"), _ToldFaults)
             rules += [
-                FaultRule(rule, layer, planned, told.fired.get(rule, 0))
+                FaultRule(rule, layers.get(rule, ""), planned, told.fired.get(rule, 0))
                 for rule, planned in told.planned.items()
             ]
         if {rule.rule for rule in rules} != {fault.name for fault in self._options.plan.faults}:

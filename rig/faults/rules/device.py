@@ -153,6 +153,11 @@ class DeviceFault(
         """See `Rule.at_once`: an answer waits for a command."""
         return self.at_s is not None and self.kind in MOMENTS
 
+    @property
+    def of_commands(self) -> bool:
+        """Whether only the bulk-only disk can bring it about, which knows its commands."""
+        return not self.at_once
+
     def contradiction(self) -> str:
         """See `Rule.contradiction`."""
         return self._useless_key() or self._wrong_value() or Rule.contradiction(self)

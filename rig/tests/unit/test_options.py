@@ -189,3 +189,21 @@ def test_a_fault_that_no_part_of_the_run_brings_about_is_refused(
     file.write_text(PLAN + "[[fault]]\n" + rule)
     with pytest.raises(UserError, match=said):
         wish(file)
+
+
+@pytest.mark.parametrize(
+    ("rule", "function"),
+    [
+        ('effect = "csw-tag"\nnth = 1', ("--function", "bot-storage")),
+        ('effect = "unbind"\nnth = 1', ("--function", "bot-storage")),
+        ('effect = "unbind"\nat_s = 1', ()),
+    ],
+)
+def test_a_plan_about_commands_has_the_disk_that_knows_them(
+    tmp_path: Path, rule: str, function: tuple[str, ...]
+) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(f'name = "p"\n[[fault]]\nlayer = "device"\n{rule}\n')
+    words = wish(file).gadget_words
+    assert words[: len(function)] == function
+    assert ("bot-storage" in words) is bool(function)

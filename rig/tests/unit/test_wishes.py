@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.errors import UserError
+from rig.faults.reader import parse_plan
+from rig.faults.rules.device import DeviceFault
 from rig.gadget.functions import Function
 from rig.gadget.kinds import Kind
-from rig.gadget.wishes import SETTINGS, Wish, functions_of, parse_wish, wants_store
+from rig.gadget.wishes import SETTINGS, Wish, check_rules, functions_of, parse_wish, wants_store
 
 
 def made(*texts: str) -> tuple[Function, ...]:
@@ -97,3 +101,23 @@ def test_two_disks_are_refused() -> None:
 def test_no_function_is_no_gadget() -> None:
     with pytest.raises(UserError, match="needs a function"):
         made()
+
+
+@pytest.mark.parametrize(
+    ("rule", "kinds", "said"),
+    [
+        ('effect = "csw-tag"\nnth = 1', [Kind.MASS_STORAGE], "about the commands of a disk"),
+        ('effect = "unbind"\nnth = 1', [Kind.ACM], "about the commands of a disk"),
+        ('effect = "eject"\nat_s = 1', [Kind.ACM], "takes a medium out"),
+        ('effect = "csw-tag"\nnth = 1', [Kind.BOT_STORAGE], ""),
+        ('effect = "eject"\nat_s = 1', [Kind.MASS_STORAGE], ""),
+        ('effect = "unbind"\nat_s = 1', [Kind.ACM], ""),
+    ],
+)
+def test_a_plan_that_the_gadget_cannot_bring_about_is_refused(
+    rule: str, kinds: list[Kind], said: str
+) -> None:
+    rules = parse_plan(f'name = "p"\n[[fault]]\nlayer = "device"\n{rule}', "p").rules(DeviceFault)
+    expected = pytest.raises(UserError, match=said) if said else nullcontext()
+    with expected:
+        check_rules(rules, [Wish(kind) for kind in kinds])
