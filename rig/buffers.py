@@ -36,12 +36,10 @@ class ReceiveBuffer:
 
     def put(self, octets: bytes) -> None:
         """Take octets that were received elsewhere."""
-        while octets:
-            space = self.space()
-            count = min(len(space), len(octets))
-            space[:count] = octets[:count]
-            self.received(count)
-            octets = octets[count:]
+        if len(self._view) - self._end < len(octets):
+            self._renew(max(self._chunk_bytes, len(self) + len(octets)))
+        self._view[self._end : self._end + len(octets)] = octets
+        self.received(len(octets))
 
     def peek(self, count: int) -> memoryview | None:
         """Return the next `count` octets without taking them, or None if they are not all here.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,35 @@ def test_records_come_out_as_they_went_in(records: list[bytes], chunk_bytes: int
         kept.append(view)
     assert [bytes(view) for view in kept] == records
     assert len(buffer) == 0
+
+
+@given(st.lists(st.binary(max_size=100), max_size=20), st.integers(1, 32))
+def test_what_was_received_elsewhere_is_seen_behind_the_rest(
+    parts: list[bytes], chunk_bytes: int
+) -> None:
+    buffer = ReceiveBuffer(chunk_bytes)
+    whole = b""
+    for number, part in enumerate(parts):
+        whole += part
+        if number % 2:
+            buffer.put(part)
+        else:
+            put(buffer, part)
+    assert len(buffer) == len(whole)
+    assert bytes(buffer.peek(len(whole)) or b"") == whole
+
+
+def test_much_that_was_received_elsewhere_is_moved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    renewals = []
+    renew = ReceiveBuffer._renew
+
+    def counted(self: ReceiveBuffer, size_bytes: int) -> None:
+        renewals.append(size_bytes)
+        renew(self, size_bytes)
+
+    monkeypatch.setattr(ReceiveBuffer, "_renew", counted)
+    buffer = ReceiveBuffer(16)
+    buffer.put(b"held")
+    buffer.put(bytes(1000))
+    assert len(renewals) == 1
+    assert bytes(buffer.peek(1004) or b"") == b"held" + bytes(1000)
