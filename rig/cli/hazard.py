@@ -34,6 +34,7 @@ Recover = Annotated[str, typer.Option(help="The client's: port-reset or bulk-res
 AcaStatus = Annotated[str, typer.Option(help="What policy aca fails URBs with.")]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Processors = Annotated[int, typer.Option(min=1, max=4, help="Of each machine.")]
+Attachment = Annotated[str, typer.Option(help="Host controller below: dummy, xhci-raw or ehci.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-hazard.")]
 Json = Annotated[bool, typer.Option("--json", help="Print hazard.json alone.")]
 
@@ -49,6 +50,7 @@ def hazard(  # noqa: PLR0917 - typer names them all
     aca_status: AcaStatus = "EPROTO",
     kernel: Kernel = "6.12",
     processors: Processors = 1,
+    attachment: Attachment = "dummy",
     out: Out = None,
     json: Json = False,
 ) -> None:
@@ -74,6 +76,7 @@ def hazard(  # noqa: PLR0917 - typer names them all
         aca_status=aca_status,
         kernel=kernel,
         processors=processors,
+        attachment=attachment,
     )
     directory = RunDirectory.create("hazard", out)
     report = run(wishes, directory.path, ConsoleProgress())

@@ -6,7 +6,8 @@ kernel unlinks the others in its completion handler, and the client recovers.  L
 none of the others has run.  Every block says by its stamp where it belongs, and the medium's
 journal where it went, so that what ran nevertheless is seen.
 
-The errors are made by the back end, between its queue and usbfs (`rig.splitdriver.porthook`).
+The errors are made by the back end, between its queue and usbfs (`rig.splitdriver.porthook`), or
+on the cable, below the driver of the back machine's host controller.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from rig.integrity.continuation import Outcome, Task
 from rig.integrity.scan import Run
 from rig.integrity.stamp import SectorKind
 from rig.lab.accelerator import accelerator
+from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
 from rig.lab.environment import LINK_ADDRESSES, Role
 from rig.lab.lab import Lab
@@ -71,6 +73,8 @@ class Hazard:
         self._wishes = wishes
         self._progress = progress
         self._run_id = time.time_ns()
+        self._plan = lab.directory / "plan.toml"
+        self._failing = CABLE if wishes.attachment.has_cable else "back"
 
     def run(self) -> tuple[Row, ...]:
         """Try.
@@ -83,9 +87,8 @@ class Hazard:
         """
         # The machine may have loaded it for a disk; here the client is to have the device alone.
         self._lab.front.check("! [ -d /sys/module/usb_storage ] || modprobe -r usb_storage")
-        plan = self._lab.directory / "plan.toml"
-        plan.write_text(self._wishes.plan())
-        self._lab.back.put(plan, PLAN_ON_MACHINE)
+        self._plan.write_text(self._wishes.plan())
+        self._lab.back.put(self._plan, PLAN_ON_MACHINE)
         rows: list[Row] = []
         for policy in self._wishes.policies:
             rows += self._under(policy)
@@ -94,7 +97,7 @@ class Hazard:
     def _under(self, policy: Policy) -> Iterator[Row]:
         lab, wishes = self._lab, self._wishes
         store = f"{STORE}-{policy}"
-        lab.setup = wishes.setup(policy, store)
+        lab.setup = wishes.setup(policy, store, self._plan)
         lab.transition(LabState.ATTACHED)
         client = lab.front.start_daemon(["rig", "continuation"], "continuation")
         client.wait_event("ready", WRITE_DEADLINE_S)
@@ -123,16 +126,16 @@ class Hazard:
         )
 
     def _repeat(self, client: Daemon, delay_ms: int, story: _Story) -> None:
-        back = self._lab.strategy.daemons["back"]
-        seen, fired = len(back.events), _fired(back)
+        back, failing = (self._lab.strategy.daemons[name] for name in ("back", self._failing))
+        seen, fired = len(back.events), _fired(failing)
         outcomes = story.outcomes[delay_ms] = []
         for number in range(self._wishes.repetitions):
-            back.ask("phase", name=phase(delay_ms, number))
+            failing.ask("phase", name=phase(delay_ms, number))
             task = self._task(self._number(delay_ms, number))
             told = client.ask("write", WRITE_DEADLINE_S, **msgspec.structs.asdict(task))
             outcomes.append(msgspec.convert(told, Outcome))
-        back.ask("phase", name=None)
-        story.fired[delay_ms] = _fired(back) - fired
+        failing.ask("phase", name=None)
+        story.fired[delay_ms] = _fired(failing) - fired
         events = back.events[seen:]
         story.resets[delay_ms] = sum(1 for event in events if event["event"] == "reset")
         story.stood[delay_ms] = [
@@ -197,8 +200,8 @@ class _Always(dict[int, Counter[str]]):
         return Counter()
 
 
-def _fired(back: Daemon) -> int:
-    return sum(back.ask("faults")["fired"].values())
+def _fired(failing: Daemon) -> int:
+    return sum(failing.ask("faults")["fired"].values())
 
 
 def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
@@ -220,6 +223,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
         accelerator=chosen,
         memory_mib=wishes.memory_mib,
         processors=wishes.processors,
+        attachment=wishes.attachment,
         progress=progress,
     ) as lab:
         lab.transition(LabState.BOOTED)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rig.errors import UserError
 from rig.experiments.run.options import one_of
-from rig.faults.rules.endpoint import When
+from rig.faults.rules.endpoint import EndpointStatus, Place, When
 from rig.guest_images.spec import kernel_package
 from rig.integrity.continuation import Recovery
 from rig.integrity.stamp import SECTOR_BYTES
+from rig.lab.attachment import DUMMY, Attachment, parse_attachment
 from rig.lab.environment import Link
 from rig.lab.strategy import Setup
 from rig.lab.waits import Awaited
@@ -32,9 +34,18 @@ direction = "out"
 min_bytes = {urb_bytes}
 nth = 1
 when = "{when}"
-status = "EPROTO"
+place = "{place}"
+status = "{status}"
 """
 """For each repetition: its first piece of data fails, in whatever order the others come."""
+
+
+FAILS_BY = {
+    "dummy": (Place.PORT, EndpointStatus.EPROTO),
+    "xhci-raw": (Place.CABLE, EndpointStatus.EPROTO),
+    "ehci": (Place.CABLE, EndpointStatus.EPIPE),
+}
+"""Where and how the first piece fails, by attachment: in the back end, or below its kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class Wishes:
         kernel: ``6.12`` or ``6.1``.
         processors: Of each machine.
         memory_mib: Of each machine.
+        attachment: What the gadget is plugged into, a key of `FAILS_BY`.
     """
 
     policies: tuple[Policy, ...]
@@ -67,6 +79,7 @@ class Wishes:
     kernel: str = "6.12"
     processors: int = 1
     memory_mib: int = 512
+    attachment: Attachment = DUMMY
 
     @property
     def blocks(self) -> int:
@@ -81,23 +94,26 @@ class Wishes:
 
     def plan(self) -> str:
         """Return the fault plan: a rule for each repetition, in a phase of its own."""
+        place, status = FAILS_BY[self.attachment.name]
+        words = {"urb_bytes": self.urb_bytes, "when": self.when, "place": place, "status": status}
         rules = (
-            RULE.format(phase=phase(delay_ms, number), urb_bytes=self.urb_bytes, when=self.when)
+            RULE.format(phase=phase(delay_ms, number), **words)
             for delay_ms in self.delays_ms
             for number in range(self.repetitions)
         )
         return 'name = "hazard"\nseed = 0\n' + "".join(rules)
 
-    def setup(self, policy: Policy, store: str) -> Setup:
+    def setup(self, policy: Policy, store: str, plan_on_station: Path) -> Setup:
         """Return what runs on the machines under a policy."""
         link = (*Link.TCP.options, "--supervised", "--policy", policy)
         aca = ("--aca-status", self.aca_status) if policy is Policy.ACA else ()
         size = f"{max(self.medium_bytes >> 20, 1)}M"
-        gadget = ("rig", "gadget", "--directory", store, "--size", size, "--supervised")
+        words = ("--directory", store, "--size", size, *self.attachment.gadget_words())
         plan = ("--plan", PLAN_ON_MACHINE, "--time-stops")
         return Setup(
-            gadget=gadget,
-            back=("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *link, *aca, *plan),
+            gadget=("rig", "gadget", *words, "--supervised"),
+            cable=("--plan", str(plan_on_station)),
+            back=("rig", "back", "--port", self.attachment.port, "--listen", *link, *aca, *plan),
             front=("rig", "front", "--connect", *link),
             awaits=Awaited.NOTHING,
         )
@@ -120,6 +136,7 @@ def read_wishes(
     aca_status: str = DEFAULT_ACA_STATUS,
     kernel: str = "6.12",
     processors: int = 1,
+    attachment: str = DUMMY.name,
 ) -> Wishes:
     """Return the wishes; the arguments are those of `Wishes`, repeated ones count once.
 
@@ -132,6 +149,7 @@ def read_wishes(
     if not all(0 <= delay_ms <= MOST_DELAY_MS for delay_ms in delays_ms):
         raise UserError(f"A delay must be from 0 to {MOST_DELAY_MS} ms.")
     one_of("ACA status", aca_status, ACA_STATUSES)
+    one_of("attachment for this experiment", attachment, FAILS_BY)
     return Wishes(
         policies=tuple(dict.fromkeys(Policy(one_of("policy", p, Policy)) for p in policies)),
         delays_ms=tuple(dict.fromkeys(delays_ms)),
@@ -143,4 +161,5 @@ def read_wishes(
         aca_status=aca_status,
         kernel=kernel,
         processors=processors,
+        attachment=parse_attachment(attachment),
     )

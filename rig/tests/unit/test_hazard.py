@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -111,7 +112,9 @@ def test_the_medium_has_room_for_every_range() -> None:
 
 
 def test_both_daemons_get_the_policy_and_the_back_end_the_aca_status() -> None:
-    setup = Wishes((Policy.ACA,), aca_status="EAGAIN").setup(Policy.ACA, "/store")
+    setup = Wishes((Policy.ACA,), aca_status="EAGAIN").setup(
+        Policy.ACA, "/store", Path("plan.toml")
+    )
 
     assert setup.back[setup.back.index("--policy") + 1] == "aca"
     assert setup.front[setup.front.index("--policy") + 1] == "aca"
@@ -139,3 +142,25 @@ def test_repeated_wishes_count_once() -> None:
     wishes = read_wishes(policies=["hold", "hold"], delays_ms=[0, 0, 5])
 
     assert (wishes.policies, wishes.delays_ms) == ((Policy.HOLD,), (0, 5))
+
+
+@pytest.mark.parametrize(
+    ("attachment", "place", "status", "port"),
+    [
+        ("dummy", "port", "EPROTO", "dummy_hcd.0/1"),
+        ("xhci-raw", "cable", "EPROTO", "0000:00:1c.0/1"),
+        ("ehci", "cable", "EPIPE", "0000:00:1c.0/1"),
+    ],
+)
+def test_the_error_is_made_where_the_attachment_has_it(
+    attachment: str, place: str, status: str, port: str
+) -> None:
+    wishes = read_wishes(policies=["hold"], attachment=attachment)
+    rules = parse_plan(wishes.plan(), "plan.toml").rules(EndpointFault)
+    assert {(rule.place, rule.status) for rule in rules} == {(place, status)}
+    assert port in wishes.setup(Policy.HOLD, "/store", Path("plan.toml")).back
+
+
+def test_a_controller_that_hides_the_error_is_refused() -> None:
+    with pytest.raises(UserError, match="no attachment for this experiment 'ohci'"):
+        read_wishes(policies=["hold"], attachment="ohci")

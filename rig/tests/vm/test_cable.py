@@ -1,0 +1,193 @@
+"""The cable on real kernels: Linux's own controller drivers meet an error that was made on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig.cable.controllers import SHOWS, Controller
+from rig.experiments.run.run import STORE
+from rig.faults.rules.endpoint import EndpointStatus, When
+from rig.guest_images.image import GuestImage
+from rig.lab.accelerator import accelerator
+from rig.lab.attachment import parse_attachment
+from rig.lab.environment import LINK_ADDRESS
+from rig.lab.lab import Lab
+from rig.lab.paths import PathName
+from rig.lab.strategy import LabState, Setup
+from rig.lab.waits import Awaited
+from rig.tests.harness import transfer_client
+from rig.tests.harness.guests import start_client
+from rig.usb.urb import Direction
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+
+BYTES = 16384
+MOVED = {When.BEFORE: 0, When.MIDDLE: BYTES // 2, When.AFTER: BYTES}
+DEADLINE_S = 60.0
+LINK = (LINK_ADDRESS, "--insecure", "--supervised")
+
+DISK_RULES = """
+[[fault]]
+name = "write-cut"
+layer = "endpoint"
+place = "cable"
+phase = "write-cut"
+direction = "out"
+opcode = 0x2A
+min_bytes = 4096
+nth = 1
+when = "middle"
+status = "{cut}"
+
+[[fault]]
+name = "read-babbles"
+layer = "endpoint"
+place = "cable"
+phase = "read-babbles"
+direction = "in"
+opcode = 0x28
+stage = "data"
+nth = 1
+when = "after"
+status = "EOVERFLOW"
+"""
+
+UNBIND = """
+for interface in /sys/bus/usb/drivers/usbtest/[1-9]*; do
+    echo "${interface##*/}" >/sys/bus/usb/drivers/usbtest/unbind
+done
+"""
+
+Case = tuple[Direction, EndpointStatus, When]
+
+
+def cases(controller: Controller) -> list[Case]:
+    """All that the controller can show; babble is seen on IN transfers alone."""
+    return [
+        (direction, status, when)
+        for direction in Direction
+        for status in sorted(SHOWS[controller])
+        for when in When
+        if (direction, status) != (Direction.OUT, EndpointStatus.EOVERFLOW)
+    ]
+
+
+def phase(case: Case) -> str:
+    return "-".join(case)
+
+
+def plan(controller: Controller) -> str:
+    """Every case in a phase of its own; and two for a disk."""
+    cut = "EPROTO" if controller is Controller.XHCI_RAW else "EPIPE"
+    rules = [
+        f'[[fault]]\nlayer = "endpoint"\nplace = "cable"\nphase = "{phase(case)}"\nnth = 1\n'
+        f'direction = "{case[0]}"\nstatus = "{case[1]}"\nwhen = "{case[2]}"\n'
+        for case in cases(controller)
+    ]
+    return 'name = "cable"\nseed = 1\n' + "\n".join(rules) + DISK_RULES.format(cut=cut)
+
+
+@pytest.fixture(scope="module", params=[Controller.XHCI_RAW, Controller.EHCI])
+def lab(
+    request: pytest.FixtureRequest,
+    guest_image: GuestImage,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Lab]:
+    attachment = parse_attachment(request.param)
+    directory = tmp_path_factory.mktemp("cable")
+    chosen = accelerator(guest_image)
+    with Lab.open(guest_image, directory, accelerator=chosen, attachment=attachment) as opened:
+        (directory / "plan.toml").write_text(plan(request.param))
+        opened.transition(LabState.BOOTED)
+        yield opened
+
+
+def setup(lab: Lab, path: PathName, awaits: Awaited, *gadget: str) -> Setup:
+    attachment = lab.strategy.attachment
+    words = (*gadget, *attachment.gadget_words(), "--supervised")
+    return Setup(
+        gadget=("rig", "gadget", *words),
+        back=("rig", "back", "--port", attachment.port, "--listen", *LINK),
+        front=("rig", "front", "--connect", *LINK),
+        cable=("--plan", str(lab.directory / "plan.toml")),
+        path=path,
+        awaits=awaits,
+    )
+
+
+@contextmanager
+def attached(lab: Lab, wanted: Setup) -> Iterator[None]:
+    lab.transition(LabState.BOOTED)
+    lab.setup = wanted
+    lab.transition(LabState.ATTACHED)
+    yield
+    lab.transition(LabState.BOOTED)
+
+
+@contextmanager
+def armed(lab: Lab, name: str) -> Iterator[None]:
+    """Have the rule of a phase fire, once, in the meantime."""
+    cable = lab.strategy.daemons["cable"]
+    before = sum(cable.ask("faults")["fired"].values())
+    cable.ask("phase", name=name)
+    yield
+    cable.ask("phase", name=None)
+    assert sum(cable.ask("faults")["fired"].values()) == before + 1
+
+
+def shown(controller: Controller, case: Case) -> dict[str, Any]:
+    """What the driver of the controller tells its client."""
+    direction, status, when = case
+    # QEMU's EHCI keeps no count of what it has sent when a transfer fails.
+    unknown = controller is Controller.EHCI and direction is Direction.OUT
+    return {"status": f"-{status}", "bytes": BYTES if unknown else MOVED[when]}
+
+
+def test_each_error_is_seen_by_the_machines_own_driver_as_it_was_made(lab: Lab) -> None:
+    controller = Controller(lab.strategy.attachment.name)
+    gadget = setup(lab, PathName.DIRECT, Awaited.USBTEST, "--function", "source-sink")
+    with attached(lab, gadget):
+        lab.back.check(UNBIND)
+        client = start_client(lab.back, transfer_client, "carry", lab.found)
+        client.wait_event("carrying", DEADLINE_S)
+        seen = {}
+        for case in cases(controller):
+            with armed(lab, phase(case)):
+                seen[case] = client.ask(case[0], DEADLINE_S, bytes=BYTES)
+            calm = client.ask(case[0], DEADLINE_S, bytes=BYTES)
+            assert calm == {"status": "0", "bytes": BYTES}, case
+        client.stop()
+    assert seen == {case: shown(controller, case) for case in cases(controller)}
+
+
+@pytest.mark.parametrize("path", [PathName.SPLIT, PathName.USBIP])
+def test_the_fronts_disk_outlives_an_error_below_the_backs_driver(
+    lab: Lab, path: PathName, tmp_path: Path
+) -> None:
+    controller = Controller(lab.strategy.attachment.name)
+    disk = setup(lab, path, Awaited.DISK, "--directory", f"{STORE}-{path}", "--size", "8M")
+    with attached(lab, disk):
+        front, node = lab.front, lab.disk
+        assert front.console
+        front.check("dd if=/dev/urandom of=/run/sent bs=64K count=4 status=none")
+        write = f"dd if=/run/sent of={node} bs=64K oflag=direct status=none"
+        since = front.console.position
+        if controller is Controller.XHCI_RAW:
+            with armed(lab, "write-cut"):
+                front.check(write, DEADLINE_S)
+            front.console.wait_for("reset high-speed USB device", DEADLINE_S, since)
+        else:
+            front.check(write, DEADLINE_S)
+        read = f"dd if={node} of=/run/got bs=64K count=4 iflag=direct status=none"
+        since = front.console.position
+        with armed(lab, "read-babbles"):
+            assert front.run(read, DEADLINE_S).status == 1
+        # A babble is too much data to usb-storage, which then blames the command.
+        front.console.wait_for("critical target error, dev sd", DEADLINE_S, since)
+        front.check(read, DEADLINE_S)
+        front.check("cmp /run/sent /run/got")
