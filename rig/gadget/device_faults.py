@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 from rig.daemon import Events
 from rig.faults.plan import NO_FAULTS, Plan
@@ -67,11 +66,6 @@ class DeviceFaults:
         with self._lock:
             own = {"planned": self._injector.planned, "fired": self._injector.fired}
         return {**others, **{key: {**others.get(key, {}), **own[key]} for key in own}}
-
-    def control(self, do: Callable[[Injector[DeviceRequest, DeviceEffect]], object]) -> object:
-        """Do something with the injector, and nobody else meanwhile."""
-        with self._lock:
-            return do(self._injector)
 
     def _tell(self, fired: Fired[DeviceEffect], request: DeviceRequest | None) -> None:
         effect = fired.effect

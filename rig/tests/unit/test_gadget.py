@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import pytest
 
 from rig.daemon import Command, Events
 from rig.errors import MachineError, RemoteProtocolError, UserError
+from rig.faults.reader import parse_plan
 from rig.gadget import storage
 from rig.gadget.assembly import Gadget, Options
 from rig.gadget.functions import Function, mass_storage
 from rig.gadget.kinds import Kind
+from rig.gadget.service import run
 from rig.gadget.storage import Medium
 from rig.gadget.tree import GadgetSpec, build_steps
 from rig.gadget.udc import Udcs
@@ -204,3 +208,82 @@ def test_a_gadget_without_a_disk_cannot_release_one(bench: Bench) -> None:
         pytest.raises(UserError, match="no disk: it cannot obey 'release'"),
     ):
         gadget.do(Command(1, "release", {}))
+
+
+def happen(gadget: Gadget, effect: str, for_s: float | None = None) -> None:
+    """What the daemon does when it is told so."""
+    gadget.do(Command(1, "happen", {"effect": effect, "for_s": for_s}))
+    gadget.moments.run()
+
+
+def test_a_medium_is_ejected_and_put_in_again(bench: Bench) -> None:
+    with bench.gadget() as gadget:
+        lun = bench.configfs.root / "rig0/functions/mass_storage.0/lun.0"
+        happen(gadget, "eject")
+        assert (lun / "forced_eject").read_text().strip() == "1"
+        assert (lun / "file").read_text() == ""
+        happen(gadget, "eject", 0.0)
+        assert (lun / "file").read_text().strip() == str(bench.directory / "mnt" / "lun0")
+
+
+def test_a_gadget_is_unbound_and_bound_again(bench: Bench) -> None:
+    with bench.play(Kind.ACM) as gadget:
+        happen(gadget, "unbind")
+        assert bench.configfs.bound_udc("rig0") == ""
+        happen(gadget, "unbind", 0.0)
+        assert bench.configfs.bound_udc("rig0") == "dummy_udc.0"
+
+
+def test_a_gadget_is_unplugged_and_plugged_in_again(bench: Bench) -> None:
+    soft_connect = bench.run_directory / "udc" / "dummy_udc.0" / "soft_connect"
+    soft_connect.touch()
+    with bench.play(Kind.ACM) as gadget:
+        happen(gadget, "soft-disconnect", 0.0)
+        assert soft_connect.read_text() == "disconnect\n"
+        assert bench.configfs.bound_udc("rig0") == "dummy_udc.0"
+
+
+def test_what_is_unbound_is_not_unplugged(bench: Bench) -> None:
+    with bench.play(Kind.ACM) as gadget:
+        happen(gadget, "unbind")
+        happen(gadget, "soft-disconnect", 0.0)  # there is no pull-up to switch
+        assert bench.configfs.bound_udc("rig0") == ""
+
+
+@pytest.mark.parametrize(
+    ("effect", "said"), [("dance", "not understood"), ("csw-tag", "does not happen by itself")]
+)
+def test_what_cannot_happen_is_refused(bench: Bench, effect: str, said: str) -> None:
+    with bench.play(Kind.ACM) as gadget, pytest.raises(RemoteProtocolError, match=said):
+        happen(gadget, effect)
+
+
+def test_a_fault_by_the_clock_happens_and_is_over_while_the_daemon_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = 'layer = "device"\neffect = "unbind"\nphase = "write"\nat_s = 0.01\nfor_s = 0.01'
+    plan = parse_plan(f'name = "p"\n[[fault]]\n{rule}', "p")
+    input_end, command_end = os.pipe()
+    signal_end, _ = os.pipe()
+    with bench.play(Kind.ACM, plan=plan) as gadget:
+        events = Events(bench.out)
+        bind, bound_again = bench.udcs.bind, threading.Event()
+
+        def note(name: str, udc: str) -> None:
+            bind(name, udc)
+            bound_again.set()
+
+        monkeypatch.setattr(bench.udcs, "bind", note)
+        daemon = threading.Thread(target=run, args=(gadget, events, input_end, signal_end))
+        daemon.start()
+        os.write(command_end, b'{"id": 1, "do": "phase", "name": "write"}\n')
+        assert bound_again.wait(10.0)
+        os.close(command_end)
+        daemon.join(10.0)
+        assert not daemon.is_alive()
+        assert bench.configfs.bound_udc("rig0") == "dummy_udc.0"
+    told = [json.loads(line) for line in bench.out.getvalue().splitlines()]
+    assert [(event["event"], event.get("effect")) for event in told] == [
+        ("reply", None),
+        ("fault", "unbind"),
+    ]
