@@ -20,15 +20,16 @@ LAYERS = {
     "cli": {"experiments", "lab", "report", "guest_images", "faults", "usb", "sim", "splitdriver"},
     "experiments": {
         *("lab", "report", "guest_images"),
-        *("splitdriver", "gadget", "cable", "integrity", "faults", "usb"),
+        *("splitdriver", "gadget", "cable", "link", "integrity", "faults", "usb"),
     },
-    "lab": {"guest_images"},
+    "lab": {"guest_images", "faults"},
     "report": {"faults", "integrity"},
     "guest_images": set(),
     "sim": {"splitdriver", "faults", "usb"},
     "splitdriver": {"faults", "usb"},
     "gadget": {"faults", "usb"},
     "cable": {"faults", "usb"},
+    "link": {"faults"},
     "integrity": {"faults", "usb"},
     "faults": {"usb"},
     "usb": set(),
@@ -102,6 +103,9 @@ PURE = {
     "rig.cable.usbredir",
     "rig.cable.vudc",
     "rig.cable.wire",
+    "rig.link.lane",
+    "rig.link.pieces",
+    "rig.link.relay",
     "rig.gadget.bot.descriptors",
     "rig.gadget.functions",
     "rig.gadget.kinds",
@@ -235,7 +239,7 @@ def test_imports_point_one_way(module: str) -> None:
 
 
 def test_the_actors_meet_only_in_experiments() -> None:
-    actors = {"splitdriver", "gadget", "cable", "integrity"}
+    actors = {"splitdriver", "gadget", "cable", "link", "integrity"}
     for actor in actors:
         assert not LAYERS[actor] & actors
 
