@@ -50,7 +50,7 @@ class Calm(Ends):
 
     def _possible(self) -> list[int]:
         moves: list[int] = []
-        if self.edge.leaving or not self.linked or self.device.gone:
+        if self.edge.leaving or self.edge.broken or not self.linked or self.device.gone:
             # First, since a client that retries for ever may wait for just this.
             self._mendings(moves)
         client = self.client
@@ -93,6 +93,8 @@ class Calm(Ends):
     def _mendings(self, moves: list[int]) -> None:
         if self.edge.leaving:
             moves.append(_LEFT)
+        if self.edge.broken:
+            moves.append(_BROKE)
         if not self.linked:
             if self.front_knows:
                 moves.append(_FRONT_LEARNS)
@@ -215,6 +217,11 @@ class Calm(Ends):
         self._tell(Place.KERNEL, "is done with the port")
         self.edge.left()
 
+    def _port_broke(self) -> None:
+        self._tell(Place.FRONT, "sees that its port is gone, and lets go of the device")
+        self.front.let_go()
+        self._front_acts()
+
     def _front_learns(self) -> None:
         self._tell(Place.FRONT, "learns that the link is lost")
         self.front_knows = False
@@ -278,6 +285,7 @@ _MOVES: tuple[Callable[[Calm], None], ...] = (
     Calm._relink,
     Calm._look,
     Calm._replug,
+    Calm._port_broke,
 )
 (
     _SUBMIT,
@@ -300,6 +308,7 @@ _MOVES: tuple[Callable[[Calm], None], ...] = (
     _RELINK,
     _LOOK,
     _REPLUG,
+    _BROKE,
 ) = range(len(_MOVES))
 
 _LATE: dict[Laggard, tuple[int, ...]] = {

@@ -32,6 +32,7 @@ class Edge:
         "_fence_passed",
         "_received",
         "_when_ready",
+        "attached",
         "client",
         "fence_at",
         "hidden",
@@ -55,6 +56,8 @@ class Edge:
         self._when_ready: Callable[[], None] | None = None
         self.hidden: deque[int] = deque()
         """Barriers that the kernel has not sent yet, by number."""
+        self.attached = False
+        """The front end shows a device; whether the kernel still does, it does not know."""
         self.leaving = False
         """The kernel is not done with the port of the device before."""
         self.fence_at: int | None = None
@@ -72,19 +75,26 @@ class Edge:
     def attach(self) -> None:
         """The device is there."""
         self.lives += 1
-        self.client.plugged = True
+        self.attached = self.client.plugged = True
 
     def detach(self) -> None:
         """The device goes."""
         self._when_ready = None
-        if not self.client.plugged:
+        if not self.attached:
             return
-        self.client.lose_device()
+        if not self.broken:
+            self.client.lose_device()
+        self.attached = False
         self.fence_at = None
         self.leaving = True
         for thing in self.merge.give_up():
             if thing is None:
                 self._barrier_came_out()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the kernel has detached the device, which the front end has yet to see."""
+        return self.attached and not self.client.plugged
 
     def left(self) -> None:
         """The kernel is done with the port."""
@@ -123,7 +133,7 @@ class Edge:
         life = self.lives
 
         def came_out() -> None:
-            if self.client.plugged and self.lives == life:
+            if self.attached and self.lives == life:
                 self._fence_passed()
 
         self._wait_for_barrier(came_out)
@@ -133,7 +143,7 @@ class Edge:
     def send_hidden(self) -> int:
         """The kernel sends a command of the hidden device; returns its number."""
         seqnum = self.hidden.popleft()
-        if self.client.plugged:
+        if self.attached:
             self._put(seqnum, None)
         else:
             self.merge.begin_behind(seqnum)
@@ -161,10 +171,13 @@ class Edge:
             self.hidden.append(self.client.next_number())
 
     def _look_whether_ready(self) -> None:
-        if self._when_ready is not None and not self.leaving:
-            self._wait_for_barrier(self._ready)
+        call = self._when_ready
+        if call is None or self.leaving:
+            return
 
-    def _ready(self) -> None:
-        call, self._when_ready = self._when_ready, None
-        if call is not None:
-            call()
+        def came_out() -> None:
+            if self._when_ready is call:  # and not the next one: its barrier is still to come
+                self._when_ready = None
+                call()
+
+        self._wait_for_barrier(came_out)

@@ -41,6 +41,7 @@ class Ends:
         "_kinds",
         "_link_losses",
         "_policy",
+        "_port_breaks",
         "_reconfigurations",
         "_resets",
         "_scenario",
@@ -75,6 +76,7 @@ class Ends:
         self._reconfigurations = scenario.reconfigurations
         self._link_losses = scenario.link_losses
         self._unplugs = scenario.unplugs
+        self._port_breaks = scenario.port_breaks
         self._capabilities = ALL_CAPABILITIES
         if not scenario.local_unlink:
             self._capabilities = ALL_CAPABILITIES & ~Capability.LOCAL_UNLINK
@@ -151,7 +153,8 @@ class Ends:
                     if self.linked:
                         self.to_back.put(action.message)  # type: ignore[union-attr]
                 elif kind is GiveBack or kind is AnswerUnlink:
-                    self.client.give(action)  # type: ignore[arg-type]
+                    if not self.edge.broken:
+                        self.client.give(action)  # type: ignore[arg-type]
                 elif kind is Fence:
                     self.edge.fence()
                 elif kind is Plug:

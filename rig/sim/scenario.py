@@ -76,6 +76,7 @@ class Scenario(msgspec.Struct, frozen=True):
         link_losses: How often the link is lost.
         another_front: Another machine comes when the link has been lost; its numbers begin anew.
         unplugs: How often the device is pulled out.
+        port_breaks: How often the front's kernel detaches the port, as by hand.
         whole_batches: What is read from a link or a controller is read until there is no more.
         frames: Messages cross the link as octets.
         local_unlink: Both ends can do it (`rig.splitdriver.messages.Capability`).
@@ -94,6 +95,7 @@ class Scenario(msgspec.Struct, frozen=True):
     link_losses: int
     another_front: bool
     unplugs: int
+    port_breaks: int
     whole_batches: bool
     frames: bool
     local_unlink: bool
@@ -132,6 +134,7 @@ def scenario_of(schedule: bytes) -> Scenario:
         resets=events & 1,
         link_losses=events >> 1 & 1,
         unplugs=events >> 2 & 1,
+        port_breaks=events >> 5 & 1,
         reconfigurations=events >> 3 & 1,
         another_front=bool(events & 0x10),
         whole_batches=bool(ways & 1),

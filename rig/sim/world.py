@@ -118,6 +118,8 @@ class World(Calm):
                 moves.append(self._reset)
             if self._reconfigurations:
                 moves.append(self._reconfigure)
+            if self._port_breaks:
+                moves.append(self._break_port)
         if self.device.job is not None:
             moves.append(self._do_job)
         if self._link_losses and self.linked:
@@ -160,6 +162,11 @@ class World(Calm):
         self.linked = False
         self.to_front.lose()
         self.to_back.lose()
+
+    def _break_port(self, _: int) -> None:
+        self._tell(Place.KERNEL, "detaches the port: somebody has asked it to")
+        self._port_breaks -= 1
+        self.client.lose_device()
 
     def _unplug(self, _: int) -> None:
         self._tell(Place.DEVICE, "is pulled out")

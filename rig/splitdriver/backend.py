@@ -159,7 +159,7 @@ class BackEnd:
         self._speed = Speed.UNKNOWN
         self._linked = False
         self._told = False  # the front end knows of the device
-        self._awaits_farewell = False
+        self._awaits_farewell: int | None = None  # of the device that DISCONNECT has named
         self._kinds: Mapping[int, TransferType] = {}
         self._endpoints: dict[int, Endpoint] = {}
         self._where: dict[int, tuple[Endpoint, int]] = {}  # of every URB: its queue, its octets
@@ -201,8 +201,7 @@ class BackEnd:
         if self._device is not None:
             raise ApiViolationError("A device was plugged in where there is one already.")
         self._speed = speed
-        self._plugs = self._plugs % (PLUGS - 1) + 1
-        self._device = device_number(self._port, self._plugs)
+        self._number_device()
         self._announce()
 
     def unplugged(self) -> None:
@@ -213,7 +212,7 @@ class BackEnd:
         self._actions = [action for action in self._actions if isinstance(action, Send)]
         if self._told:
             self._actions.append(Send(Disconnect(self._device)))
-            self._awaits_farewell = True
+            self._awaits_farewell = self._device
         self._device = None
         self._told = False
         self._kinds = {}
@@ -308,7 +307,7 @@ class BackEnd:
     def linked(self) -> None:
         """A front end has come and has greeted: it knows nothing yet."""
         self._linked = True
-        self._awaits_farewell = False
+        self._awaits_farewell = None
         self._announce()
 
     def link_lost(self) -> None:
@@ -316,14 +315,21 @@ class BackEnd:
 
         The next front end hears of the device when the controller has let go of all of it.
         """
-        self._linked = self._told = False
+        self._linked = False
+        self._take_all_back()
+
+    def _take_all_back(self) -> None:
+        self._told = False
         unstarted = {
             _number(a) for a in self._actions if isinstance(a, Start | Perform | ResetPort)
         }
         running = {n for e in self._endpoints.values() for n in e.running()} - unstarted
+        # What a front end has let go of may still have to be taken back.
+        kept = [a for a in self._actions if isinstance(a, Discard) and a.urb_id in self._orphans]
+        taken = [Discard(n) for n in sorted(running, reverse=True) if n != RESET_NUMBER]
+        self._actions = [*kept, *taken]
         self._orphans |= running
         self._forget_urbs()
-        self._actions = [Discard(n) for n in sorted(running, reverse=True) if n != RESET_NUMBER]
 
     def receive(self, message: Message) -> None:
         """Take one message of the front end.
@@ -343,13 +349,13 @@ class BackEnd:
             case Submit() | Unlink() | Resume() | Reset():
                 pass  # sent before the front end knew; DISCONNECT has answered it
             case Disconnected():
-                self._farewell()
+                self._farewell(message.device)
             case _:
                 raise RemoteProtocolError(f"A front end must not send {type(message).__name__}.")
 
     def _announce(self) -> None:
         """Tell the front end of the device, unless something must be over before."""
-        waits = self._awaits_farewell or self._orphans
+        waits = self._awaits_farewell is not None or self._orphans
         if self._linked and self._device is not None and not waits:
             self._actions.append(Send(Connect(self._device, self._speed)))
             self._told = True
@@ -362,11 +368,22 @@ class BackEnd:
     def _is_stale(self, device: int) -> bool:
         return not self._told or device != self._device
 
-    def _farewell(self) -> None:
-        if not self._awaits_farewell:
-            raise RemoteProtocolError("The front end answered a DISCONNECT that was not sent.")
-        self._awaits_farewell = False
+    def _farewell(self, device: int) -> None:
+        if self._told and device == self._device:
+            # It has let go of the device by itself: to it, what comes next is another one.
+            self._take_all_back()
+            self._number_device()
+        elif device == self._awaits_farewell:
+            self._awaits_farewell = None
+        else:
+            raise RemoteProtocolError(
+                f"The front end let go of device {device}, of which it was not told."
+            )
         self._announce()
+
+    def _number_device(self) -> None:
+        self._plugs = self._plugs % (PLUGS - 1) + 1
+        self._device = device_number(self._port, self._plugs)
 
     def _submit(self, urb: Submit) -> None:
         if urb.urb_id in self._where:

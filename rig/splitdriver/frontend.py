@@ -153,6 +153,8 @@ class FrontEnd:
         self._policy = policy
         self._local_unlink = Capability.LOCAL_UNLINK in capabilities
         self._port_reset = Capability.PORT_RESET in capabilities
+        self._may_let_go = Capability.LET_GO in capabilities
+        self._let_go: int | None = None  # what is still said of it was said before it was known
         self._device: int | None = None
         self._speed = Speed.UNKNOWN
         self._configured = False
@@ -270,6 +272,8 @@ class FrontEnd:
             RemoteProtocolError: The back end must not say that, or not now.
         """
         match message:
+            case Complete() | Disconnect() | ResetDone() if message.device == self._let_go:
+                pass
             case Complete():
                 self._expect(message.device)
                 self._complete(message)
@@ -289,6 +293,21 @@ class FrontEnd:
         if self._device is not None:
             self._forget_device()
 
+    def let_go(self) -> bool:
+        """The device cannot be shown any longer, for whatever reason: have it told anew.
+
+        Returns:
+            Whether that can be done without giving up the link.
+        """
+        if self._device is None:
+            return True
+        if not self._may_let_go:
+            return False
+        self._let_go = self._device
+        self._send(Disconnected(self._device))
+        self._forget_device()
+        return True
+
     def _expect(self, device: int) -> None:
         if device != self._device:
             raise RemoteProtocolError(f"The back end spoke of device {device}, not {self._device}.")
@@ -297,6 +316,7 @@ class FrontEnd:
         if self._device is not None:
             raise RemoteProtocolError("The back end told of a second device in the same port.")
         self._device = message.device
+        self._let_go = None
         self._speed = message.speed
         self._actions.append(Plug(message.device, message.speed))
 

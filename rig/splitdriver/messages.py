@@ -49,9 +49,11 @@ class Capability(IntFlag):
     """The front end may give back by itself what it knows not to have run."""
     PORT_RESET = 2
     """A port reset is carried to the device."""
+    LET_GO = 4
+    """The front end may let go of a device by itself, and is told of it anew."""
 
 
-ALL_CAPABILITIES = Capability.LOCAL_UNLINK | Capability.PORT_RESET
+ALL_CAPABILITIES = Capability.LOCAL_UNLINK | Capability.PORT_RESET | Capability.LET_GO
 
 
 class Role(IntEnum):
@@ -113,7 +115,10 @@ class Disconnect(msgspec.Struct, frozen=True):
 
 
 class Disconnected(msgspec.Struct, frozen=True):
-    """Front to back: the front end is done with that device and will not mention it again."""
+    """Front to back: the front end is done with that device and will not mention it again.
+
+    Unasked (`Capability.LET_GO`): it can show the device no longer, and is to be told of it anew.
+    """
 
     device: int
 

@@ -31,6 +31,10 @@ from rig.usb.usbip import CmdUnlink
 
 _log = logging.getLogger("rig.front")
 
+PAUSE_S = 0.5
+"""Between the end of a port of ``vhci_hcd`` and the next one for the same device: whatever ends
+them must not keep both ends busy."""
+
 RETRY_S = 2.0
 """A device for which there is no room waits: another one may leave, or somebody mends it."""
 
@@ -42,7 +46,8 @@ class FrontPort:
         core: The port's.
         halves: Where there are halves of controllers.
         send: Sends messages to the back end.
-        broke: Called with a sentence when the device cannot be shown any longer.
+        broke: Called with a sentence when the device cannot be shown any longer, and the back end
+            cannot be asked to tell it anew.
         events: Where to tell what happens.
         reactor: Waits.
     """
@@ -68,6 +73,7 @@ class FrontPort:
         self._waits_for_room = False
         self._receiving = False
         self._complaint = ""  # why the device is not shown
+        self._not_before_s = 0.0
 
     @property
     def vhci_port(self) -> int | None:
@@ -118,9 +124,11 @@ class FrontPort:
                     messages.append(action.message)
                 else:
                     self._do(action)
-        self._flush()
+        broken = self._flush()
         if messages:
             self._send(messages)
+        if broken:
+            self._give_up(broken)
 
     def _do(self, action: Action) -> None:
         match action:
@@ -131,13 +139,21 @@ class FrontPort:
             case Fence() if self._half is not None and self._hcd is not None:
                 self._half.fence(self._on_fence)
             case Plug(device, speed):
-                self._plug(device, speed)
+                self._plug_at(self._not_before_s, device, speed)
             case Unplug():
                 self._unplug()
 
+    def _plug_at(self, when_s: float, device: int, speed: Speed) -> None:
+        if time.monotonic() < when_s:
+            self._reactor.at(self._timer, when_s, lambda: self._plug(device, speed))
+        else:
+            self._plug(device, speed)
+
     def _plug(self, device: int, speed: Speed) -> None:
         try:
-            half = self._half = self._halves.take(super_speed=speed >= Speed.SUPER)
+            half = self._half = self._halves.take(
+                super_speed=speed >= Speed.SUPER, lost=self._give_up
+            )
         except (RigError, OSError) as error:
             self._plug_later(device, speed, error)
             return
@@ -160,8 +176,19 @@ class FrontPort:
             self._complaint = str(error)
             number = port_of(device)
             _log.warning("the device in port %d of the link is not shown: %s", number, error)
-        again = time.monotonic() + RETRY_S
-        self._reactor.at(self._timer, again, lambda: self._plug(device, speed))
+        self._plug_at(time.monotonic() + RETRY_S, device, speed)
+
+    def _give_up(self, reason: str) -> None:
+        """The device cannot be shown any longer so: let go of it, to be told of it anew."""
+        if self._half is None:
+            return  # the link was lost meanwhile
+        if not self._core.let_go():
+            self._broke(reason)
+            return
+        _log.warning("%s", reason)
+        self._events.emit("port-broke", port=self.vhci_port, reason=reason)
+        self._not_before_s = time.monotonic() + PAUSE_S
+        self.act()
 
     @property
     def _timer(self) -> str:
@@ -188,7 +215,7 @@ class FrontPort:
                 self._half.receive()
             self.act()
         except (ProtocolError, OSError) as error:
-            self._broke(f"vhci_hcd gave up port {self.vhci_port}: {error}")
+            self._give_up(f"vhci_hcd gave up port {self.vhci_port}: {error}")
         finally:
             self._receiving = False
 
@@ -205,17 +232,18 @@ class FrontPort:
         self._core.fence_passed()
         self.act()
 
-    def _flush(self) -> None:
+    def _flush(self) -> str:
+        """Send what waits for the kernel; return what is wrong if it takes no more."""
         hcd, half = self._hcd, self._half
         if hcd is None or half is None:
-            return
+            return ""
         try:
             hcd.flush()
         except OSError as error:
-            self._broke(f"vhci_hcd gave up port {hcd.port.number}: {error}")
-            return
+            return f"vhci_hcd gave up port {hcd.port.number}: {error}"
         if hcd.waits_for_room is not self._waits_for_room:
             self._waits_for_room = hcd.waits_for_room
             room = WRITABLE if self._waits_for_room else 0
             self._reactor.watch(hcd, READABLE | room, self._on_hcd)
         half.watch_fence()
+        return ""

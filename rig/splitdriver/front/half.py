@@ -60,7 +60,6 @@ class Half:
     ) -> None:
         self.super_speed = ports[0].super_speed
         self.first_port = ports[0].number
-        self.taken = False
         self._ports = ports[:-1]
         self._lock = lock
         self._reactor = reactor
@@ -305,14 +304,17 @@ class Half:
     # From one mapped device to the next.
 
     def _look_whether_ready(self) -> None:
-        if self._when_ready is not None and self._node is not None and self._leaving is None:
-            # Its number is the last before the next device's.
-            self._wait_for_barrier(self._ready)
+        call = self._when_ready
+        if call is None or self._node is None or self._leaving is not None:
+            return
 
-    def _ready(self) -> None:
-        call, self._when_ready = self._when_ready, None
-        if call is not None:
-            call()
+        def came_out() -> None:
+            if self._when_ready is call:  # and not the next one: its barrier is still to come
+                self._when_ready = None
+                call()
+
+        # Its number is the last before the next device's.
+        self._wait_for_barrier(came_out)
 
     def _await_leaving(self) -> None:
         assert self._leaving is not None

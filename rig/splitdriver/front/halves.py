@@ -19,17 +19,20 @@ class Halves:
 
     Args:
         reactor: Waits.
-        lost: Called with a sentence when a half that carries a device is of no more use.
     """
 
-    def __init__(self, reactor: Reactor, lost: Callable[[str], None]) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._lost = lost
         self._halves: list[Half] = []
+        self._takers: dict[Half, Callable[[str], None]] = {}
         self._spent: set[int] = set()  # first ports of halves whose numbers have come to an end
 
-    def take(self, *, super_speed: bool) -> Half:
+    def take(self, *, super_speed: bool, lost: Callable[[str], None]) -> Half:
         """Return a half that carries nothing; it must be given back.
+
+        Args:
+            super_speed: Of its devices.
+            lost: Called with a sentence if it is of no more use; it is closed then.
 
         Raises:
             MachineError: There is none, or the module is not loaded.
@@ -38,7 +41,7 @@ class Halves:
         half = next((h for h in self._halves if self._fits(h, super_speed)), None)
         if half is None:
             half = self._open(super_speed)
-        half.taken = True
+        self._takers[half] = lost
         return half
 
     def prepare(self) -> None:
@@ -52,7 +55,7 @@ class Halves:
 
     def give_back(self, half: Half) -> None:
         """The half carries nothing any more."""
-        half.taken = False
+        self._takers.pop(half, None)
 
     def close(self) -> None:
         """Detach everything."""
@@ -60,7 +63,7 @@ class Halves:
             self._halves.pop().close()
 
     def _fits(self, half: Half, super_speed: bool) -> bool:
-        return half.super_speed is super_speed and not half.taken and not half.exhausted
+        return half.super_speed is super_speed and half not in self._takers and not half.exhausted
 
     def _open(self, super_speed: bool) -> Half:
         for ports in vhci.free_halves(vhci.read_status(), super_speed=super_speed):
@@ -89,7 +92,8 @@ class Halves:
             self._spent.add(half.first_port)
         self._halves.remove(half)
         half.close()
-        if half.taken:
-            self._lost(reason)
+        lost = self._takers.pop(half, None)
+        if lost is not None:
+            lost(reason)
         else:
             _log.warning("%s", reason)

@@ -60,7 +60,7 @@ class FrontService:
         self._events = events
         self._reactor = reactor
         self._ports: dict[int, FrontPort] = {}
-        self._halves = Halves(reactor, self._drop_link)
+        self._halves = Halves(reactor)
         self._peer: Peer | None = None
         self._caller = calls(self._on_back)
         try:

@@ -246,6 +246,9 @@ class BackUnderTest(End):
     def receive(self, message: Message) -> None:
         if isinstance(message, Submit) and message.device == self.told:
             self.open.setdefault(message.urb_id, message.buffer_bytes)
+        if isinstance(message, Disconnected) and message.device == self.told:
+            self.told = None  # it lets go of the device, and is told of it anew
+            self.open.clear()
         self.core.receive(message)
         if isinstance(message, Unlink) and message.local and message.device == self.told:
             self.open.pop(message.urb_id, None)
@@ -426,6 +429,9 @@ class FrontUnderTest(End):
             targets = [urb for urb in self.open if urb not in self.unlinks.values()]
             if targets and rng.random() < 0.3:
                 self._unlink(rng.choice(targets))
+            if rng.random() < 0.03:
+                assert self.core.let_go()
+                self.device = rng.choice((self.device, 0))  # the peer has heard of it, or has not
 
     def _submit(self) -> None:
         rng = self.rng

@@ -279,9 +279,54 @@ def _next_device_before_the_farewell(patch: Patch) -> None:
 
     def unplugged(self: BackEnd) -> None:
         real(self)
-        self._awaits_farewell = False
+        self._awaits_farewell = None
 
     patch.setattr(BackEnd, "unplugged", unplugged)
+
+
+def _device_that_was_let_go_of_is_told_at_once(patch: Patch) -> None:
+    real = BackEnd._farewell
+
+    def farewell(self: BackEnd, device: int) -> None:
+        real(self, device)
+        self._orphans.clear()
+        if not self._told:
+            self._announce()
+
+    patch.setattr(BackEnd, "_farewell", farewell)
+
+
+def _device_that_was_let_go_of_is_not_told_again(patch: Patch) -> None:
+    def farewell(self: BackEnd, device: int) -> None:
+        self._awaits_farewell = None
+        if not self._told:
+            self._announce()
+
+    patch.setattr(BackEnd, "_farewell", farewell)
+
+
+def _late_words_of_a_device_that_was_let_go_of_are_errors(patch: Patch) -> None:
+    real = FrontEnd.let_go
+
+    def let_go(self: FrontEnd) -> bool:
+        went = real(self)
+        self._let_go = None
+        return went
+
+    patch.setattr(FrontEnd, "let_go", let_go)
+
+
+def _attaches_by_a_former_devices_barrier(patch: Patch) -> None:
+    def look_whether_ready(self: Edge) -> None:
+        def came_out() -> None:
+            call, self._when_ready = self._when_ready, None
+            if call is not None:
+                call()
+
+        if self._when_ready is not None and not self.leaving:
+            self._wait_for_barrier(came_out)
+
+    patch.setattr(Edge, "_look_whether_ready", look_whether_ready)
 
 
 def _reset_that_is_never_done(patch: Patch) -> None:
@@ -370,6 +415,10 @@ MUTANTS = [
     Mutant(_device_is_told_of_while_old_urbs_run, 1000),
     Mutant(_lost_front_end_is_not_forgotten, 1000),
     Mutant(_next_device_before_the_farewell, 500),
+    Mutant(_device_that_was_let_go_of_is_told_at_once, 300),
+    Mutant(_device_that_was_let_go_of_is_not_told_again, 300),
+    Mutant(_late_words_of_a_device_that_was_let_go_of_are_errors, 300),
+    Mutant(_attaches_by_a_former_devices_barrier, 3000),
     Mutant(_reset_that_is_never_done, 500),
     Mutant(_starts_while_the_kernel_resets, 2000, window=3),
     Mutant(_discards_oldest_first, 1000, window=3),

@@ -152,9 +152,70 @@ def test_a_front_end_that_speaks_of_a_device_before_it_was_told_is_ignored() -> 
     assert after(back, submit(1), Unlink(1, 1), Resume(1, OUT, 9), Reset(1)) == []
 
 
-def test_a_farewell_that_was_not_asked_for_is_the_peers_fault() -> None:
-    with pytest.raises(RemoteProtocolError, match="was not sent"):
-        after(serving(), Disconnected(1))
+@pytest.mark.parametrize("device", [2, device_number(1, 1)])
+def test_a_farewell_from_a_device_that_was_not_told_is_the_peers_fault(device: int) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"device {device}, of which it was not told"):
+        after(serving(), Disconnected(device))
+
+
+def test_a_second_farewell_is_the_peers_fault() -> None:
+    back = serving()
+    back.unplugged()
+    after(back, Disconnected(1))
+    with pytest.raises(RemoteProtocolError, match="not told"):
+        after(back, Disconnected(1))
+
+
+def test_a_device_that_the_front_end_has_let_go_of_is_told_under_another_number() -> None:
+    assert after(serving(), Disconnected(1)) == [Send(Connect(2, Speed.HIGH))]
+
+
+def test_it_is_told_when_the_controller_has_let_go_of_all_the_newest_first() -> None:
+    back = serving(window=2)
+    after(back, submit(1), submit(2), submit(3))
+    assert after(back, Disconnected(1)) == [Discard(2), Discard(1)]
+    back.completed(2, -errno.ENOENT, 0)
+    assert back.take_actions() == []
+    back.completed(1, 0, 4)
+    assert back.take_actions() == [Send(Connect(2, Speed.HIGH))]
+    assert after(back, submit(1, device=2)) == [Start(submit(1, device=2))]
+
+
+def test_a_stop_of_a_device_that_was_let_go_of_is_over() -> None:
+    back = stopped()
+    after(back, Disconnected(1))
+    assert (back.stopped, after(back, Resume(1, OUT, 1))) == (frozenset(), [])
+    assert after(back, submit(1, device=2)) == [Start(submit(1, device=2))]
+
+
+def test_a_farewell_that_crosses_the_disconnect_answers_it() -> None:
+    back = serving()
+    back.unplugged()
+    back.plugged(Speed.HIGH)
+    back.take_actions()
+    # It was sent unasked; the front end will not answer the DISCONNECT.
+    assert after(back, Disconnected(1)) == [Send(Connect(2, Speed.HIGH))]
+
+
+def test_a_device_that_was_let_go_of_and_leaves_is_told_to_nobody() -> None:
+    back = serving()
+    after(back, submit(1))
+    after(back, Disconnected(1))
+    back.unplugged()
+    assert back.take_actions() == []
+    back.plugged(Speed.FULL)
+    assert back.take_actions() == [Send(Connect(3, Speed.FULL))]
+
+
+def test_a_link_that_is_lost_as_a_device_is_let_go_of_still_has_all_taken_back() -> None:
+    back = serving()
+    after(back, submit(1))
+    back.receive(Disconnected(1))
+    back.link_lost()
+    assert back.take_actions() == [Discard(1)]
+    back.linked()
+    back.completed(1, -errno.ENOENT, 0)
+    assert back.take_actions() == [Send(Connect(2, Speed.HIGH))]
 
 
 def test_messages_for_a_device_that_is_gone_are_ignored() -> None:

@@ -15,6 +15,8 @@ from rig.splitdriver.front.front_port import FrontPort
 from rig.splitdriver.front.halves import Halves
 from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -37,15 +39,15 @@ LARGE = 1 << 20
 class World:
     """A port, the kernel it is shown to, and what it said."""
 
-    def __init__(self, kernel: FakeVhci) -> None:
+    def __init__(self, kernel: FakeVhci, capabilities: Capability = ALL_CAPABILITIES) -> None:
         self.kernel = kernel
         self.reactor = SteppedReactor()
         self.out = io.BytesIO()
         self.said: list[Message] = []
         self.broken: list[str] = []
-        self.halves = Halves(self.reactor, self._on_broken)
+        self.halves = Halves(self.reactor)
         self.port = FrontPort(
-            FrontEnd(),
+            FrontEnd(capabilities=capabilities),
             self.halves,
             send=self.said.extend,
             broke=self._on_broken,
@@ -96,6 +98,16 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     kernel = FakeVhci(monkeypatch, tmp_path / "locks")
     one = World(kernel)
+    yield one
+    one.close()
+    kernel.close()
+
+
+@pytest.fixture
+def old_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
+    """A world whose back end does not know that a front end may let go of a device."""
+    kernel = FakeVhci(monkeypatch, tmp_path / "locks")
+    one = World(kernel, ALL_CAPABILITIES & ~Capability.LET_GO)
     yield one
     one.close()
     kernel.close()
@@ -272,31 +284,69 @@ def test_a_device_that_the_kernel_does_not_attach_is_tried_again(
     assert (world.events(), world.broken) == (["attached"], [])
 
 
-def test_a_port_that_the_kernel_detaches_breaks_the_link(world: World) -> None:
+def test_a_device_whose_port_the_kernel_detaches_is_let_go_of_and_shown_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     port = world.plug()
     world.kernel.detach(port.number)
     world.turn()
-    assert world.broken == [
+    reason = f"vhci_hcd gave up port {port.number}: vhci_hcd closed the port's socket."
+    assert (world.take(), world.broken, caplog.messages) == ([Disconnected(DEVICE)], [], [reason])
+    world.hear(Connect(DEVICE + 1, Speed.HIGH))
+    assert world.events() == ["attached", "port-broke", "detached"]  # after a pause
+    world.reactor.fire("leaving")
+    world.reactor.fire("plug")
+    world.turn()
+    assert world.events()[-1] == "attached"
+    again = world.kernel.port_of(DEVICE + 1)
+    again.send(command := again.submit())
+    world.turn()
+    assert numbers_of(world.take()) == [("Submit", command.seqnum)]
+
+
+def test_the_back_end_may_not_know_of_it_and_then_the_link_breaks(old_back: World) -> None:
+    port = old_back.plug()
+    old_back.kernel.detach(port.number)
+    old_back.turn()
+    assert old_back.broken == [
         f"vhci_hcd gave up port {port.number}: vhci_hcd closed the port's socket."
     ]
 
 
-def test_a_port_that_is_detached_as_an_urb_comes_back_breaks_the_link_once(world: World) -> None:
+def test_nothing_more_is_said_of_a_device_that_was_let_go_of(world: World) -> None:
     port = world.plug()
-    port.send(command := port.submit())
+    port.send(command := port.submit(), failed := port.submit(0x02))
     world.turn()
+    world.take()
+    port.send(port.submit(), port.unlink(failed.seqnum))
     world.kernel.detach(port.number)
+    # What was queued before is read and told, what comes back cannot be given back.
     world.hear(Complete(DEVICE, command.seqnum, 0, 0))
-    assert len(world.broken) == 1
-    assert world.broken[0].startswith(f"vhci_hcd gave up port {port.number}: ")
+    world.turn()
+    assert isinstance(world.take()[-1], Disconnected)
+    world.hear(Complete(DEVICE, failed.seqnum, -errno.ECONNRESET, 0, 1, quiet=True))
+    assert (world.take(), world.broken) == ([], [])
 
 
-def test_a_half_that_is_lost_unplugs_the_device(world: World) -> None:
+def test_a_link_that_is_lost_while_the_port_breaks_is_told_once(world: World) -> None:
+    port = world.plug()
+    world.kernel.detach(port.number)
+    world.port.link_lost()
+    world.turn()
+    assert (world.take(), world.events()) == ([], ["attached", "detached"])
+
+
+def test_a_half_that_is_lost_costs_the_device_and_another_half_shows_it(world: World) -> None:
     world.plug()
     world.kernel.detach(world.kernel.port_of(0).number)
     world.turn()
-    assert len(world.broken) == 1
-    assert world.events() == ["attached", "detached"]
+    assert (world.broken, world.take()) == ([], [Disconnected(DEVICE)])
+    assert world.events() == ["attached", "port-broke", "detached"]
+    world.hear(Connect(DEVICE + 1, Speed.HIGH))
+    world.reactor.fire("plug")
+    world.kernel.enumerate_hidden()
+    world.turn()
+    assert world.events()[-1] == "attached"
 
 
 def test_data_that_do_not_fit_the_socket_are_sent_when_there_is_room(world: World) -> None:

@@ -171,6 +171,24 @@ def test_what_one_port_does_is_told_of_that_port(world: World) -> None:
     assert [answer.seqnum for answer in port.receive()] == [command.seqnum]
 
 
+def test_a_port_that_breaks_costs_that_device_alone(world: World) -> None:
+    back = world.served(Connect(FIRST, Speed.HIGH), Connect(SECOND, Speed.HIGH))
+    world.kernel.enumerate_hidden()
+    world.reactor.turn()
+    world.kernel.detach(world.kernel.port_of(FIRST).number)
+    world.reactor.turn()
+    assert world.hear(back) == [Disconnected(FIRST)]
+    port = world.kernel.port_of(SECOND)
+    world.send(port, port.submit())
+    assert isinstance(world.hear(back)[0], Submit)
+    world.say(back, Connect(FIRST + 1, Speed.HIGH))
+    world.reactor.fire("leaving")
+    world.reactor.fire("plug")
+    world.reactor.turn()
+    assert world.status()["ports"] == {0: world.kernel.port_of(FIRST + 1).number, 1: port.number}
+    assert "back-lost" not in world.events()
+
+
 def test_a_back_end_that_is_away_is_called_until_it_answers(
     kernel: FakeVhci, caplog: pytest.LogCaptureFixture
 ) -> None:

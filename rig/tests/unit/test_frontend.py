@@ -130,6 +130,48 @@ def test_a_lost_link_is_an_unplug() -> None:
     assert front.take_actions() == [Unplug()]
 
 
+def test_a_device_that_cannot_be_shown_any_longer_is_let_go_of() -> None:
+    front = plugged()
+    queue(front, command(1))
+    assert front.let_go()
+    assert front.take_actions() == [Send(Disconnected(1)), Unplug()]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [Complete(1, 1, 0, 4), Complete(1, 9, -errno.EPROTO, 0, 1), ResetDone(1, 0), Disconnect(1)],
+    ids=repr,
+)
+def test_what_was_said_before_it_was_known_is_not_answered(late: Message) -> None:
+    front = plugged()
+    queue(front, command(1))
+    front.let_go()
+    front.take_actions()
+    assert hear(front, late) == []
+
+
+def test_a_device_of_which_it_had_let_go_is_shown_when_it_is_told_anew() -> None:
+    front = plugged()
+    front.let_go()
+    assert hear(front, Connect(2, Speed.HIGH))[-1] == Plug(2, Speed.HIGH)
+    with pytest.raises(RemoteProtocolError, match="device 1, not 2"):
+        hear(front, Disconnect(1))
+
+
+def test_a_device_is_not_let_go_of_twice() -> None:
+    front = plugged()
+    front.let_go()
+    front.take_actions()
+    assert front.let_go()
+    assert front.take_actions() == []
+
+
+def test_a_back_end_that_does_not_know_of_it_cannot_be_told() -> None:
+    front = plugged(capabilities=ALL_CAPABILITIES & ~Capability.LET_GO)
+    assert not front.let_go()
+    assert front.take_actions() == []
+
+
 def test_a_lost_link_without_a_device_is_nothing() -> None:
     front = FrontEnd()
     front.link_lost()

@@ -374,6 +374,26 @@ def test_a_hidden_device_that_breaks_while_a_device_leaves_ends_the_half(world: 
 # From one device to the next.
 
 
+def test_a_device_waits_for_a_barrier_of_its_own_and_for_no_formers(world: World) -> None:
+    world.kernel.holds_barriers = True
+    world.ready("first")
+    world.half.detach()  # it left before it came
+    world.ready("second")
+    world.half.detach()
+    _, port = world.half, world.kernel.port_of(0)
+    world.kernel.nodes[0].let_go()
+    world.reactor.turn()
+    assert len(world.kernel.nodes[0].barriers) == 1  # for those who came later
+    gone = next(port.seqnums)  # of a device whose end the kernel has numbered and never told
+    world.ready("third")
+    world.kernel.nodes[0].let_go()
+    world.reactor.turn()
+    assert world.events == []
+    world.kernel.nodes[0].let_go()
+    world.reactor.turn()
+    assert (world.events, world.half._merge.expected) == (["third"], gone + 2)
+
+
 def test_every_turn_takes_the_next_port_and_never_the_hidden_devices(world: World) -> None:
     taken = []
     for _ in range(4):
