@@ -55,7 +55,7 @@ def test_a_missing_program_is_a_lack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_compiled_lane_the_rig_runs_and_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert doctor._lane().state is State.NOTE
 
 
