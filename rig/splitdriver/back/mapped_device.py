@@ -205,7 +205,8 @@ class MappedDevice:
         returned = []
         for lent in urbs:
             is_in = bool(lent.endpoint_address & DIRECTION_IN)
-            data = lent.buffer if lent.buffer is not None and not is_in else b""
+            # What waits is given to usbfs from a buffer that can be written to, as all else is.
+            data = bytearray(lent.buffer) if lent.buffer is not None and not is_in else b""
             urb = Submit(
                 device,
                 lent.urb_id,
@@ -218,7 +219,9 @@ class MappedDevice:
             if lent.memory is not None:
                 room = lent.buffer if isinstance(lent.buffer, bytearray) else None
                 self._usbfs.take_back(lent.urb_id, lent.memory, room)
-                self._in_flight[lent.urb_id] = _InFlight(urb, memoryview(room or b""))
+                self._in_flight[lent.urb_id] = _InFlight(
+                    urb, memoryview(b"" if room is None else room)
+                )
             returned.append((urb, lent.memory is not None))
         self._usbfs.reaped_before(reaped)
         return returned
