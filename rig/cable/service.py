@@ -42,7 +42,7 @@ from rig.usb.urb import status_name
 
 _log = logging.getLogger("rig.cable")
 
-SECRET_DEADLINE_S = 10.0
+SECRET_DEADLINE_S = 3.0
 READ_POLL_S = 0.001
 """How often to look whether QEMU has read what was sent to it; only behind an error."""
 MAX_PIECES = 64
@@ -384,12 +384,12 @@ def _run(options: argparse.Namespace, events: Events) -> int:
         plan = load_plan(options.plan, options.seed)
         check_plan(plan, options.controller)
         injector = Injector(plan.at(Place.CABLE), EndpointFault, time.monotonic)
-    reactor = Reactor()
-    with contextlib.closing(reactor):
+    qemu = connect(options.usb_redir)
+    with contextlib.closing(Reactor()) as reactor:
         listener = socket.create_server(("127.0.0.1", 0))
         service = CableService(
             options.controller,
-            connect(options.usb_redir),
+            qemu,
             listener,
             secret=secret,
             injector=injector,
