@@ -34,6 +34,7 @@ from rig.cable.wire import Wire
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
+from rig.faults.plan import NO_FAULTS
 from rig.faults.rules.base import Layer
 from rig.faults.rules.endpoint import EndpointFault, Place
 from rig.faults.triggers import EndpointInjector, Injector
@@ -140,7 +141,7 @@ class CableService:
         qemu: Connected to usb-redir's chardev.
         listener: Where the gadget's machine connects.
         secret: What it says first.
-        injector: Endpoint faults, or None.
+        injector: Endpoint faults.
         events: Where to tell what happens.
         reactor: Waits.
     """
@@ -152,7 +153,7 @@ class CableService:
         listener: socket.socket,
         *,
         secret: bytes,
-        injector: EndpointInjector | None,
+        injector: EndpointInjector,
         events: Events,
         reactor: Reactor,
     ) -> None:
@@ -182,14 +183,10 @@ class CableService:
         injector = self._injector
         match command.do:
             case "phase":
-                if injector is not None:
-                    injector.set_phase(command.args.get("name"))
+                injector.set_phase(command.args.get("name"))
                 return None
             case "faults":
-                return {
-                    "planned": injector.planned if injector else {},
-                    "fired": injector.fired if injector else {},
-                }
+                return {"planned": injector.planned, "fired": injector.fired}
             case "status":
                 return {"plugged": self._plugged, "configuration": self._wire.configured}
         raise UserError(f"'rig cable' knows no command '{command.do}'.")
@@ -379,11 +376,9 @@ def main(argv: list[str]) -> int:
 
 def _run(options: argparse.Namespace, events: Events) -> int:
     secret = read_secret(options.secret)
-    injector = None
-    if options.plan is not None:
-        plan = load_plan(options.plan, options.seed)
-        check_plan(plan, options.controller)
-        injector = Injector(plan.at(Place.CABLE), EndpointFault, time.monotonic)
+    plan = NO_FAULTS if options.plan is None else load_plan(options.plan, options.seed)
+    check_plan(plan, options.controller)
+    injector = Injector(plan.at(Place.CABLE), EndpointFault, time.monotonic)
     qemu = connect(options.usb_redir)
     with contextlib.closing(Reactor()) as reactor:
         listener = socket.create_server(("127.0.0.1", 0))
