@@ -6,6 +6,7 @@ A *supervised* daemon (``--supervised``) has the lab at the other end of its sta
 * standard input carries commands: ``{"id": N, "do": NAME, ...}``; each is answered by exactly one
   ``{"event": "reply", "id": N, "ok": true, "result": ...}`` or
   ``{"event": "reply", "id": N, "ok": false, "error": SENTENCE}``;
+* every daemon obeys ``clock``: it answers ``{"t_ns": UNIX_TIME_NS}``, by its machine's clock;
 * the end of standard input means: stop, and undo all you did.  So a daemon never outlives the
   station that started it, however that ended;
 * standard error carries the log, for people.
@@ -32,6 +33,10 @@ MAX_LINE_BYTES = 1 << 20
 """A longer command line is refused: nothing the lab says is near it."""
 
 
+CLOCK = "clock"
+"""Asks for the time: a round trip tells how far the clocks of two machines are apart."""
+
+
 class Command(msgspec.Struct, frozen=True):
     """One command line.
 
@@ -54,7 +59,7 @@ def decode_command(line: bytes) -> Command:
     """
     try:
         fields = msgspec.json.decode(line, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RemoteProtocolError(f"A command line is not a JSON object: {error}.") from error
     number, name = fields.pop("id", None), fields.pop("do", None)
     if not isinstance(number, int) or not isinstance(name, str):
@@ -107,7 +112,7 @@ class Events:
     def answer(self, command: Command, do: Callable[[Command], object]) -> None:
         """Run ``do`` for a command and reply with what it returned, or why it could not."""
         try:
-            result = do(command)
+            result = {"t_ns": time.time_ns()} if command.do == CLOCK else do(command)
         except (RigError, OSError) as error:
             self.emit("reply", id=command.id, ok=False, error=str(error))
         else:

@@ -273,6 +273,11 @@ class Injector(Generic[EventT, EffectT]):
         self._trigger(name).by_hand = True
 
     @property
+    def active(self) -> bool:
+        """Whether there is anything to ask: a rule that counts, or is to fire by hand."""
+        return any(trigger.armed or trigger.by_hand for trigger in self._triggers.values())
+
+    @property
     def rules(self) -> tuple[Rule[EventT, EffectT], ...]:
         """The rules, in the order in which they are asked."""
         return tuple(trigger.rule for trigger in self._triggers.values())
