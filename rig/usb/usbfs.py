@@ -44,6 +44,9 @@ class _Slot:
         self.pinned: ctypes.c_char | None = None
 
 
+_MAX_FREE: Final = 64
+"""Slots that are kept for later URBs: as many as a window may have."""
+
 _ZEROES: Final = (0,) * 6
 """What the kernel fills in, or does not look at."""
 
@@ -192,7 +195,8 @@ class UsbfsDevice:
         slot = self._pending.pop(address)
         del self._by_id[slot.urb_id]
         slot.pinned = None
-        self._free.append(slot)
+        if len(self._free) < _MAX_FREE:  # others submit, too: what they leave us is not all used
+            self._free.append(slot)
         _, _, status, _, _, _, actual_bytes = _RESULT.unpack_from(slot.memory)
         return Reaped(slot.urb_id, status, actual_bytes)
 
