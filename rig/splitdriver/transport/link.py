@@ -130,6 +130,7 @@ class Link:
         self._pending: Callable[[], bool] | None = getattr(stream, "pending", None)
         self._outbox = Outbox(stream)
         self._reader = FrameReader()
+        self._left = False  # the reader has octets of a lane that it has not looked at
 
     @property
     def waits_for_room(self) -> bool:
@@ -167,11 +168,16 @@ class Link:
             RemoteProtocolError: The peer closed the link, or what came are no frames.
             OSError: The connection is broken.
         """
+        if self._left:
+            # First of all: the peer may have closed the link behind its last words.
+            self._left = False
+            if messages := self._reader.received(0):
+                return messages
         space = self._reader.space()
         try:
             count = self._stream.recv_into(space)
         except BlockingIOError:
-            return self._reader.received(0)  # what a lane has left
+            return []
         if count == 0:
             raise RemoteProtocolError("The other end closed the link.")
         try:
@@ -204,6 +210,7 @@ class Link:
         if unsent:
             self._outbox.put(unsent)
         self._reader.take_back(octets)
+        self._left = bool(octets)
 
     def close(self) -> None:
         """Close the connection."""
