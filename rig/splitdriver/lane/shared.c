@@ -159,11 +159,13 @@ static int watched_timer(int epoll_fd, double timeout_s)
     return -1;
 }
 
-/* Return the events from the first on, as Python's epoll would. */
-static PyObject *left_over(const struct epoll_event *events, int first, int count)
+/* Return the events from the first on, as Python's epoll would; but the timer's, which is closed. */
+static PyObject *left_over(const struct epoll_event *events, int first, int count, int timer)
 {
     PyObject *list = PyList_New(0);
     for (int i = first; list && i < count; i++) {
+        if (events[i].data.fd == timer)
+            continue;
         PyObject *pair = Py_BuildValue("(iI)", events[i].data.fd, events[i].events);
         if (!pair || PyList_Append(list, pair) < 0)
             Py_CLEAR(list);
@@ -186,12 +188,12 @@ static PyObject *forward_until(int epoll_fd, int timer, descriptor_came came, vo
             return PyList_New(0);
         for (int i = 0; i < count; i++) {
             if (events[i].data.fd == timer)
-                return left_over(events, i + 1, count);
+                return left_over(events, i + 1, count, timer);
             switch (came(lane, events[i].data.fd, events[i].events)) {
             case NOT_OURS:
-                return left_over(events, i, count);
+                return left_over(events, i, count, timer);
             case OURS_AND_STOP:
-                return left_over(events, i + 1, count);
+                return left_over(events, i + 1, count, timer);
             case OURS:
                 break;
             }
