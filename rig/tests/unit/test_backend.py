@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
 from rig.errors import ApiViolationError, RemoteProtocolError
 from rig.splitdriver import backend
-from rig.splitdriver.backend import Action, BackEnd, Discard, Perform, ResetPort, Send, Start
+from rig.splitdriver.backend import (
+    Action,
+    BackEnd,
+    Discard,
+    LentEndpoint,
+    Perform,
+    ResetPort,
+    Send,
+    Start,
+)
 from rig.splitdriver.messages import (
     Complete,
     Connect,
@@ -919,3 +929,87 @@ def test_an_urb_that_waits_keeps_no_receive_buffer_for_a_little_data() -> None:
 
 def test_much_data_is_not_copied() -> None:
     assert pinned_by_what_waits(backend.COPIED_BYTES)
+
+
+# The lane.
+
+
+def test_a_device_without_a_trouble_is_lent_with_its_endpoints_and_urbs() -> None:
+    back = serving()
+    after(back, submit(1), submit(2), submit(3, IN))
+    loan = back.lend()
+    assert loan is not None
+    assert loan.device == 1
+    assert loan.endpoints == [
+        LentEndpoint(OUT, TransferType.BULK, 0, 2),
+        LentEndpoint(IN, TransferType.BULK, 0, 3),
+        LentEndpoint(0x82, TransferType.INTERRUPT, 0, -1),
+    ]
+    assert loan.urbs == [(submit(1), True), (submit(2), False), (submit(3, IN), True)]
+
+
+def unplugged() -> BackEnd:
+    back = serving()
+    back.unplugged()
+    return back
+
+
+def unknown() -> BackEnd:
+    """A back end whose front end has not come yet."""
+    back = BackEnd()
+    back.plugged(Speed.HIGH)
+    return back
+
+
+def hearing(*messages: Message) -> BackEnd:
+    back = serving()
+    after(back, *messages)
+    return back
+
+
+NOT_LENT = {
+    "no device": unplugged,
+    "no front end": unknown,
+    "an endpoint has stopped": stopped,
+    "a window": lambda: serving(window=2),
+    "naive": lambda: serving(policy=Policy.NAIVE),
+    "aca": lambda: serving(policy=Policy.ACA),
+    "endpoint 0 is busy": lambda: hearing(submit(1, 0x80)),
+    "the kernel carries something out": lambda: hearing(Reset(1)),
+    "an endpoint that the device does not have is busy": lambda: hearing(submit(1, 0x05)),
+}
+
+
+@pytest.mark.parametrize("make", NOT_LENT.values(), ids=NOT_LENT)
+def test_a_device_about_which_something_is_to_be_decided_is_not_lent(
+    make: Callable[[], BackEnd],
+) -> None:
+    assert make().lend() is None
+
+
+def test_what_a_lane_has_left_goes_on_and_counts() -> None:
+    back = serving()
+    after(back, submit(1), submit(2), submit(3, IN))
+    assert back.lend() is not None
+    # The lane has told 1 and 2, has started 4, and was not able to start 5.
+    back.take_back([(submit(4), True), (submit(5, IN), False)], 5)
+    assert back.take_actions() == [Start(submit(5, IN))]
+    back.completed(4, 0, 4)
+    back.completed(5, 0, 4, b"data")
+    ended = [a.message for a in back.take_actions() if isinstance(a, Send)]
+    assert ended == [Complete(1, 4, 0, 4, 0), Complete(1, 5, 0, 4, 0, data=b"data")]
+    assert back._queued_bytes == 0
+    with pytest.raises(RemoteProtocolError, match="behind URB 5"):
+        back.receive(submit(4))
+
+
+def test_what_a_lane_has_left_is_taken_back_when_the_front_end_is_lost() -> None:
+    back = serving()
+    assert back.lend() is not None
+    back.take_back([(submit(4), True)], 4)
+    back.link_lost()
+    assert back.take_actions() == [Discard(4)]
+    back.linked()
+    assert back.take_actions() == []
+    back.completed(4, -errno.ENOENT, 0)
+    assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]

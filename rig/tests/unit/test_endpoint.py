@@ -491,3 +491,43 @@ def test_any_history_keeps_the_rules(history: list[tuple[str, int]], window: int
     for operation, choice in history:
         getattr(model, operation)(choice)
         model.check()
+
+
+# The lane.
+
+
+def test_what_is_lent_is_all_in_order_with_what_runs_first() -> None:
+    queue = endpoint(1, 2, 3)
+    start_all(queue)
+    assert queue.lend() == [(urb(1), True), (urb(2), False), (urb(3), False)]
+    assert queue.latest == 3
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_endpoint_that_has_stopped_is_not_lent_before_it_is_resumed(number: int) -> None:
+    queue = endpoint(1, 2)
+    start_all(queue)
+    queue.unlink(number)
+    assert queue.lend() is None
+    if number == 1:
+        queue.end(1, stops=True)
+        assert queue.lend() is None
+    queue.resume(queue.epoch)
+    assert (queue.lend() is None) is (number == 2)  # URB 1 may still come back first
+
+
+def test_what_is_handed_back_takes_the_place_of_what_was_lent() -> None:
+    queue = endpoint(1, 2)
+    start_all(queue)
+    queue.replace([(urb(4), True), (urb(5), False)], 6)
+    assert (queue.running(), len(queue), queue.latest) == ([4], 2, 6)
+    queue.end(4, stops=False)
+    assert start_all(queue) == [5]
+
+
+def test_the_last_number_that_was_seen_is_not_forgotten_with_a_lane() -> None:
+    queue = endpoint(7)
+    queue.replace([], 3)
+    assert queue.latest == 7
+    with pytest.raises(RemoteProtocolError, match="behind URB 7"):
+        queue.add(urb(5))

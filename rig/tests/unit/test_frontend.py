@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,7 @@ from rig.splitdriver.frontend import (
     Fence,
     FrontEnd,
     GiveBack,
+    OpenUrb,
     Plug,
     Send,
     Unplug,
@@ -597,3 +599,81 @@ def test_both_directions_of_ep0_are_resumed_as_one() -> None:
     assert unlink(front, 3, 2)[0] == Send(Unlink(1, 2, local=True))
     passed(front)
     assert passed(front) == [Send(Resume(1, 0, 1))]
+
+
+# The lane.
+
+
+def test_a_device_without_a_trouble_is_lent_with_its_open_urbs() -> None:
+    front = plugged()
+    queue(front, command(1), command(2, IN))
+    loan = front.lend()
+    assert loan is not None
+    assert (loan.device, sorted(loan.epochs)) == (1, [(OUT, 0), (IN, 0)])
+    assert loan.urbs == [OpenUrb(1, OUT, 4), OpenUrb(2, IN, 4)]
+
+
+def test_an_endpoint_is_lent_with_the_epoch_of_its_last_stop() -> None:
+    front = failed()
+    assert passed(front) == [Send(Resume(1, OUT, 1))]
+    loan = front.lend()
+    assert loan is not None
+    assert loan.epochs == [(OUT, 1)]
+
+
+def unlinking() -> FrontEnd:
+    front = plugged()
+    queue(front, command(1))
+    unlink(front, 2, 1)
+    return front
+
+
+def waiting(address: int) -> FrontEnd:
+    front = plugged()
+    queue(front, command(1, address))
+    return front
+
+
+def stood_still() -> FrontEnd:
+    """An endpoint stands still, and no round is under way: an unlink has not been answered."""
+    front = failed(capabilities=Capability.NONE)
+    unlink(front, 4, 2)
+    assert passed(front) == []
+    return front
+
+
+NOT_LENT = {
+    "no device": FrontEnd,
+    "naive": lambda: plugged(policy=Policy.NAIVE),
+    "aca": lambda: plugged(policy=Policy.ACA),
+    "a round of the fence": failed,
+    "an endpoint stands still": stood_still,
+    "an unlink": unlinking,
+    "endpoint 0 is busy": lambda: waiting(0x80),
+}
+
+
+@pytest.mark.parametrize("make", NOT_LENT.values(), ids=NOT_LENT)
+def test_a_device_about_which_something_is_to_be_decided_is_not_lent(
+    make: Callable[[], FrontEnd],
+) -> None:
+    assert make().lend() is None
+
+
+def test_what_a_lane_has_left_is_open_and_nothing_else_is() -> None:
+    front = plugged()
+    queue(front, command(1), command(2, IN))
+    assert front.lend() is not None
+    front.take_back([OpenUrb(2, IN, 4), OpenUrb(5, 0x02, 8)])
+    assert hear(front, Complete(1, 5, 0, 8)) == [GiveBack(5, 0, 8)]
+    assert hear(front, Complete(1, 2, 0, 2, data=b"in")) == [GiveBack(2, 0, 2, b"in")]
+    with pytest.raises(RemoteProtocolError, match="URB 1 was completed, but is not open"):
+        hear(front, Complete(1, 1, 0, 4))
+
+
+def test_what_fails_behind_a_lane_is_fenced_as_ever() -> None:
+    front = plugged()
+    front.take_back([OpenUrb(5, OUT, 8), OpenUrb(6, OUT, 8)])
+    told = hear(front, Complete(1, 5, -errno.EPROTO, 0, 1, quiet=True))
+    assert told == [GiveBack(5, -errno.EPROTO, 0), Fence()]
+    assert unlink(front, 7, 6)[:2] == [Send(Unlink(1, 6, local=True)), GiveBack(6, -104, 0)]

@@ -168,3 +168,14 @@ def test_nobody_passes_with_a_barrier_that_was_queued_before_he_came(steps: list
             if again:
                 queued.append(now)
         assert len(queued) == bool(waiting)
+
+
+def test_the_number_that_comes_next_is_told_unless_something_waits_for_it() -> None:
+    merge: Merge[str] = Merge()
+    assert merge.expected is None
+    merge.begin_behind(4)
+    assert merge.expected == 5
+    merge.put(6, "six")
+    assert merge.expected is None
+    merge.put(5, "five")
+    assert merge.expected == 7

@@ -170,3 +170,12 @@ def test_two_sessions_that_only_exchange_heartbeats_live_on() -> None:
                 assert answer is not None
                 asker.receive(answer, float(now))
     assert pings >= 59
+
+
+def test_a_sign_of_life_that_was_no_message_counts() -> None:
+    one = greeted()
+    one.heard(104.0)
+    assert one.tick(104.5) is None
+    assert one.tick(108.5) is not None
+    with pytest.raises(RemoteProtocolError, match="Nothing was heard"):
+        one.tick(109.0)

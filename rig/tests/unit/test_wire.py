@@ -230,3 +230,25 @@ def test_a_field_that_does_not_fit_is_our_own_fault(message: Message) -> None:
 def test_a_long_text_is_cut_between_characters() -> None:
     (message,) = read(octets_of([Refused("x" + "ä" * MAX_TEXT_BYTES)]))
     assert message == Refused("x" + "ä" * ((MAX_TEXT_BYTES - 1) // 2))
+
+
+def test_a_reader_is_idle_where_no_frame_is_half_received() -> None:
+    octets = octets_of([Ping(7)])
+    reader = FrameReader()
+    assert reader.idle
+    assert feed(reader, octets[:9]) == []
+    assert not reader.idle
+    assert feed(reader, octets[9:]) == [Ping(7)]
+    assert reader.idle
+
+
+@given(st.integers(0, 48), st.integers(0, 48))
+def test_what_a_lane_has_left_is_read_before_what_comes(first: int, second: int) -> None:
+    octets = octets_of([Ping(1), Ping(2), Ping(3)])
+    reader = FrameReader()
+    first, second = sorted((first, second))
+    reader.take_back(octets[:first])
+    messages = reader.received(0)
+    reader.take_back(octets[first:second])
+    messages += reader.received(0)
+    assert messages + feed(reader, octets[second:]) == [Ping(1), Ping(2), Ping(3)]
