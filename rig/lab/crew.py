@@ -13,6 +13,9 @@ from rig.lab.machine import Machine
 STOP_DEADLINE_S = 20.0
 """For a daemon that is told to stop in a transition; longer is an error."""
 
+DEAD_DEADLINE_S = 1.0
+"""For the connection to one that is dead."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -22,12 +25,14 @@ class Crew:
     Attributes:
         machines: Those that are up and can be reached.
         daemons: Those that run, by name.
+        former: Those that another one has replaced.
         stop_deadline_s: How long `stop` gives a daemon.
     """
 
     def __init__(self) -> None:
         self.machines: dict[Role, Machine] = {}
         self.daemons: dict[str, Daemon] = {}
+        self.former: list[Daemon] = []
         self.stop_deadline_s = STOP_DEADLINE_S
 
     def start(self, role: Role, name: str, argv: Sequence[str]) -> Daemon:
@@ -38,6 +43,18 @@ class Crew:
         """
         self.daemons[name] = self.machines[role].start_daemon(argv, name)
         return self.daemons[name]
+
+    def replace(self, role: Role, name: str, argv: Sequence[str]) -> Daemon:
+        """Start a daemon in the place of one that has died, or whose machine has.
+
+        Raises:
+            MachineError: The machine is lost.
+        """
+        dead = self.daemons.pop(name, None)
+        if dead is not None:
+            dead.stop(DEAD_DEADLINE_S)
+            self.former.append(dead)
+        return self.start(role, name, argv)
 
     def stop(self, name: str) -> None:
         """Stop a daemon if it runs.

@@ -105,6 +105,7 @@ class Split:
         back: Command line of the back end.
         front: Command line of the front end.
         ready_deadline_s: How long each of them may take until it is ready.
+        link: Command line of a relay between them, on the back machine; empty for none.
     """
 
     client = Role.FRONT
@@ -113,14 +114,23 @@ class Split:
     serving = "start the back end"
     attaching = "attach the front end"
 
-    def __init__(self, back: Sequence[str], front: Sequence[str], ready_deadline_s: float) -> None:
+    def __init__(
+        self,
+        back: Sequence[str],
+        front: Sequence[str],
+        ready_deadline_s: float,
+        link: Sequence[str] = (),
+    ) -> None:
         self._back = back
         self._front = front
         self._deadline_s = ready_deadline_s
+        self._link = link
 
     def begin(self, crew: Crew, *, attach: bool) -> None:
         """See `DevicePath`."""
         crew.start(Role.BACK, "back", self._back)
+        if self._link:
+            crew.start(Role.BACK, "link", self._link)
         if attach:
             # The front end calls until it is answered; it may start meanwhile.
             crew.start(Role.FRONT, "front", self._front)
@@ -128,6 +138,8 @@ class Split:
     def wait_served(self, crew: Crew) -> None:
         """See `DevicePath`."""
         crew.daemons["back"].wait_event("listening", self._deadline_s)
+        if self._link:
+            crew.daemons["link"].wait_event("listening", self._deadline_s)
 
     def attach(self, crew: Crew) -> None:
         """See `DevicePath`."""
@@ -140,6 +152,7 @@ class Split:
 
     def withdraw(self, crew: Crew) -> None:
         """See `DevicePath`."""
+        crew.stop("link")
         crew.stop("back")
 
 

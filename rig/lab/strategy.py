@@ -73,6 +73,7 @@ class Setup:
         gadget: Command line of the daemon that plays the device, on the back machine.
         back: Command line of the back end; the path ``split`` alone has one.
         front: Command line of the front end; likewise.
+        link: Command line of a relay between them, on the back machine; empty for none.
         cable: More options of ``rig cable``; for a lab whose attachment has one.
         path: How the device gets to its client.
         awaits: What the client waits for.
@@ -83,6 +84,7 @@ class Setup:
     gadget: Sequence[str]
     back: Sequence[str] = ()
     front: Sequence[str] = ()
+    link: Sequence[str] = ()
     cable: Sequence[str] = ()
     path: PathName = PathName.SPLIT
     awaits: Awaited = Awaited.DISK
@@ -93,7 +95,7 @@ class Setup:
         """Return what goes the path, from what the gadget is plugged into."""
         match self.path:
             case PathName.SPLIT:
-                return Split(self.back, self.front, self.ready_deadline_s)
+                return Split(self.back, self.front, self.ready_deadline_s, self.link)
             case PathName.USBIP:
                 return UsbIp(attachment.controller, self.ready_deadline_s)
             case PathName.DIRECT:
@@ -218,6 +220,21 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             raise ApiViolationError("A lab without a setup has no client.")
         return self.setup.device_path().client
 
+    def reach_again(self, role: Role, position: int) -> None:
+        """Wait until a machine that was reset can be reached, and connect to it anew.
+
+        Args:
+            role: Which machine.
+            position: Of its console when it was reset.
+
+        Raises:
+            MachineError: It did not boot in time, or cannot be reached.
+        """
+        driver, ssh = self.driver(role), self._target(role).get_driver("RigSSHDriver")
+        driver.powered_console.wait_for(BOOTED, BOOT_DEADLINE_S, since=position)
+        driver.target.deactivate(ssh)
+        self._connect(role, ssh)
+
     def processes(self) -> list[int]:
         """Return the process IDs of all QEMUs and SSH masters that run for the lab."""
         pids: list[int] = []
@@ -280,13 +297,16 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         target = self._target(role)
         target.get_resource("NetworkService").port = driver.forwarded_port(22)
         ssh: RigSSHDriver = target.get_driver("RigSSHDriver", activate=False)
+        self._connect(role, ssh)
+        return Machine(role.value, ssh, Path(driver.log_directory), driver.health, driver.console)
+
+    def _connect(self, role: Role, ssh: RigSSHDriver) -> None:
         try:
-            target.activate(ssh)
+            self._target(role).activate(ssh)
         except RigError:
             raise
         except Exception as error:  # labgrid has no narrower one for a connection that fails
             raise LaunchFailure(f"Machine {role.value!r} cannot be reached: {error}.") from error
-        return Machine(role.value, ssh, Path(driver.log_directory), driver.health, driver.console)
 
     def _power_off(self) -> None:
         while self.machines:

@@ -7,14 +7,14 @@ from typing import NoReturn
 
 import msgspec
 
-from rig.faults.rules.base import Event, Rule, Seconds
+from rig.faults.rules.base import Event, Rule, Seconds, first_true
 
 
 class MachineKind(StrEnum):
     """What happens to the machine."""
 
     KILL_DAEMON = "kill-daemon"
-    """SIGKILL."""
+    """SIGKILL, and another is started after `for_s`."""
     STOP_DAEMON = "stop-daemon"
     """SIGSTOP, and SIGCONT after `for_s`."""
     PAUSE = "pause"
@@ -22,9 +22,9 @@ class MachineKind(StrEnum):
     KILL = "kill"
     """The machine is gone, and does not come back."""
     POWER_CYCLE = "power-cycle"
-    """It loses its power, and boots again."""
+    """It loses its power, and boots again after `for_s`."""
     REBOOT = "reboot"
-    """It shuts down in order, and boots again."""
+    """Its daemons end in order, it is off for `for_s`, and boots again."""
 
 
 class MachineRole(StrEnum):
@@ -44,10 +44,23 @@ class DaemonName(StrEnum):
 
 DAEMON_KINDS = (MachineKind.KILL_DAEMON, MachineKind.STOP_DAEMON)
 """Effects that a daemon must be named for."""
+DAEMONS = {
+    MachineRole.FRONT: (DaemonName.FRONT,),
+    MachineRole.BACK: (DaemonName.BACK, DaemonName.GADGET),
+}
+"""Which run where."""
+LASTS_S = {
+    MachineKind.KILL_DAEMON: 1.0,
+    MachineKind.STOP_DAEMON: 10.0,
+    MachineKind.PAUSE: 10.0,
+    MachineKind.POWER_CYCLE: 0.0,
+    MachineKind.REBOOT: 0.0,
+}
+"""How long it lasts unless a rule says so; what is not here never ends."""
 
 
 class MachineEffect(msgspec.Struct, frozen=True):
-    """What is to happen to which machine, and for how long."""
+    """What is to happen to which machine, and for how long; None: for ever."""
 
     kind: MachineKind
     machine: MachineRole
@@ -69,7 +82,7 @@ class MachineFault(
         kind: What happens; ``effect`` in a plan.
         machine: To which machine.
         daemon: To which of its daemons, for effects on one.
-        for_s: How long it lasts, for effects that end.
+        for_s: How long it lasts; `LASTS_S` if left out.
     """
 
     kind: MachineKind = msgspec.field(name="effect")
@@ -85,10 +98,27 @@ class MachineFault(
     def contradiction(self) -> str:
         """See `Rule.contradiction`."""
         wants_daemon = self.kind in DAEMON_KINDS
-        if wants_daemon and self.daemon is None:
-            return f"'effect' '{self.kind}' needs a 'daemon'"
-        if not wants_daemon and self.daemon is not None:
-            return f"'daemon' is of no use with 'effect' '{self.kind}'"
+        there = ", ".join(f"'{name}'" for name in DAEMONS[self.machine])
+        wrong = first_true(
+            (
+                wants_daemon and self.daemon is None,
+                f"'effect' '{self.kind}' needs a 'daemon'",
+            ),
+            (
+                not wants_daemon and self.daemon is not None,
+                f"'daemon' is of no use with 'effect' '{self.kind}'",
+            ),
+            (
+                self.daemon is not None and self.daemon not in DAEMONS[self.machine],
+                f"'daemon' is '{self.daemon}', but machine '{self.machine}' has {there}",
+            ),
+            (
+                self.kind not in LASTS_S and self.for_s is not None,
+                f"'for_s' is of no use with 'effect' '{self.kind}': it does not come back",
+            ),
+        )
+        if wrong:
+            return wrong
         for key in ("nth", "every", "probability"):
             if getattr(self, key) is not None:
                 return f"'{key}' counts matches, and a machine has none; give 'at_s'"
@@ -105,4 +135,5 @@ class MachineFault(
     def effect(self, event: Event | None, luck: int) -> MachineEffect:
         """See `Rule.effect`."""
         del event, luck
-        return MachineEffect(self.kind, self.machine, self.daemon, self.for_s)
+        for_s = LASTS_S.get(self.kind) if self.for_s is None else self.for_s
+        return MachineEffect(self.kind, self.machine, self.daemon, for_s)

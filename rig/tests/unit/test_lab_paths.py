@@ -84,6 +84,22 @@ def test_the_split_path_starts_both_ends_at_once_if_both_are_wanted(
     ]
 
 
+def test_a_relay_stands_between_both_ends_if_there_is_one(crew: Crew, log: list[str]) -> None:
+    path = Split(("rig", "back"), ("rig", "front"), 1.0, ("rig", "link"))
+    path.begin(crew, attach=True)
+    path.wait_served(crew)
+    path.withdraw(crew)
+    assert log == [
+        "back start back",
+        "back start link",
+        "front start front",
+        "back listening",
+        "link listening",
+        "link stop",
+        "back stop",
+    ]
+
+
 def test_the_front_end_is_started_when_it_is_wanted(crew: Crew, log: list[str]) -> None:
     path = Split(("rig", "back"), ("rig", "front"), 1.0)
     path.begin(crew, attach=False)

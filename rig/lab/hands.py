@@ -1,0 +1,125 @@
+"""What is done to machines and their daemons when a fault plan asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rig.errors import ApiViolationError
+from rig.faults.rules.machine import DaemonName, MachineRole
+from rig.lab.environment import Role
+from rig.lab.strategy import RigStrategy, Setup
+from rig.lab.timetable import Deed, Step
+
+COMMAND_DEADLINE_S = 30.0
+STORE_PLACE = "/var/lib/rig"
+
+READY = {"gadget": "ready", "back": "listening", "link": "listening", "front": "attached"}
+"""The event by which each daemon says that it does its part."""
+RUNS_ON = {Role.BACK: ("gadget", "back", "link"), Role.FRONT: ("front",)}
+"""The daemons of a machine, in the order in which they are started."""
+
+
+class Hands:
+    """Does the deeds of a timetable, in a lab of QEMU guests.
+
+    Args:
+        strategy: Of the lab, which must be attached.
+        started: Called with the name of each daemon that was started anew.
+    """
+
+    def __init__(self, strategy: RigStrategy, started: Callable[[str], None]) -> None:
+        self._strategy = strategy
+        self._crew = strategy.crew
+        self._started = started
+        self._positions: dict[Role, int] = {}
+
+    def keep_medium(self) -> None:
+        """Let the back machine's disk hold at once what is written to it.
+
+        The device that is plugged into a machine does not lose its power with it: what the gadget's
+        medium has taken, it must have when the machine is back.
+
+        Raises:
+            MachineError: The machine did not do it.
+        """
+        command = f"mount -o remount,sync {STORE_PLACE}"
+        self._crew.machines[Role.BACK].check(command, COMMAND_DEADLINE_S)
+
+    def do(self, step: Step) -> None:
+        """Do one deed, to its end.
+
+        Raises:
+            MachineError: A machine or a daemon did not do its part.
+        """
+        role = _role(step.machine)
+        name = step.daemon.value if step.daemon is not None else ""
+        match step.deed:
+            case Deed.KILL_DAEMON:
+                self._signal(role, name, "KILL")
+            case Deed.STOP_DAEMON:
+                self._signal(role, name, "STOP")
+            case Deed.CONTINUE_DAEMON:
+                self._signal(role, name, "CONT")
+            case Deed.START_DAEMON:
+                self._start(role, name)
+            case Deed.PAUSE:
+                self._strategy.driver(role).monitor_command("stop")
+            case Deed.RESUME:
+                self._strategy.driver(role).monitor_command("cont")
+            case Deed.KILL:
+                self._strategy.driver(role).kill()
+            case Deed.SHUT_DOWN:
+                self._shut_down(role)
+            case Deed.CUT_POWER:
+                self._cut_power(role)
+            case Deed.BRING_UP:
+                self._bring_up(role)
+
+    def _signal(self, role: Role, name: str, signal: str) -> None:
+        pid = self._crew.daemons[name].pid()
+        self._crew.machines[role].check(f"kill -{signal} {pid}", COMMAND_DEADLINE_S)
+
+    def _setup(self) -> Setup:
+        if self._strategy.setup is None:
+            raise ApiViolationError("A lab without a setup has no daemons to start.")
+        return self._strategy.setup
+
+    def _start(self, role: Role, name: str) -> None:
+        setup = self._setup()
+        words: Sequence[str] = getattr(setup, name)
+        daemon = self._crew.replace(role, name, words)
+        if name != DaemonName.FRONT:  # who has to wait for the others, who may be away
+            daemon.wait_event(READY[name], setup.ready_deadline_s)
+        self._started(name)
+
+    def _shut_down(self, role: Role) -> None:
+        for name in reversed(self._present(role)):
+            daemon = self._crew.daemons[name]
+            daemon.stop(self._crew.stop_deadline_s)
+        self._crew.machines[role].check("sync", COMMAND_DEADLINE_S)
+        self._cut_power(role)
+
+    def _cut_power(self, role: Role) -> None:
+        driver = self._strategy.driver(role)
+        # A crash must end QEMU (-no-reboot), this reset must not.
+        driver.monitor_command("set-action", {"reboot": "reset"})
+        driver.monitor_command("stop")
+        driver.monitor_command("system_reset")
+        self._positions[role] = driver.powered_console.position
+
+    def _bring_up(self, role: Role) -> None:
+        driver = self._strategy.driver(role)
+        driver.monitor_command("cont")
+        self._strategy.reach_again(role, self._positions.pop(role))
+        driver.monitor_command("set-action", {"reboot": "shutdown"})
+        if role is Role.BACK:
+            self.keep_medium()
+        for name in self._present(role):
+            self._start(role, name)
+
+    def _present(self, role: Role) -> list[str]:
+        return [name for name in RUNS_ON[role] if name in self._crew.daemons]
+
+
+def _role(machine: MachineRole) -> Role:
+    return Role(machine.value)

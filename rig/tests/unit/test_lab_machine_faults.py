@@ -1,0 +1,104 @@
+"""Machine faults in their thread, with hands that note what they do."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from rig.daemon import Events
+from rig.errors import LostVMError, MachineError, UserError
+from rig.faults.reader import parse_plan
+from rig.lab.machine_faults import MachineFaults
+from rig.lab.timetable import Deed, Step
+
+DEADLINE_S = 10.0
+KILL = 'machine = "back"\neffect = "kill-daemon"\ndaemon = "back"\nat_s = 0\nfor_s = 0.01'
+PAUSE = 'machine = "front"\neffect = "pause"\nat_s = 0\nfor_s = 600'
+
+
+class Hands:
+    """Note deeds."""
+
+    def __init__(self) -> None:
+        self.deeds: list[Deed] = []
+        self.fails: Deed | None = None
+        self.paused = threading.Event()
+
+    def do(self, step: Step) -> None:
+        if step.deed is self.fails:
+            raise LostVMError("The machine is gone.", hint="Look for it.")
+        self.deeds.append(step.deed)
+        if step.deed is Deed.PAUSE:
+            self.paused.set()
+
+
+class Stage:
+    def __init__(self, rule: str) -> None:
+        plan = parse_plan(f'name = "x"\n[[fault]]\nname = "a"\nlayer = "machine"\n{rule}', "x.toml")
+        self.hands, self.told = Hands(), io.BytesIO()
+        self.faults = MachineFaults(plan, self.hands, Events(self.told))
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.told.getvalue().splitlines()]
+
+
+def test_what_is_struck_comes_back_and_both_are_told() -> None:
+    stage = Stage(KILL)
+    with stage.faults as faults:
+        assert faults.planned == {"a": 1}
+        faults.set_phase("write")
+        faults.settle(DEADLINE_S)
+        assert faults.fired == {"a": 1}
+    assert stage.hands.deeds == [Deed.KILL_DAEMON, Deed.START_DAEMON]
+    fault, released = stage.events
+    assert (fault["event"], fault["layer"], fault["rule"]) == ("fault", "machine", "a")
+    assert (fault["effect"], fault["machine"], fault["daemon"]) == ("kill-daemon", "back", "back")
+    assert (released["event"], released["deed"]) == ("released", "start-daemon")
+    assert released["by"] == "deadline"
+
+
+def test_nothing_is_struck_before_its_phase() -> None:
+    stage = Stage(KILL + '\nphase = "read"')
+    with stage.faults as faults:
+        faults.set_phase("write")
+        faults.settle(DEADLINE_S)
+        assert faults.fired == {"a": 0}
+
+
+def test_what_stands_still_can_be_released_by_command() -> None:
+    stage = Stage(PAUSE)
+    with stage.faults as faults:
+        faults.set_phase("write")
+        assert stage.hands.paused.wait(DEADLINE_S)
+        with pytest.raises(MachineError, match=r"not back in 0\.01 s"):
+            faults.settle(0.01)
+        faults.release()
+        faults.settle(DEADLINE_S)
+    assert stage.hands.deeds == [Deed.PAUSE, Deed.RESUME]
+    assert stage.events[-1]["by"] == "command"
+
+
+def test_what_cannot_be_done_is_told_to_whoever_waits() -> None:
+    stage = Stage(KILL)
+    stage.hands.fails = Deed.START_DAEMON
+    with stage.faults as faults:
+        faults.set_phase("write")
+        with pytest.raises(MachineError, match="gone") as failed:
+            faults.settle(DEADLINE_S)
+    assert failed.value.hint == "Look for it."
+    assert stage.events[-1]["event"] == "error"
+
+
+def test_a_rule_can_be_fired_by_hand() -> None:
+    stage = Stage(KILL.replace("at_s = 0", "at_s = 3600"))
+    with stage.faults as faults:
+        with pytest.raises(UserError, match="no rule 'b'"):
+            faults.fire("b")
+        faults.fire("a")
+        faults.settle(DEADLINE_S)
+    assert stage.events[0]["by_hand"] is True
