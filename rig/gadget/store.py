@@ -121,6 +121,9 @@ class Store:
         self._cache: WriteCache | None = None
         if volatile_cache or any(needs_cache(rule) for rule in injector.rules):
             self.use_cache()
+            if self.sequence:
+                # A former store that was killed has lost what its cache held.
+                self.power_cut()
 
     def close(self) -> None:
         """Let go of the files; the medium may then be opened by another store.
@@ -151,9 +154,6 @@ class Store:
         """Keep a volatile cache from now on."""
         if self._cache is None:
             self._cache = WriteCache(self._read_medium, self._write_medium)
-            if self.sequence:
-                # A former store that was killed has lost what its cache held.
-                self.power_cut()
 
     def power_cut(self) -> int:
         """Lose what was not flushed.

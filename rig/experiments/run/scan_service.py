@@ -16,7 +16,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 
 from rig.errors import UserError
-from rig.gadget.journal import Damage, Op, Record, read_journal
+from rig.gadget.journal import Damage, Injected, Op, Record, read_journal
 from rig.integrity.scan import Run, Scanner, scan
 from rig.integrity.stamp import SECTOR_BYTES
 
@@ -30,11 +30,12 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         sequence: Its number in the journal.
         time_ns: When it arrived, nanoseconds of Unix time on the back machine.
-        op: read, write or flush.
+        op: read, write, flush or power_cut.
         lba: First LBA.
         blocks: How many blocks of 512 bytes.
         error: The errno it was answered with, or 0.
         runs: What a write brought, by LBA.
+        injected: What a fault did to it; empty for nothing.
     """
 
     sequence: int
@@ -44,6 +45,7 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     blocks: int
     error: int = 0
     runs: list[Run] = []
+    injected: str = ""
 
 
 class JournalDamage(msgspec.Struct, frozen=True):
@@ -85,6 +87,7 @@ def observe(found: Record | Damage) -> Line:
         found.length_bytes // SECTOR_BYTES,
         found.error,
         scan(found.payload[:whole], lba),
+        "" if found.injected is Injected.NONE else found.injected.name.lower(),
     )
 
 

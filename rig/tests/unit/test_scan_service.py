@@ -20,7 +20,7 @@ from rig.experiments.run.scan_service import (
     observe,
     scan_medium,
 )
-from rig.gadget.journal import HEADER_BYTES, Op, Record, encode
+from rig.gadget.journal import HEADER_BYTES, Injected, Op, Record, encode
 from rig.integrity.scan import Run
 from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp
 from rig.integrity.stamp import encode as encode_stamp
@@ -80,6 +80,15 @@ def test_every_kind_of_access_is_a_line(
         ),
         Access(3, 1000, "write", 8, 1, errno.EIO, [Run(8, 1, SectorKind.STAMP, stamp(8))]),
         Access(4, 1004, "flush", 0, 0),
+    ]
+
+
+def test_a_line_names_the_fault_that_befell_the_access(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    record = Record(0, 1000, Op.FLUSH, 0, 0, 0, injected=Injected.LIED)
+    assert journal_lines(tmp_path, encode(record), capsysbinary) == [
+        Access(0, 1000, "flush", 0, 0, injected="lied")
     ]
 
 

@@ -27,7 +27,7 @@ from rig.lab.waits import Awaited
 from rig.tests.conftest import LabKeeper
 from rig.tests.harness.guests import split_setup
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 
 SIZE = 16384
 BLOCKS = SIZE // 512

@@ -1,0 +1,111 @@
+"""How quick the store is: ``python3 -m rig.gadget.store_speed --directory DIRECTORY``.
+
+It starts a store and uses its file as f_mass_storage does: 16 KiB at a time, one after the other,
+past the page cache.  What it says holds for this machine as it is now: on an emulated one whose
+station has other work, it says more of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from rig.errors import RigError, UserError
+from rig.gadget import kernel
+from rig.gadget.storage import Medium, Storage
+
+ACCESS_BYTES = 16384
+"""f_mass_storage's buffer (FSG_BUFLEN)."""
+MIB = 1 << 20
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """What was measured.
+
+    Attributes:
+        accesses: So many of each kind.
+        write_mb_s: Megabytes (10**6 bytes) a second, written.
+        read_mb_s: The same, read.
+    """
+
+    accesses: int
+    write_mb_s: float
+    read_mb_s: float
+
+
+def measure(file: Path, size_bytes: int) -> Speed:
+    """Write a file once, and read it once.
+
+    Args:
+        file: What the store serves.
+        size_bytes: Of all, a multiple of `ACCESS_BYTES`.
+
+    Raises:
+        OSError: The store answers with an error.
+    """
+    data = os.urandom(ACCESS_BYTES)
+    offsets = range(0, size_bytes, ACCESS_BYTES)
+    fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, data, 0)  # the first access of all pays for what is there later
+        written_s = _seconds(lambda: [os.pwrite(fd, data, at) for at in offsets])
+        read_s = _seconds(lambda: [os.pread(fd, ACCESS_BYTES, at) for at in offsets])
+    finally:
+        os.close(fd)
+    return Speed(
+        len(offsets), round(size_bytes / written_s / 1e6, 1), round(size_bytes / read_s / 1e6, 1)
+    )
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    do()
+    return time.perf_counter() - began_s
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, and print it as JSON.
+
+    Returns:
+        0, or 1 if writing was slower than asked for, 2 if what was asked cannot be, 3 if the store
+        failed.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--directory", type=Path, help="where (default: a new one in /var/tmp)")
+    parser.add_argument("--mib", type=int, default=16, help="how much (default: %(default)s)")
+    parser.add_argument("--plan", type=Path, help="with this fault plan")
+    parser.add_argument("--at-least", type=float, default=0.0, metavar="MB_S", help="of writing")
+    options = parser.parse_args(argv)
+    try:
+        speed = _in_directory(options.directory, options.mib * MIB, options.plan)
+    except (RigError, OSError) as error:
+        print(f"rig: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 3
+    print(msgspec.json.encode(speed).decode())
+    return 0 if speed.write_mb_s >= options.at_least else 1
+
+
+def _in_directory(wish: Path | None, size_bytes: int, plan: Path | None) -> Speed:
+    if not kernel.FUSE_DEVICE.exists():
+        kernel.run_command(["modprobe", "fuse"])
+    with ExitStack() as undo:
+        made = Path(tempfile.mkdtemp(dir=wish or "/var/tmp"))  # noqa: S108 - a name of its own
+        undo.callback(shutil.rmtree, made)
+        medium = Medium(made, size_bytes, plan)
+        storage = Storage(medium, lambda _event: None)
+        storage.prepare(undo)
+        storage.start(undo)
+        return measure(medium.backing_file, size_bytes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
