@@ -9,7 +9,7 @@ from rig.daemon import Events
 from rig.faults.rules.base import Layer
 from rig.faults.rules.endpoint import EndpointEffect
 from rig.faults.triggers import EndpointInjector, Fired
-from rig.reactor import Reactor
+from rig.reactor import READABLE, Reactor
 from rig.splitdriver.back.mapped_device import (
     Completion,
     Configured,
@@ -17,7 +17,7 @@ from rig.splitdriver.back.mapped_device import (
     MappedDevice,
     ResetEnded,
 )
-from rig.splitdriver.back.port import Port
+from rig.splitdriver.back.port import Plugged, Port
 from rig.splitdriver.backend import (
     Action,
     BackEnd,
@@ -27,6 +27,7 @@ from rig.splitdriver.backend import (
     Send,
     Start,
 )
+from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.lane import BackLent, BackReturned
 from rig.splitdriver.messages import Message, Submit
 from rig.usb.urb import TransferType, status_name
@@ -37,7 +38,7 @@ class BackPort:
 
     Args:
         core: The port's.
-        port: The port.
+        port: The port; belongs to this from now on.
         injector: Endpoint faults, or None.
         send: Sends messages to the front end.
         events: Where to tell what happens.
@@ -67,10 +68,20 @@ class BackPort:
         self._violations = 0
         self._time_stops = time_stops
         self._stopped_at_s: dict[int, float] = {}
+        self._found: Plugged | None = None  # by the helper
+        self._look_again = False
+        self._helper = HelperThread(f"port {port.name}")
+        reactor.watch(self._helper, READABLE, self._on_looked)
 
     def close(self) -> None:
-        """Give the device and the port back."""
+        """Give the device and the port back, when nothing blocks on them any more."""
         self._forget_device()
+        self._reactor.unwatch(self._helper)
+        self._helper.close(self._close_port)
+
+    def _close_port(self) -> None:
+        if self._found is not None:
+            self._found.usbfs.close()
         self.port.close()
 
     def status(self) -> dict[str, object]:
@@ -82,26 +93,47 @@ class BackPort:
         }
 
     def look(self) -> None:
-        """See what is in the port; a device that is known is left alone."""
+        """See what is in the port; a device that is known is left alone.
+
+        Does not wait: who opens a device that does not answer may have to for seconds.
+        """
+        if self._helper.busy:
+            self._look_again = True
+            return
         if self._device is not None:
             if self.port.present:
                 return
             self._take(self._device.ended())
             self._forget_device()
+            self.port.forget()
             self.core.unplugged()
-        plugged = self.port.look()
-        if plugged is not None:
-            self._device = MappedDevice(
-                plugged.usbfs,
-                plugged.layout,
-                injector=self._injector,
-                on_fault=self._on_fault,
-                reactor=self._reactor,
-                progressed=self._on_progress,
-            )
-            self._device_name = plugged.name
-            self.core.plugged(plugged.speed)
-            self._events.emit("plugged", device=plugged.name, speed=plugged.speed.name)
+            self.act()
+        self._helper.do(self._look)
+
+    def _look(self) -> None:
+        self._found = self.port.look()
+
+    def _on_looked(self, _: int) -> None:
+        self._helper.finished()
+        found, self._found = self._found, None
+        if found is not None:
+            self._serve(found)
+        if self._look_again:
+            self._look_again = False
+            self.look()
+
+    def _serve(self, plugged: Plugged) -> None:
+        self._device = MappedDevice(
+            plugged.usbfs,
+            plugged.layout,
+            injector=self._injector,
+            on_fault=self._on_fault,
+            reactor=self._reactor,
+            progressed=self._on_progress,
+        )
+        self._device_name = plugged.name
+        self.core.plugged(plugged.speed)
+        self._events.emit("plugged", device=plugged.name, speed=plugged.speed.name)
         self.act()
 
     def lend(self) -> BackLent | None:
@@ -176,7 +208,6 @@ class BackPort:
             self._device.close()
             self._device = None
             self._events.emit("unplugged", device=self._device_name)
-        self.port.forget()
 
     def _on_fault(self, fired: Fired[EndpointEffect], urb: Submit) -> None:
         self._events.emit(
@@ -184,6 +215,7 @@ class BackPort:
             layer=Layer.ENDPOINT,
             rule=fired.rule_name,
             match=fired.match,
+            by_hand=fired.by_hand,
             when=fired.effect.when,
             status=status_name(fired.effect.status),
             endpoint=urb.endpoint_address,

@@ -13,7 +13,7 @@ import msgspec
 from rig.faults.rules.endpoint import EndpointEffect, EndpointTransfer
 from rig.faults.triggers import EndpointInjector, Fired
 from rig.reactor import HANGUP, READABLE, WRITABLE, Reactor
-from rig.splitdriver.back.helper_thread import HelperThread
+from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.lane import LentUrb
 from rig.splitdriver.messages import Payload, Submit
 from rig.splitdriver.porthook import Altered, alter
@@ -109,7 +109,6 @@ class MappedDevice:
         self._later: deque[Callable[[], None]] = deque()
         self._after_job: Callable[[], None] = self._nothing
         self._hung_up = False
-        self._evict_drivers()
         self._helper = HelperThread(f"device {usbfs.path}")
         reactor.watch(self._helper, READABLE, self._on_helper)
         reactor.watch(usbfs, WRITABLE, self._on_usbfs)
@@ -186,10 +185,12 @@ class MappedDevice:
         Args:
             urbs: Those of the core's loan.
         """
-        if self._injector is not None or self._helper.busy or self._hung_up:
+        if self._injector is not None and self._injector.active:
             return None
-        if self._later or self._at_once or self._faulted:
+        if self._helper.busy or self._hung_up or self._later or self._at_once or self._faulted:
             return None
+        if any(flight.altered is not None for flight in self._in_flight.values()):
+            return None  # of a rule that was taken away meanwhile
         return [self._lend(urb, runs) for urb, runs in urbs]
 
     def take_back(
@@ -202,6 +203,7 @@ class MappedDevice:
             device: Their device.
             reaped: Addresses of those among them that have ended, in order; `ended` tells them.
         """
+        self._stages = StageTracker()  # what a lane has forwarded it has not seen
         returned = []
         for lent in urbs:
             is_in = bool(lent.endpoint_address & DIRECTION_IN)
@@ -296,6 +298,9 @@ class MappedDevice:
     # Faults.
 
     def _fault(self, urb: Submit, injector: EndpointInjector) -> Altered | None:
+        if not injector.active:
+            self._stages = StageTracker()  # what it does not see it must not guess
+            return None
         direction = Direction.of(urb.endpoint_address)
         told = self._stages.see(direction, urb.buffer_bytes, urb.data)
         transfer = EndpointTransfer(
@@ -418,16 +423,6 @@ class MappedDevice:
         self._packet_bytes = {e.address: e.max_packet_bytes for e in endpoints}
         self._kinds = {e.address: e.transfer_type for e in endpoints}
         return list(chosen.interface_numbers) if chosen else []
-
-    def _evict_drivers(self) -> None:
-        """Unbind what was bound before the port was claimed; nothing binds again."""
-        for configuration in self._layout.configurations:
-            for number in configuration.interface_numbers:
-                try:
-                    self._usbfs.claim_interface(number)
-                except OSError:
-                    continue  # not of the active configuration
-                self._usbfs.release_interface(number)
 
     def _nothing(self) -> None:
         """What follows a job that nobody is told of: an URB that was discarded is reaped."""

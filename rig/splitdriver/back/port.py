@@ -3,6 +3,9 @@
 Mapping a port is CLAIM_PORT on its hub: from then on no kernel driver binds what is plugged in
 there (``usb_hub_claim_port``, ``drivers/usb/core/hub.c``), whatever it is.  A USB 3 connector is
 two ports, and both are claimed.
+
+Nearly all of this may block: whoever opens or claims anything waits for the lock of a device, or of
+its hub, which the kernel holds for seconds while a device does not answer.
 """
 
 from __future__ import annotations
@@ -88,7 +91,7 @@ class Port:
         self._node = self._device = None
 
     def look(self) -> Plugged | None:
-        """Open the device that is in the port, if there is one that can be served.
+        """Open the device that is in the port, if there is one that can be served.  May block.
 
         One that cannot be is asked for once, and left alone until it is unplugged.
         """
@@ -112,7 +115,9 @@ class Port:
             layout = descriptors.parse(usbfs.descriptors())
             if layout.device_class == _HUB_CLASS:
                 raise UserError("it is a hub; plug the device in without one.")
-            return Plugged(self._device, usbfs, layout, usbfs.speed())
+            speed = usbfs.speed()
+            _evict_drivers(usbfs, layout)
+            return Plugged(self._device, usbfs, layout, speed)
         except (OSError, RigError) as error:
             _log.warning("%s is plugged into port %s, but: %s", self._node, self.name, error)
             usbfs.close()
@@ -141,6 +146,17 @@ class Port:
 
     def _devices(self) -> list[str]:
         return [location.device for location in self.locations]
+
+
+def _evict_drivers(usbfs: UsbfsDevice, layout: descriptors.Device) -> None:
+    """Unbind what was bound before the port was claimed; nothing binds again."""
+    for configuration in layout.configurations:
+        for number in configuration.interface_numbers:
+            try:
+                usbfs.claim_interface(number)
+            except OSError:
+                continue  # not of the active configuration
+            usbfs.release_interface(number)
 
 
 def _claim(name: str, location: sysfs.PortLocation) -> UsbfsDevice:

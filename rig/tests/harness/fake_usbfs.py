@@ -100,6 +100,7 @@ class Node:
             self.closed.set()
 
     def descriptors(self) -> bytes:
+        self._note("descriptors")
         return self.octets
 
     def speed(self) -> Speed:

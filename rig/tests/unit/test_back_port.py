@@ -31,7 +31,7 @@ from rig.splitdriver.messages import (
     Unlink,
 )
 from rig.splitdriver.policy import Policy
-from rig.tests.harness.fake_usbfs import DEVICE, Node, Nodes
+from rig.tests.harness.fake_usbfs import DEVICE, HUB, Node, Nodes
 from rig.tests.harness.stepped import SteppedReactor
 from rig.usb import sysfs
 from rig.usb.setup import SetupPacket
@@ -76,10 +76,15 @@ class World:
     def node(self) -> Node:
         return self.nodes.nodes[DEVICE]
 
+    def look(self) -> None:
+        """Look into the port, and wait until it has been seen."""
+        self.port.look()
+        self.reactor.until(lambda: not self.port._helper.busy)
+
     def plug(self, path: str = DEVICE) -> None:
         """Plug in, and let the front end configure it."""
         self.nodes.add("3-1", path)
-        self.port.look()
+        self.look()
         assert isinstance(self.said.pop(), Connect)
         self.hear(urb(0, 0, setup=SetupPacket(0, 9, 1, 0, 0)))
         self.reactor.until(lambda: bool(self.said))
@@ -90,7 +95,7 @@ class World:
         self.nodes.present.pop("3-1", None)
         self.node.hang_up()
         self.reactor.turn()
-        self.port.look()
+        self.look()
 
     def hear(self, *messages: Message) -> None:
         for message in messages:
@@ -224,7 +229,7 @@ def test_a_device_that_leaves_is_told_once_with_what_it_had_ended_before(world: 
     assert world.take() == [Complete(1, 1, 0, 4), Disconnect(1)]
     assert world.events("unplugged") == [{"event": "unplugged", "device": "3-1"}]
     assert world.node.closed.wait(10)
-    world.port.look()
+    world.look()
     assert world.take() == []
 
 
@@ -233,15 +238,58 @@ def test_what_was_queued_for_a_device_that_left_does_not_run_on_the_next(world: 
     world.node.complete(Reaped(1, 0, 4))
     # Nobody has looked at the end of URB 1 when another device is found in the port.
     other = world.nodes.add("3-1", OTHER_DEVICE)
-    world.port.look()
+    world.look()
     assert world.take() == [Complete(1, 1, 0, 4), Disconnect(1)]
     assert [name for name, *_ in other.take() if name == "submit"] == []
     world.hear(Disconnected(1))
     assert world.take() == [Connect(2, Speed.HIGH)]
 
 
-def test_news_of_other_devices_leave_a_known_one_alone(world: World) -> None:
+@pytest.mark.parametrize("call", ["descriptors", "speed", "claim_interface", "close"])
+def test_a_device_that_does_not_answer_is_not_waited_for(nodes: Nodes, call: str) -> None:
+    world = World(nodes)
+    node = nodes.add("3-1", DEVICE)
+    if call == "close":
+        node.octets = b""  # it is not to be served
+    let_go = node.hold(call)
     world.port.look()
+    world.reactor.until(lambda: node.blocks_in(call))
+    assert world.take() == []
+    let_go()
+    world.look()
+    assert world.take() == ([] if call == "close" else [Connect(1, Speed.HIGH)])
+    world.close()
+
+
+def test_a_device_that_left_before_it_was_seen_is_told_and_missed(nodes: Nodes) -> None:
+    world = World(nodes)
+    node = nodes.add("3-1", DEVICE)
+    let_go = node.hold("speed")
+    world.port.look()
+    world.reactor.until(lambda: node.blocks_in("speed"))
+    del nodes.present["3-1"]
+    world.port.look()
+    let_go()
+    world.reactor.until(lambda: len(world.said) == 2)
+    assert world.take() == [Connect(1, Speed.HIGH), Disconnect(1)]
+    world.close()
+
+
+def test_a_port_that_is_given_back_while_one_looks_leaves_nothing_open(nodes: Nodes) -> None:
+    world = World(nodes)
+    node = nodes.add("3-1", DEVICE)
+    let_go = node.hold("speed")
+    world.port.look()
+    world.reactor.until(lambda: node.blocks_in("speed"))
+    world.port.close()
+    let_go()
+    assert node.closed.wait(10)
+    assert nodes.nodes[HUB].closed.wait(10)
+    world.reactor.close()
+
+
+def test_news_of_other_devices_leave_a_known_one_alone(world: World) -> None:
+    world.look()
     assert (world.take(), world.node.take()) == ([], [])
 
 

@@ -23,6 +23,8 @@ from rig.splitdriver.messages import (
     Disconnect,
     Hello,
     Message,
+    Ping,
+    Pong,
     Refused,
     Reset,
     Resume,
@@ -87,6 +89,11 @@ class World:
         link = Link(connection)
         link.send(messages)
         return link
+
+    def look(self) -> None:
+        """Look into the ports, and wait until they have been seen."""
+        self.service._look()
+        self.reactor.until(lambda: not any(p._helper.busy for p in self.service._ports))
 
     def hear(self, link: Link, count: int = 1) -> list[Message]:
         """Let the service work until it has said so much to this front end."""
@@ -201,7 +208,7 @@ def test_a_connector_that_is_given_twice_is_told_by_both_its_names(
         complaint = f"Port '{again}' is the same connector as port 'dummy_hcd.0/1'. Give each"
         with pytest.raises(UserError, match=complaint):
             World(nodes, ("dummy_hcd.0/1", again))
-        assert all(node.closed.is_set() for node in nodes.nodes.values())
+        assert all(node.closed.wait(10) for node in nodes.nodes.values())
 
 
 def test_every_port_has_its_own_place_on_the_link(world: World) -> None:
@@ -217,7 +224,7 @@ def test_every_port_has_its_own_place_on_the_link(world: World) -> None:
 def test_ports_are_served_side_by_side_with_the_same_numbers_of_urbs(world: World) -> None:
     first = world.nodes.add("3-1", DEVICE)
     second = world.nodes.add("3-2", "/dev/bus/usb/003/007")
-    world.service._look()
+    world.look()
     front = world.served()
     front.send([submit(1), submit(1, SECOND)])
     world.reactor.until(lambda: 1 in second.buffers)
@@ -248,7 +255,7 @@ def test_what_speaks_of_no_port_and_is_not_the_sessions_is_the_front_ends_fault(
 
 def test_a_link_that_is_lost_is_lost_for_every_port(world: World) -> None:
     nodes = [world.nodes.add("3-1", DEVICE), world.nodes.add("3-2", "/dev/bus/usb/003/007")]
-    world.service._look()
+    world.look()
     front = world.served()
     front.send([submit(1), submit(1, SECOND)])
     world.reactor.until(lambda: all(1 in node.buffers for node in nodes))
@@ -266,7 +273,23 @@ def test_news_of_usb_devices_make_the_ports_look(
     assert world.events() == []
     news.append({"SUBSYSTEM": "usb", "DEVTYPE": "usb_device"})
     world.service._on_uevents(0)
-    assert world.events() == ["plugged"]
+    world.reactor.until(lambda: world.events() == ["plugged"])
+
+
+def test_a_device_that_does_not_answer_holds_up_neither_the_link_nor_the_other_port(
+    world: World,
+) -> None:
+    mute = world.nodes.add("3-1", DEVICE)
+    let_go = mute.hold("descriptors")
+    world.service._look()
+    world.reactor.until(lambda: mute.blocks_in("descriptors"))
+    front = world.front(GREETING, Ping(7))
+    assert world.hear(front, 2)[1] == Pong(7)
+    world.nodes.add("3-2", "/dev/bus/usb/003/007")
+    world.service._look()
+    assert world.hear(front) == [Connect(SECOND, Speed.HIGH)]
+    let_go()
+    assert world.hear(front) == [Connect(1, Speed.HIGH)]
 
 
 def test_a_port_that_cannot_be_mapped_gives_the_others_back(nodes: Nodes) -> None:
@@ -281,7 +304,7 @@ def test_a_port_that_cannot_be_mapped_gives_the_others_back(nodes: Nodes) -> Non
         patch.setattr(sysfs, "locate", missing)
         with pytest.raises(UserError, match="its hub usb9 is not there"):
             World(nodes)
-    assert nodes.nodes[hubs["usb3"]].closed.is_set()
+    assert nodes.nodes[hubs["usb3"]].closed.wait(10)
     reactor.close()
 
 
@@ -294,7 +317,8 @@ def test_an_unknown_command_is_the_users_fault(world: World) -> None:
 
 
 def test_without_a_plan_nothing_is_planned(world: World) -> None:
-    assert world.service.obey(Command(1, "faults", {})) == {"planned": {}, "fired": {}}
+    nothing = {"planned": {}, "fired": {}, "layers": {}}
+    assert world.service.obey(Command(1, "faults", {})) == nothing
     assert world.service.obey(Command(1, "phase", {"name": "write"})) is None
 
 

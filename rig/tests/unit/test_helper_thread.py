@@ -4,7 +4,7 @@ import os
 import select
 import threading
 
-from rig.splitdriver.back.helper_thread import HelperThread
+from rig.splitdriver.helper_thread import HelperThread
 
 DEADLINE_S = 10.0
 

@@ -117,18 +117,6 @@ def names(calls: list[tuple[object, ...]]) -> list[object]:
 # The data path.
 
 
-def test_what_was_bound_before_the_port_was_claimed_is_unbound() -> None:
-    world = World()
-    assert world.node.take() == [("claim_interface", 0), ("release_interface", 0)]
-    world.close()
-
-
-def test_an_interface_of_another_configuration_is_not_released() -> None:
-    world = World(errors={"claim_interface": errno.ENOENT})
-    assert world.node.take() == [("claim_interface", 0)]
-    world.close()
-
-
 @pytest.mark.parametrize(
     ("address", "kind"),
     [(IN, TransferType.BULK), (INTERRUPT, TransferType.INTERRUPT), (0x8F, TransferType.BULK)],

@@ -132,6 +132,21 @@ def test_a_device_is_found_once_and_missed_when_it_leaves(nodes: Nodes) -> None:
     assert (port.present, port.look()) == (False, None)
 
 
+def test_what_was_bound_before_the_port_was_claimed_is_unbound(nodes: Nodes) -> None:
+    port = mapped(nodes)
+    node = nodes.add("3-1", DEVICE)
+    look(port)
+    assert node.take()[2:-1] == [("claim_interface", 0), ("release_interface", 0)]
+
+
+def test_an_interface_of_another_configuration_is_not_released(nodes: Nodes) -> None:
+    port = mapped(nodes)
+    node = nodes.add("3-1", DEVICE)
+    node.errors = {"claim_interface": errno.ENOENT}
+    look(port)
+    assert node.take()[2:-1] == [("claim_interface", 0)]
+
+
 def test_another_device_in_the_port_is_not_the_one_that_was_found(nodes: Nodes) -> None:
     port = mapped(nodes)
     nodes.add("3-1", DEVICE)
