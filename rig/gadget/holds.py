@@ -21,6 +21,8 @@ class ReleasedBy(StrEnum):
 
     DEADLINE = "deadline"
     COMMAND = "command"
+    END = "end"
+    """The store was told to end."""
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -71,11 +73,16 @@ class Holds:
         self._pauses[hold.sequence] = pause
         await wait_for(pause)
         del self._pauses[hold.sequence]
-        by = ReleasedBy.COMMAND if hold.sequence in self._released else ReleasedBy.DEADLINE
-        self._released.discard(hold.sequence)
         if hold.hangs:
-            waited_s = round(self._clock() - began_s, 3)
-            self._on_release(Release(hold.rule_name, hold.sequence, waited_s, by))
+            waited_s = self._clock() - began_s
+            by = self._who_released(hold, waited_s)
+            self._on_release(Release(hold.rule_name, hold.sequence, round(waited_s, 3), by))
+        self._released.discard(hold.sequence)
+
+    def _who_released(self, hold: Hold, waited_s: float) -> ReleasedBy:
+        if hold.sequence in self._released:
+            return ReleasedBy.COMMAND
+        return ReleasedBy.DEADLINE if waited_s >= hold.seconds else ReleasedBy.END
 
     def release(self, *, for_good: bool = False) -> int:
         """Let every answer go.

@@ -64,6 +64,14 @@ def test_a_command_releases_all_that_waits_and_the_hangs_are_told() -> None:
     assert bench.released == [Release("r", 7, 2.0, ReleasedBy.COMMAND)]
 
 
+def test_a_hang_that_the_stores_end_cut_short_is_told_so() -> None:
+    bench = Bench()
+    task, _ = bench.begin(HANG)
+    bench.now_s += 1.0
+    assert end(task)
+    assert bench.released == [Release("r", 7, 1.0, ReleasedBy.END)]
+
+
 def test_after_a_release_the_next_hang_waits_again() -> None:
     bench = Bench()
     bench.holds.release()
