@@ -6,8 +6,8 @@ on the station's loopback anybody could.
 
 Events: ``listening`` with the port, ``attached`` when the gadget's machine has connected,
 ``plugged`` when QEMU was told of the device, ``unplugged``, ``fault`` for every error that was
-made, ``error`` with a sentence before an end that nobody asked for.  Commands: ``phase {name}``,
-``faults``, ``status``.
+made, ``error`` with a sentence before an end that nobody asked for.  Commands: ``status``, and
+those of `rig.control.commands`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ from pathlib import Path
 
 from rig.buffers import ReceiveBuffer
 from rig.cable.asking import FaultHappened
-from rig.cable.controllers import Controller, check_plan
+from rig.cable.controllers import Controller, check_plan, check_rule
 from rig.cable.usbredir import Data, unpack
 from rig.cable.vudc import unpack_reply
 from rig.cable.wire import Wire
+from rig.control.commands import FaultCommands
+from rig.control.rules import check_place
+from rig.control.server import add_option, control_socket
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
 from rig.faults.plan import NO_FAULTS
-from rig.faults.rules.base import Layer
-from rig.faults.rules.endpoint import EndpointFault, Place
+from rig.faults.rules.base import Layer, Rule
+from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place
 from rig.faults.triggers import EndpointInjector, Injector
 from rig.reactor import READABLE, WRITABLE, Reactor, supervise
 from rig.usb.urb import status_name
@@ -158,7 +161,8 @@ class CableService:
         reactor: Reactor,
     ) -> None:
         self._wire = Wire(controller, injector)
-        self._injector = injector
+        self._controller = controller
+        self._faults = FaultCommands("rig cable", injector, events, accept=self._accept_rule)
         self._listener = listener
         self._secret = secret
         self._events = events
@@ -180,16 +184,19 @@ class CableService:
 
     def obey(self, command: Command) -> object:
         """Carry out one of the lab's commands (`rig.daemon`)."""
-        injector = self._injector
-        match command.do:
-            case "phase":
-                injector.set_phase(command.args.get("name"))
-                return None
-            case "faults":
-                return {"planned": injector.planned, "fired": injector.fired}
-            case "status":
-                return {"plugged": self._plugged, "configuration": self._wire.configured}
-        raise UserError(f"'rig cable' knows no command '{command.do}'.")
+        if command.do == "status":
+            return {"plugged": self._plugged, "configuration": self._wire.configured}
+        return self._faults.obey(command)
+
+    def _accept_rule(self, rule: Rule[EndpointTransfer, EndpointEffect]) -> None:
+        """Refuse a rule that the cable cannot bring about.
+
+        Raises:
+            UserError: It is the port's, or the controller cannot show it.
+        """
+        check_place(rule, Place.CABLE)
+        if isinstance(rule, EndpointFault):
+            check_rule(rule, self._controller)
 
     # The ends.
 
@@ -300,6 +307,7 @@ class CableService:
             layer=Layer.ENDPOINT,
             rule=fired.rule_name,
             match=fired.match,
+            by_hand=fired.by_hand,
             place=Place.CABLE,
             when=fired.effect.when,
             status=status_name(fired.effect.status),
@@ -353,6 +361,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--controller", type=Controller, choices=list(Controller), required=True)
     made.add_argument("--plan", help="fault plan whose endpoint rules for the cable apply")
     made.add_argument("--seed", type=int, help="instead of the plan's own")
+    add_option(made)
     made.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return made
 
@@ -394,7 +403,10 @@ def _run(options: argparse.Namespace, events: Events) -> int:
         supervise(reactor, events, service.obey, supervised=options.supervised)
         events.emit("listening", port=listener.getsockname()[1])
         try:
-            reactor.run()
+            with control_socket(options.control, "cable", service.obey) as control:
+                if control is not None:
+                    reactor.watch(control, READABLE, lambda _: control.pump())
+                reactor.run()
         finally:
             service.close()
         if service.failure is not None:

@@ -15,7 +15,8 @@ import msgspec
 from rig.daemon import Command, Events
 from rig.errors import RemoteProtocolError, UserError
 from rig.faults.plan import NO_FAULTS, Plan
-from rig.faults.rules.device import MOMENTS, DeviceEffect
+from rig.faults.rules.base import Rule
+from rig.faults.rules.device import MOMENTS, DeviceEffect, DeviceFault, DeviceRequest
 from rig.gadget import kernel
 from rig.gadget.bot.function import BotFunction
 from rig.gadget.configfs import Configfs
@@ -28,7 +29,7 @@ from rig.gadget.storage import Medium, Storage
 from rig.gadget.store_process import Event, StoreProcess
 from rig.gadget.tree import GadgetSpec, MaxSpeed, build_steps, removal_steps
 from rig.gadget.udc import Udcs
-from rig.gadget.wishes import Wish, functions_of
+from rig.gadget.wishes import Wish, check_rules, functions_of
 
 STEP_DEADLINE_S = 15.0
 """For one thing that the kernel or the store has to do."""
@@ -95,7 +96,7 @@ class Gadget:
         self._undo = ExitStack()
         self._storage = Storage(options.medium, self._forward) if options.medium else None
         self._bot = self._bot_function()
-        self.device_faults = DeviceFaults(events, options.plan)
+        self.device_faults = DeviceFaults(events, options.plan, accept=self._accept)
         self.moments = Moments(self._parts())
 
     @property
@@ -211,34 +212,51 @@ class Gadget:
         store = self.store
         match command.do:
             case "phase":
-                name = command.args.get("name")
-                self.device_faults.set_phase(None if name is None else str(name))
-                return store.ask("phase", STEP_DEADLINE_S, name=name) if store else None
+                self.device_faults.obey(command)
+                return store.ask("phase", STEP_DEADLINE_S, **command.args) if store else None
             case "faults":
                 of_store = store.ask("faults", STEP_DEADLINE_S) if store else {}
-                return self.device_faults.merged(of_store)
+                own = self.device_faults.obey(command)
+                return {key: {**of_store.get(key, {}), **own[key]} for key in own}
             case "happen":
                 self.moments.ask(_moment(command))
                 return None
-            case "release" | "power_cut":
-                if store is None:
-                    raise UserError(f"This gadget has no disk: it cannot obey '{command.do}'.")
-                return store.ask(command.do, STEP_DEADLINE_S)
+            case "release" | "power_cut" | "store":
+                return self._ask_store(command)
             case "status":
-                return {
-                    "udc": self._options.udc,
-                    "state": self._udcs.state(self._options.udc),
-                    "speed": self._udcs.speed(self._options.udc),
-                    "store": store.ask("status", STEP_DEADLINE_S) if store else None,
-                    **({"disk": self._bot.status()} if self._bot else {}),
-                }
-            case _:
-                raise RemoteProtocolError(f"There is no command '{command.do}'.")
+                return self._status(store)
+        return self.device_faults.obey(command)
+
+    def _accept(self, rule: Rule[DeviceRequest, DeviceEffect]) -> None:
+        """Refuse a rule that this gadget cannot bring about.
+
+        Raises:
+            UserError: Its functions cannot.
+        """
+        if isinstance(rule, DeviceFault):
+            check_rules([rule], self._options.wishes)
+
+    def _ask_store(self, command: Command) -> object:
+        if self.store is None:
+            raise UserError(f"This gadget has no disk: it cannot obey '{command.do}'.")
+        args = dict(command.args)
+        do = str(args.pop("ask", "")) if command.do == "store" else command.do
+        return self.store.ask(do, STEP_DEADLINE_S, **args)
+
+    def _status(self, store: StoreProcess | None) -> dict[str, object]:
+        return {
+            "udc": self._options.udc,
+            "state": self._udcs.state(self._options.udc),
+            "speed": self._udcs.speed(self._options.udc),
+            "store": store.ask("status", STEP_DEADLINE_S) if store else None,
+            **({"disk": self._bot.status()} if self._bot else {}),
+        }
 
     def _forward(self, event: Event) -> None:
-        if event["event"] in ("fault", "released"):
-            fields = {key: value for key, value in event.items() if key not in ("event", "t")}
-            self._events.emit(event["event"], **fields)
+        if event["event"] in ("fault", "released", "control"):
+            # With its own time: by ours it would be later.
+            fields = {key: value for key, value in event.items() if key != "event"}
+            self._events.emit(event["event"], **fields, process="store")
 
 
 def _moment(command: Command) -> DeviceEffect:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
-from rig.daemon import Events
+from rig.control.commands import FaultCommands
+from rig.daemon import Command, Events
 from rig.faults.plan import NO_FAULTS, Plan
-from rig.faults.rules.base import Layer
+from rig.faults.rules.base import Layer, Rule
 from rig.faults.rules.device import DeviceEffect, DeviceFault, DeviceRequest
 from rig.faults.triggers import Clock, Fired, Injector
 
@@ -23,15 +26,21 @@ class DeviceFaults:
         plan: The fault plan.
         events: Where a fault is told.
         clock_s: Seconds, for rules with ``at_s``.
+        accept: Raises `UserError` for a rule that this gadget could never bring about.
     """
 
     def __init__(
-        self, events: Events, plan: Plan = NO_FAULTS, clock_s: Clock = time.monotonic
+        self,
+        events: Events,
+        plan: Plan = NO_FAULTS,
+        clock_s: Clock = time.monotonic,
+        accept: Callable[[Rule[DeviceRequest, DeviceEffect]], None] = lambda _: None,
     ) -> None:
         self._events = events
         self._lock = threading.Lock()
         self._clock_s = clock_s
         self._injector = Injector(plan, DeviceFault, clock_s)
+        self._commands = FaultCommands("rig gadget", self._injector, events, accept=accept)
 
     def decide(self, request: DeviceRequest) -> DeviceEffect | None:
         """Say what the disk is to do wrong with a command; for any thread."""
@@ -56,16 +65,14 @@ class DeviceFaults:
             due_s = self._injector.next_due_s()
         return None if due_s is None else max(0.0, due_s - self._clock_s())
 
-    def set_phase(self, name: str | None) -> None:
-        """Tell in which phase the workload is."""
-        with self._lock:
-            self._injector.set_phase(name)
+    def obey(self, command: Command) -> Any:
+        """Carry out one of the commands of `rig.control.commands`.
 
-    def merged(self, others: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-        """How often each rule may fire and has fired, with what the store says of its own."""
+        Raises:
+            UserError: It is unknown, or cannot be carried out.
+        """
         with self._lock:
-            own = {"planned": self._injector.planned, "fired": self._injector.fired}
-        return {**others, **{key: {**others.get(key, {}), **own[key]} for key in own}}
+            return self._commands.obey(command)
 
     def _tell(self, fired: Fired[DeviceEffect], request: DeviceRequest | None) -> None:
         effect = fired.effect

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from rig.control.server import ControlSocket
 from rig.daemon import wake_on_signals
 from rig.gadget.fuse_loop import STAND_IN, drive
 from rig.gadget.holds import Holds
@@ -148,6 +149,7 @@ def serve(
     input_fd: int | None,
     on_mounted: Callable[[], None],
     on_input: Callable[[bytes], None],
+    control: ControlSocket | None = None,
 ) -> None:
     """Mount, serve until told to stop, unmount.
 
@@ -160,6 +162,7 @@ def serve(
         input_fd: Where commands come from; None for none.
         on_mounted: Called when the mount is there; it answers as soon as this returns.
         on_input: Takes what was read from `input_fd`, in the same thread as the store's accesses.
+        control: Is served in that thread, too.
 
     Raises:
         RuntimeError: The kernel refuses the mount.
@@ -170,6 +173,8 @@ def serve(
     others: dict[int, Callable[[], bool]] = {signal_fd: lambda: False}
     if input_fd is not None:
         others[input_fd] = lambda: _pass_on(input_fd, on_input)
+    if control is not None:
+        others[control.fileno()] = lambda: _serve_control(control)
     file_system = _LunFileSystem(store, holds)
     options = set(pyfuse3.default_options) | {"fsname=rig-store"}
     pyfuse3.init(file_system, str(mount_point), options)
@@ -183,6 +188,11 @@ def serve(
         pyfuse3.close(unmount=True)
     if file_system.failure is not None:
         raise file_system.failure
+
+
+def _serve_control(control: ControlSocket) -> bool:
+    control.pump()
+    return True
 
 
 def _pass_on(fd: int, on_input: Callable[[bytes], None]) -> bool:

@@ -15,9 +15,9 @@ Several gadgets may be played at once, each with a ``--name`` and a ``--udc`` of
 Events: ``ready`` once the UDC is bound, with what each function became (device node, network
 interface); ``fault`` for every fault of the device or its medium, and ``released`` for every hang
 of the medium that ended; ``error`` with a sentence before an end that nobody asked for.  Commands:
-``phase {name}``, ``status``, ``faults``; ``happen {effect, for_s}`` for an eject, soft-disconnect
-or unbind right now; of a disk ``release`` (end what hangs) and ``power_cut`` (lose what was not
-flushed).
+``status``, and those of `rig.control.commands`, for the device's rules; ``happen {effect, for_s}``
+for an eject, soft-disconnect or unbind right now; of a disk ``release`` (end what hangs),
+``power_cut`` (lose what was not flushed), and ``store {ask, ...}``: any command for the store.
 
 It runs as root on the machine that has the UDC, and undoes all it did when it ends.
 """
@@ -32,6 +32,7 @@ import selectors
 import sys
 from pathlib import Path
 
+from rig.control.server import ControlSocket, add_option, control_socket
 from rig.daemon import CommandLines, Events, start_logging, wake_on_signals
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
@@ -52,7 +53,13 @@ log = logging.getLogger("rig.gadget")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-def run(gadget: Gadget, events: Events, input_fd: int | None, signal_fd: int) -> None:
+def run(
+    gadget: Gadget,
+    events: Events,
+    input_fd: int | None,
+    signal_fd: int,
+    control: ControlSocket | None = None,
+) -> None:
     """Serve until the input ends, a signal comes, or the store dies.
 
     Raises:
@@ -64,6 +71,8 @@ def run(gadget: Gadget, events: Events, input_fd: int | None, signal_fd: int) ->
     with selectors.DefaultSelector() as selector:
         selector.register(signal_fd, selectors.EVENT_READ)
         selector.register(gadget.moments, selectors.EVENT_READ)
+        if control is not None:
+            selector.register(control, selectors.EVENT_READ)
         if store is not None:
             selector.register(store, selectors.EVENT_READ)
         if input_fd is not None:
@@ -80,6 +89,8 @@ def run(gadget: Gadget, events: Events, input_fd: int | None, signal_fd: int) ->
                     return
                 for command in lines.feed(data):
                     events.answer(command, gadget.do)
+            if control is not None and control.fileno() in ready:
+                control.pump()
             for effect in gadget.device_faults.due():
                 gadget.moments.ask(effect)
             gadget.moments.run()
@@ -135,7 +146,9 @@ def options_of(arguments: argparse.Namespace) -> Options:
                 "A disk needs a directory for its medium.", hint="Name one with --directory."
             )
         size_bytes = parse_size(arguments.size)
-        medium = Medium(arguments.directory, size_bytes, arguments.plan, arguments.seed)
+        medium = Medium(
+            arguments.directory, size_bytes, arguments.plan, arguments.seed, arguments.control
+        )
     return Options(
         arguments.name,
         arguments.udc,
@@ -171,6 +184,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--id", metavar="VVVV:PPPP", help="vendor and product, instead of the usual")
     made.add_argument("--plan", type=Path, help="file of the fault plan (default: no faults)")
     made.add_argument("--seed", type=int, help="instead of the plan's")
+    add_option(made)
     made.add_argument("--supervised", action="store_true", help="events and commands by lines")
     return made
 
@@ -194,7 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         ensure_dummy_udc(options.udc, options.max_speed, configfs)
         with Gadget(options, events, configfs, Udcs(configfs)) as gadget:
             events.emit("ready", **gadget.ready_fields())
-            run(gadget, events, input_fd, signal_fd)
+            with control_socket(arguments.control, "gadget", gadget.do) as control:
+                run(gadget, events, input_fd, signal_fd, control)
     except (RigError, OSError) as error:
         events.emit("error", error=str(error))
         log.error("%s", error)

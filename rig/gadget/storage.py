@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from rig.control.server import DIRECTORY
 from rig.errors import MachineError
 from rig.gadget import kernel
 from rig.gadget.store_process import Event, StoreProcess
@@ -28,12 +29,14 @@ class Medium(msgspec.Struct, frozen=True):
         size_bytes: Of the medium.
         plan: File of the fault plan, for the store; None for no faults.
         seed: Overrides the plan's.
+        control: Directory of the store's control socket.
     """
 
     directory: Path
     size_bytes: int
     plan: Path | None = None
     seed: int | None = None
+    control: Path = DIRECTORY
 
     @property
     def image(self) -> Path:
@@ -60,6 +63,7 @@ class Medium(msgspec.Struct, frozen=True):
         argv = [sys.executable, "-m", "rig", "store", "--supervised"]
         argv += ["--medium", str(self.image), "--journal", str(self.journal)]
         argv += ["--mount", str(self.mount), "--size-bytes", str(self.size_bytes)]
+        argv += ["--control", str(self.control)]
         argv += ["--plan", str(self.plan)] if self.plan else []
         argv += ["--seed", str(self.seed)] if self.seed is not None else []
         return argv

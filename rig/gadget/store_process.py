@@ -85,7 +85,7 @@ class StoreProcess:
         self._pump_until(lambda: name in self._seen, f"event '{name}'", deadline_s)
         return self._seen[name]
 
-    def ask(self, do: str, deadline_s: float, **args: object) -> Any:
+    def ask(self, do: str, deadline_s: float, /, **args: object) -> Any:
         """Send a command and wait for its reply.
 
         Raises:

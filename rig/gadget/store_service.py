@@ -5,8 +5,8 @@ It is a process of its own because who serves a FUSE mount must never touch it, 
 LUN's backing file does.
 
 Events: ``mounted``; ``fault`` for every injected fault; ``released`` for every hang that ended.
-Commands: ``phase {name}``, ``status``, ``faults``, ``release {for_good}`` (answer all that waits),
-``power_cut`` (lose what was not flushed).
+Commands: ``status``, ``release {for_good}`` (answer all that waits), ``power_cut`` (lose what was
+not flushed), and those of `rig.control.commands`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from pathlib import Path
 
 import msgspec
 
+from rig.control.commands import FaultCommands
+from rig.control.server import add_option, control_socket
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
 from rig.faults.plan import NO_FAULTS, Plan
-from rig.faults.rules.base import Layer
-from rig.faults.rules.medium import MediumFault
+from rig.faults.rules.base import Layer, Rule
+from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumFault
 from rig.faults.triggers import Injector
 from rig.gadget.fusefs import serve
 from rig.gadget.holds import Holds
-from rig.gadget.store import FaultReport, Store
+from rig.gadget.store import FaultReport, Store, needs_cache
 
 log = logging.getLogger("rig.gadget.store")
 
@@ -46,27 +48,26 @@ class StoreCommands:
         self._store = store
         self._holds = holds
         self._events = events
+        self._faults = FaultCommands("rig store", store.injector, events, added=self._added)
         self._lines = CommandLines()
 
     def feed(self, data: bytes) -> None:
         """Take bytes of standard input; answer the commands that are complete."""
         try:
             for command in self._lines.feed(data):
-                self._events.answer(command, self._do)
+                self._events.answer(command, self.obey)
         except RemoteProtocolError as error:
             self._events.emit("error", error=str(error))
 
-    def _do(self, command: Command) -> object:
+    def obey(self, command: Command) -> object:
+        """Carry out a command.
+
+        Raises:
+            UserError: It is unknown, or cannot be carried out.
+        """
         match command.do:
-            case "phase":
-                name = command.args.get("name")
-                self._store.injector.set_phase(None if name is None else str(name))
-                return None
             case "status":
                 return {**store_status(self._store), "waiting": len(self._holds)}
-            case "faults":
-                injector = self._store.injector
-                return {"planned": injector.planned, "fired": injector.fired}
             case "release":
                 for_good = command.args.get("for_good") is True
                 return {"released": self._holds.release(for_good=for_good)}
@@ -77,8 +78,11 @@ class StoreCommands:
                         hint="Start it with --volatile-cache.",
                     )
                 return {"lost_bytes": self._store.power_cut()}
-            case _:
-                raise RemoteProtocolError(f"There is no command '{command.do}'.")
+        return self._faults.obey(command)
+
+    def _added(self, rule: Rule[MediumAccess, MediumEffect]) -> None:
+        if needs_cache(rule):
+            self._store.use_cache()
 
 
 def store_status(store: Store) -> dict[str, object]:
@@ -122,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="lose at a power cut what was not flushed (rules that need it ask for it themselves)",
     )
+    add_option(parser)
     parser.add_argument("--supervised", action="store_true")
     return parser
 
@@ -148,14 +153,17 @@ def main(argv: list[str] | None = None) -> int:
         holds = Holds(lambda end: events.emit("released", **msgspec.structs.asdict(end)))
         for damage in store.journal_damage:
             log.warning("the journal is damaged at byte %d: %s", damage.position, damage.reason)
-        serve(
-            store,
-            options.mount,
-            holds,
-            input_fd=sys.stdin.fileno() if options.supervised else None,
-            on_mounted=lambda: events.emit("mounted", mount=str(options.mount)),
-            on_input=StoreCommands(store, holds, events).feed,
-        )
+        commands = StoreCommands(store, holds, events)
+        with control_socket(options.control, "store", commands.obey) as control:
+            serve(
+                store,
+                options.mount,
+                holds,
+                input_fd=sys.stdin.fileno() if options.supervised else None,
+                on_mounted=lambda: events.emit("mounted", mount=str(options.mount)),
+                on_input=commands.feed,
+                control=control,
+            )
         store.close()
     except (RigError, OSError, RuntimeError) as error:
         events.emit("error", error=str(error))

@@ -6,7 +6,7 @@ the two ends prove to each other who they are, through the relay.
 
 Events: ``listening`` with host and port; ``circuit`` when a front end has called, ``circuit-gone``;
 ``fault`` for every fault that was made, ``released`` for all that stood still and does no longer.
-Commands: ``phase {name}``, ``faults``, ``status``, ``release`` (end all that stands still).
+Commands: ``status``, ``release`` (end all that stands still), and those of `rig.control.commands`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from functools import partial
 
 import msgspec
 
+from rig.control.commands import FaultCommands
+from rig.control.server import add_option, control_socket
 from rig.daemon import Command, Events, start_logging
 from rig.errors import RigError, UserError
 from rig.faults.load import load_plan
@@ -62,7 +64,7 @@ class LinkService:
         listener.setblocking(False)
         self._listener = listener
         self._back = back
-        self._injector = injector
+        self._faults = FaultCommands("rig link", injector, events)
         self._relay = Relay(injector)
         self._events = events
         self._reactor = reactor
@@ -82,19 +84,15 @@ class LinkService:
     def obey(self, command: Command) -> object:
         """Carry out one of the lab's commands (`rig.daemon`)."""
         match command.do:
-            case "phase":
-                self._injector.set_phase(command.args.get("name"))
-                self._tick()
-                return None
-            case "faults":
-                return {"planned": self._injector.planned, "fired": self._injector.fired}
             case "status":
                 return {"circuits": self._relay.circuits, "standing": self._relay.standing}
             case "release":
                 released = self._relay.release(time.monotonic())
                 self._progress()
                 return {"released": released}
-        raise UserError(f"'rig link' knows no command '{command.do}'.")
+        result = self._faults.obey(command)
+        self._tick()  # a phase has begun, or a rule is there, that may go by the clock
+        return result
 
     # The ends.
 
@@ -272,6 +270,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--connect", required=True, metavar="HOST:PORT", help="of the back end")
     made.add_argument("--plan", help="fault plan whose link rules apply")
     made.add_argument("--seed", type=int, help="instead of the plan's own")
+    add_option(made)
     made.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return made
 
@@ -301,7 +300,10 @@ def main(argv: list[str]) -> int:
     host, port = listener.getsockname()[:2]
     events.emit("listening", host=host, port=port)
     try:
-        reactor.run()
+        with control_socket(options.control, "link", service.obey) as control:
+            if control is not None:
+                reactor.watch(control, READABLE, lambda _: control.pump())
+            reactor.run()
     finally:
         service.close()
         reactor.close()

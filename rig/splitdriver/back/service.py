@@ -11,10 +11,15 @@ from functools import partial
 
 import msgspec
 
+from rig.control.commands import FaultCommands
+from rig.control.rules import check_place
+from rig.control.server import add_option, control_socket
 from rig.daemon import Command, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
-from rig.faults.rules.endpoint import EndpointFault, Place
+from rig.faults.plan import NO_FAULTS
+from rig.faults.rules.base import Rule
+from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place
 from rig.faults.triggers import EndpointInjector, Injector
 from rig.reactor import READABLE, Reactor, supervise
 from rig.splitdriver.back.back_port import BackPort
@@ -40,6 +45,10 @@ _log = logging.getLogger("rig.back")
 
 
 MAX_WINDOW = 64
+NO_FAULTS_IN_A_WINDOW = (
+    "A window above 1 and endpoint faults do not go together: what stands behind an induced error"
+    " is in the controller already, and runs."
+)
 
 EXACT_DRIVERS = frozenset({"dummy_hcd", "ohci-pci", "ohci-platform", "uhci_hcd"})
 """Host controllers whose drivers run an URB's completion handler before the queue goes on, so that
@@ -71,7 +80,7 @@ class BackService:
         names: The ports to map, in the order of their places on the link.
         rules: What happens on an endpoint behind an error.
         door: Makes the place where front ends come.
-        injector: Endpoint faults, or None.
+        injector: Endpoint faults; None: none so far.
         events: Where to tell what happens.
         reactor: Waits.
 
@@ -89,10 +98,12 @@ class BackService:
         events: Events,
         reactor: Reactor,
     ) -> None:
+        self._window = rules.window
         self._policy = rules.policy
         self._events = events
         self._reactor = reactor
-        self._injector = injector
+        self._injector = injector or Injector(NO_FAULTS, EndpointFault, time.monotonic)
+        self._faults = FaultCommands("rig back", self._injector, events, accept=self._accept)
         self._front: Peer | None = None
         self._door: Door | None = None
         # Before the first look, so that no change can fall between the two.
@@ -134,17 +145,17 @@ class BackService:
                     "ports": [port.status() for port in self._ports],
                     "front": self._front.name if self._front else None,
                 }
-            case "phase":
-                if self._injector is not None:
-                    self._injector.set_phase(command.args.get("name"))
-                return None
-            case "faults":
-                injector = self._injector
-                return {
-                    "planned": injector.planned if injector else {},
-                    "fired": injector.fired if injector else {},
-                }
-        raise UserError(f"'rig back' knows no command '{command.do}'.")
+        return self._faults.obey(command)
+
+    def _accept(self, rule: Rule[EndpointTransfer, EndpointEffect]) -> None:
+        """Refuse a rule that cannot be brought about here.
+
+        Raises:
+            UserError: It is the cable's, or the window is too large for it.
+        """
+        check_place(rule, Place.PORT)
+        if self._window > 1:
+            raise UserError(NO_FAULTS_IN_A_WINDOW)
 
     # The ports.
 
@@ -289,6 +300,7 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
     arguments.add_argument("--seed", type=int, help="instead of the plan's own")
+    add_option(arguments)
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return arguments
 
@@ -308,8 +320,7 @@ def _rules(options: argparse.Namespace) -> Rules:
         )
     if options.window > 1 and options.plan is not None:
         raise UserError(
-            "A window above 1 and a fault plan do not go together: what stands behind an induced"
-            " error is in the controller already, and runs.",
+            NO_FAULTS_IN_A_WINDOW,
             hint="Leave out --window or --plan.",
         )
     if len(options.port) > MAX_PORTS:
@@ -378,7 +389,10 @@ def main(argv: list[str]) -> int:
     supervise(reactor, events, service.obey, supervised=options.supervised)
     events.emit("listening", **service.place)
     try:
-        reactor.run()
+        with control_socket(options.control, "back", service.obey) as control:
+            if control is not None:
+                reactor.watch(control, READABLE, lambda _: control.pump())
+            reactor.run()
     finally:
         service.close()
         reactor.close()

@@ -337,6 +337,7 @@ def test_a_fault_is_told_with_all_that_identifies_it(nodes: Nodes) -> None:
             "layer": "endpoint",
             "rule": "f",
             "match": 2,
+            "by_hand": False,
             "when": "before",
             "status": "-EPROTO",
             "endpoint": OUT,

@@ -317,7 +317,7 @@ def test_an_unknown_command_is_the_users_fault(world: World) -> None:
 
 
 def test_without_a_plan_nothing_is_planned(world: World) -> None:
-    nothing = {"planned": {}, "fired": {}, "layers": {}}
+    nothing: dict[str, object] = {"planned": {}, "fired": {}, "layers": {}}
     assert world.service.obey(Command(1, "faults", {})) == nothing
     assert world.service.obey(Command(1, "phase", {"name": "write"})) is None
 
@@ -330,7 +330,8 @@ def test_with_a_plan_its_rules_are_told_and_its_phase_is_set(nodes: Nodes) -> No
     world = World(nodes, injector=injector)
     assert world.service.obey(Command(1, "phase", {"name": "write"})) is None
     told = world.service.obey(Command(1, "faults", {}))
-    assert told == {"planned": injector.planned, "fired": injector.fired}
+    counts = {"planned": injector.planned, "fired": injector.fired}
+    assert told == {**counts, "layers": {"f": "endpoint"}}
     assert "f" in injector.planned
     world.close()
 

@@ -182,6 +182,7 @@ def test_a_fault_is_told_and_counted(rig: Rig) -> None:
         "layer": "endpoint",
         "rule": "cut",
         "match": 1,
+        "by_hand": False,
         "place": "cable",
         "when": "before",
         "status": "-EPIPE",
@@ -189,7 +190,8 @@ def test_a_fault_is_told_and_counted(rig: Rig) -> None:
         "length_bytes": 512,
         "moved_bytes": 0,
     }
-    assert rig.ask("faults") == {"planned": {"cut": 1}, "fired": {"cut": 1}}
+    counts = {"planned": {"cut": 1}, "fired": {"cut": 1}}
+    assert rig.ask("faults") == {**counts, "layers": {"cut": "endpoint"}}
     assert rig.heard() == [redir.BulkPacket.of(5, BULK_OUT, Status.STALL, 0)]
 
 

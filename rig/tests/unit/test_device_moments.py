@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.daemon import Events
+from rig.daemon import Command, Events
 from rig.errors import MachineError
 from rig.faults.reader import parse_plan
 from rig.faults.rules.device import DeviceEffect, DeviceKind, DeviceRequest
@@ -153,9 +153,10 @@ def test_a_fault_is_told_with_the_command_that_it_befell() -> None:
         *("device", "tag", 2, "csw-tag"),
     )
     assert (told["opcode"], told["lba"], told["blocks"]) == (0x28, 100, 8)
-    assert faults.merged({"planned": {"m": 1}, "fired": {"m": 0}}) == {
-        "planned": {"m": 1, "tag": 1, "gone": 1},
-        "fired": {"m": 0, "tag": 1, "gone": 0},
+    assert faults.obey(Command(1, "faults", {})) == {
+        "planned": {"tag": 1, "gone": 1},
+        "fired": {"tag": 1, "gone": 0},
+        "layers": {"tag": "device", "gone": "device"},
     }
 
 
@@ -163,7 +164,7 @@ def test_a_moment_is_due_by_the_clock_of_its_phase() -> None:
     now = [50.0]
     faults = DeviceFaults(Events(io.BytesIO()), parse_plan(PLAN, "p.toml"), lambda: now[0])
     assert faults.next_due_s() is None
-    faults.set_phase("write")
+    faults.obey(Command(1, "phase", {"name": "write"}))
     assert faults.next_due_s() == 1.5
     assert faults.due() == []
     now[0] = 52.0

@@ -17,7 +17,10 @@ from rig.cli.machine import MACHINE_COMMANDS
 ROOT = Path(rig.__file__).parent
 
 LAYERS = {
-    "cli": {"experiments", "lab", "report", "guest_images", "faults", "usb", "sim", "splitdriver"},
+    "cli": {
+        *("experiments", "lab", "report", "guest_images", "sim"),
+        *("splitdriver", "control", "faults", "usb"),
+    },
     "experiments": {
         *("lab", "report", "guest_images"),
         *("splitdriver", "gadget", "cable", "link", "integrity", "faults", "usb"),
@@ -26,11 +29,12 @@ LAYERS = {
     "report": {"faults", "integrity"},
     "guest_images": set(),
     "sim": {"splitdriver", "faults", "usb"},
-    "splitdriver": {"faults", "usb"},
-    "gadget": {"faults", "usb"},
-    "cable": {"faults", "usb"},
-    "link": {"faults"},
+    "splitdriver": {"control", "faults", "usb"},
+    "gadget": {"control", "faults", "usb"},
+    "cable": {"control", "faults", "usb"},
+    "link": {"control", "faults"},
     "integrity": {"faults", "usb"},
+    "control": {"faults"},
     "faults": {"usb"},
     "usb": set(),
 }
@@ -43,6 +47,7 @@ PURE = {
     "rig.errors",
     "rig.progress",
     "rig.buffers",
+    "rig.control.rules",
     "rig.usb.urb",
     "rig.usb.setup",
     "rig.usb.descriptors",
@@ -106,6 +111,7 @@ PURE = {
     "rig.link.lane",
     "rig.link.pieces",
     "rig.link.relay",
+    "rig.lab.timetable",
     "rig.gadget.bot.descriptors",
     "rig.gadget.functions",
     "rig.gadget.kinds",

@@ -196,7 +196,8 @@ def test_a_stall_is_released_by_command_and_told(sites: list[Site]) -> None:
     assert site.read(back, len(A)) == A
     assert site.events[-1]["event"] == "released"
     assert site.events[-1]["by"] == "command"
-    assert site.do("faults") == {"planned": {"0": 1}, "fired": {"0": 1}}
+    counts = {"planned": {"0": 1}, "fired": {"0": 1}}
+    assert site.do("faults") == {**counts, "layers": {"0": "link"}}
 
 
 def test_a_stall_ends_by_itself(sites: list[Site]) -> None:

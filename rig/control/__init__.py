@@ -1,0 +1,1 @@
+"""Live control: faults are listed, added, removed and fired while a process runs."""

@@ -1,0 +1,180 @@
+"""The control socket of a process: a UNIX stream that speaks JSON lines, as `rig.daemon` has them.
+
+Whoever may open it can do what the lab can do by standard input.  It is made for the loop of any
+daemon: one descriptor, which is readable when there is something to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import io
+import itertools
+import logging
+import os
+import select
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rig.daemon import Command, CommandLines, Events
+from rig.errors import RemoteProtocolError
+
+log = logging.getLogger("rig.control")
+
+DIRECTORY = Path("/run/rig")
+MAX_CLIENTS = 16
+"""Further ones wait until one of these has gone."""
+BACKLOG = 16
+
+
+class ControlSocket:
+    """Answers commands on ``DIRECTORY/NAME.sock``, mode 0600.
+
+    A second process of the same name gets ``NAME-2.sock``, and so on.
+
+    Args:
+        directory: Made if need be, mode 0700.
+        name: Of the process.
+        obey: Carries out a command and returns the reply's result.
+
+    Raises:
+        OSError: The socket cannot be made.
+    """
+
+    def __init__(self, directory: Path, name: str, obey: Callable[[Command], object]) -> None:
+        self._obey = obey
+        self._listener, self.path = _listen(directory, name)
+        self._clients: dict[int, _Client] = {}
+        # An epoll instance is itself readable when one of its descriptors is (epoll(7)).
+        self._epoll = select.epoll()
+        self._epoll.register(self._listener, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when `pump` has work."""
+        return self._epoll.fileno()
+
+    def pump(self) -> None:
+        """Do what there is to do; never waits."""
+        for number, _ in self._epoll.poll(0):
+            if number == self._listener.fileno():
+                self._accept()
+            else:
+                self._serve(self._clients[number])
+
+    def close(self) -> None:
+        """Take the socket away."""
+        self.path.unlink(missing_ok=True)
+        self._epoll.close()
+        self._listener.close()
+        for client in self._clients.values():
+            client.stream.close()
+        self._clients.clear()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it has gone again
+            stream, _ = self._listener.accept()
+            stream.setblocking(False)
+            self._clients[stream.fileno()] = _Client(stream)
+            self._epoll.register(stream, select.EPOLLIN)
+            self._listen_on(len(self._clients) < MAX_CLIENTS)
+
+    def _serve(self, client: _Client) -> None:
+        if not client.serve(self._obey):
+            self._epoll.unregister(client.stream)
+            del self._clients[client.stream.fileno()]
+            client.stream.close()
+            self._listen_on(True)
+
+    def _listen_on(self, wanted: bool) -> None:
+        self._epoll.modify(self._listener, select.EPOLLIN if wanted else 0)
+
+
+class _Client:
+    """One connection."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self.stream = stream
+        self._lines = CommandLines()
+
+    def serve(self, obey: Callable[[Command], object]) -> bool:
+        """Take what has come and answer it; False when the connection is over."""
+        replies = io.BytesIO()
+        events = Events(replies)
+        try:
+            data = self.stream.recv(1 << 16)
+            try:
+                for command in self._lines.feed(data):
+                    events.answer(command, obey)
+            except RemoteProtocolError as error:
+                events.emit("error", error=str(error))
+                data = b""
+            # Who does not read its replies is no reason to wait.
+            said = replies.getvalue()
+            return bool(self.stream.send(said) == len(said) and data)
+        except OSError as error:
+            log.info("a control connection ended: %s", error)
+            return False
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Give a daemon's command line the option ``--control``."""
+    parser.add_argument(
+        "--control",
+        type=Path,
+        default=DIRECTORY,
+        metavar="DIRECTORY",
+        help="where its control socket is, for 'rig fault' (default: %(default)s)",
+    )
+
+
+@contextlib.contextmanager
+def control_socket(
+    directory: Path, name: str, obey: Callable[[Command], object]
+) -> Iterator[ControlSocket | None]:
+    """Have a control socket for a while; None, and a warning, where it cannot be made."""
+    try:
+        control = ControlSocket(directory, name, obey)
+    except OSError as error:
+        # It serves its purpose without one: who may not write to /run has no control from outside.
+        log.warning("there is no control socket in '%s': %s", directory, error.strerror or error)
+        yield None
+        return
+    with contextlib.closing(control):
+        yield control
+
+
+def _listen(directory: Path, name: str) -> tuple[socket.socket, Path]:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        # Two that begin at once would each take the other's socket for an abandoned one.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = next(path for path in _paths(directory, name) if not _answers(path))
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listener.bind(str(path))
+            path.chmod(0o600)  # nobody can connect before it listens
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    return listener, path
+
+
+def _paths(directory: Path, name: str) -> Iterator[Path]:
+    for number in itertools.count(1):
+        yield directory / (f"{name}.sock" if number == 1 else f"{name}-{number}.sock")
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except BlockingIOError:  # its backlog is full
+            return True
+        except OSError:
+            return False
+    return True
