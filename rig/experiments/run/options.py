@@ -28,6 +28,8 @@ CABLE_BYTES_EACH = 4 * MIB
 OHCI_BYTES_EACH = MIB // 4
 """Stamped data on each file system: what takes seconds over dummy_hcd takes minutes over the cable,
 and hours where it sends single packets."""
+OHCI_FILE_SYSTEMS = ("vfat",)
+"""Those that can be made there in minutes."""
 CARRIED_OUT = frozenset({Layer.ENDPOINT, Layer.MEDIUM, Layer.DEVICE})
 """Layers whose faults a run brings about."""
 
@@ -180,6 +182,12 @@ def check_wishes(
     controller = Controller(plugged.name) if plugged.has_cable else None
     _check_layers(checked)
     check_plan(checked, controller)
+    if controller is Controller.OHCI and names != OHCI_FILE_SYSTEMS:
+        raise UserError(
+            "At ohci 1 MiB takes two minutes to write, and file systems other than vfat write many"
+            " before they are made.",
+            hint="Ask for --fs vfat, or take another attachment.",
+        )
     if recovery.window > 1 and checked.rules(EndpointFault):
         raise UserError(
             "A window above 1 and endpoint faults do not go together: what stands behind an induced"

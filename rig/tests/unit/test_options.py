@@ -173,7 +173,11 @@ def test_a_window_and_endpoint_faults_do_not_go_together(tmp_path: Path) -> None
     [
         (
             'layer = "machine"\nmachine = "back"\neffect = "kill"\nat_s = 1\n',
-            "Fault 'machine-1' is of layer 'machine'",
+            "Fault 'machine-1' ends the back machine for good",
+        ),
+        (
+            'layer = "machine"\nmachine = "front"\neffect = "power-cycle"\nat_s = 1\n',
+            "Fault 'machine-1' ends the front machine",
         ),
         (
             'layer = "endpoint"\nplace = "cable"\ndirection = "in"\nstatus = "EPROTO"\n'
@@ -189,6 +193,14 @@ def test_a_fault_that_no_part_of_the_run_brings_about_is_refused(
     file.write_text(PLAN + "[[fault]]\n" + rule)
     with pytest.raises(UserError, match=said):
         wish(file)
+
+
+def test_a_back_machine_with_a_cable_does_not_lose_its_power(tmp_path: Path) -> None:
+    rule = 'layer = "machine"\nmachine = "back"\neffect = "reboot"\nat_s = 1\n'
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN + "[[fault]]\n" + rule)
+    with pytest.raises(UserError, match="does not go with attachment 'ehci'"):
+        check_wishes(str(file), "ext4", "6.12", None, attachment="ehci")
 
 
 @pytest.mark.parametrize(
@@ -207,3 +219,16 @@ def test_a_plan_about_commands_has_the_disk_that_knows_them(
     words = wish(file).gadget_words
     assert words[: len(function)] == function
     assert ("bot-storage" in words) is bool(function)
+
+
+def test_over_the_cable_a_run_writes_less(plan: Path) -> None:
+    sizes = [
+        check_wishes(str(plan), "vfat", "6.12", None, attachment=name).bytes_each
+        for name in ("dummy", "udc:dummy_udc.1", "xhci", "ehci", "ohci")
+    ]
+    assert sizes == [16 * MIB, 16 * MIB, 4 * MIB, 4 * MIB, MIB // 4]
+
+
+def test_a_file_system_that_would_take_for_ever_is_refused(plan: Path) -> None:
+    with pytest.raises(UserError, match="Ask for --fs vfat"):
+        check_wishes(str(plan), "ext4,vfat", "6.12", None, attachment="ohci")
