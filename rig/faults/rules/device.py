@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 
-from rig.faults.rules.base import LbaRange, NotNegative, Rule, Seconds
+from rig.faults.rules.base import LbaRange, NotNegative, Rule, Seconds, first_true
 from rig.usb.urb import Direction
 
 Octet = Annotated[int, msgspec.Meta(ge=0, le=255)]
@@ -171,15 +171,44 @@ class DeviceFault(
         return key and f"'{key}' is about commands, but this rule fires by the clock alone"
 
     def _wrong_value(self) -> str:
-        if self.kind is DeviceKind.SENSE and self.sense is None:
-            return "'effect' 'sense' needs a 'sense', [key, asc, ascq]"
-        if self.kind in IN_DATA and self.direction is Direction.OUT:
-            return f"'effect' '{self.kind}' is of data to the host, but the direction is 'out'"
-        if self.kind is DeviceKind.CSW_SHORT and (self.at_bytes or 0) >= CSW_BYTES:
-            return f"'at_bytes' is {self.at_bytes}, but a whole status has {CSW_BYTES}"
-        if self.lba is not None and self.lba[0] > self.lba[1]:
-            return f"'lba' ends at {self.lba[1]}, before it begins at {self.lba[0]}"
-        return ""
+        first, last = self.lba or (0, 0)
+        cut = self.at_bytes or 0
+        return first_true(
+            (
+                self.kind is DeviceKind.SENSE and self.sense is None,
+                "'effect' 'sense' needs a 'sense', [key, asc, ascq]",
+            ),
+            (
+                self.kind in IN_DATA and self.direction is Direction.OUT,
+                f"'effect' '{self.kind}' is of data to the host, but the direction is 'out'",
+            ),
+            (
+                self.kind is DeviceKind.CSW_SHORT and cut >= CSW_BYTES,
+                f"'at_bytes' is {cut}, but a whole status has {CSW_BYTES}",
+            ),
+            (first > last, f"'lba' ends at {last}, before it begins at {first}"),
+        )
+
+    def words(self) -> str:
+        """See `Rule.words`."""
+        what = _DOES[self.kind]
+        if self.kind in IN_THE_MIDDLE and not self.at_once:
+            moved = "about half of the data" if self.at_bytes is None else f"{self.at_bytes} bytes"
+            what += f" after {moved}"
+        if self.kind is DeviceKind.CSW_RESIDUE:
+            residue = "all" if self.residue_bytes is None else f"{self.residue_bytes} bytes"
+            what += f": {residue}"
+        if self.sense is not None:
+            what += ", with sense " + "/".join(f"{octet:02X}" for octet in self.sense)
+        if self.kind in LASTING:
+            what += " for ever" if self.for_s is None else f" for {self.for_s:g} s"
+        return what if self.at_once else f"{self._which()}: {what}"
+
+    def _which(self) -> str:
+        said = "SCSI commands" if self.opcode is None else f"SCSI command {self.opcode:#04x}"
+        if self.direction is not None:
+            said += f" with data {self.direction}"
+        return f"{said} at LBA {self.lba[0]} to {self.lba[1]}" if self.lba else said
 
     def matches(self, event: DeviceRequest) -> bool:
         """See `Rule.matches`."""
@@ -206,6 +235,25 @@ _USED_BY = {
     "residue_bytes": frozenset({DeviceKind.CSW_RESIDUE}),
 }
 """The effects that a key is of use with."""
+IN_THE_MIDDLE = MOMENTS | {DeviceKind.NAK, DeviceKind.STALL, DeviceKind.SHORT}
+"""What happens in the middle of a command's data."""
+_DOES = {
+    DeviceKind.STALL: "the endpoint of the data is halted",
+    DeviceKind.SHORT: "the data end early",
+    DeviceKind.EXTRA: "more data come than were asked for",
+    DeviceKind.NAK: "nothing is answered",
+    DeviceKind.SENSE: "not carried out: CHECK CONDITION",
+    DeviceKind.PHASE_ERROR: "the status is phase error",
+    DeviceKind.CSW_TAG: "the status has a wrong tag",
+    DeviceKind.CSW_SIGNATURE: "the status has a wrong signature",
+    DeviceKind.CSW_RESIDUE: "the status tells a wrong residue",
+    DeviceKind.CSW_MISSING: "there is no status",
+    DeviceKind.CSW_SHORT: "the status is cut off",
+    DeviceKind.CSW_STALL: "the IN endpoint is halted before the status",
+    DeviceKind.EJECT: "the medium is taken out",
+    DeviceKind.SOFT_DISCONNECT: "the device is unplugged",
+    DeviceKind.UNBIND: "the gadget is unbound from its UDC",
+}
 _OF_COMMANDS = ("opcode", "direction", "lba", "at_bytes")
 
 

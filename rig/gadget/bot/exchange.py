@@ -17,6 +17,7 @@ from __future__ import annotations
 from rig.faults.rules.device import (
     CSW_BYTES,
     EXTRA_BYTES,
+    IN_THE_MIDDLE,
     MOMENTS,
     DeviceEffect,
     DeviceKind,
@@ -39,9 +40,6 @@ from rig.gadget.bot.actions import (
 from rig.gadget.bot.scsi import BLOCK_BYTES, Sense, Task, Unit
 from rig.usb.bot import Cbw, CommandStatus, Csw
 from rig.usb.urb import Direction
-
-_INTERRUPTING = MOMENTS | {DeviceKind.NAK, DeviceKind.STALL, DeviceKind.SHORT}
-"""What happens in the middle of the data."""
 
 
 class Exchange:
@@ -73,7 +71,7 @@ class Exchange:
         self._status = CommandStatus.PASSED
         self._ended = False  # the host's data stage is over: nothing may be drained or stalled
         # After so many bytes of the data something happens.
-        self._cut_at = self._cut(effect) if effect and effect.kind in _INTERRUPTING else None
+        self._cut_at = self._cut(effect) if effect and effect.kind in IN_THE_MIDDLE else None
 
     def run(self) -> Session:
         """The whole exchange."""

@@ -93,3 +93,30 @@ def test_an_answer_by_the_clock_is_given_to_the_first_command_from_then_on() -> 
 def test_an_effect_carries_the_rules_keys() -> None:
     fault = rule('effect = "stall"\nnth = 1\nopcode = 0x2a\nat_bytes = 512\nsense = [11, 8, 0]')
     assert fault.effect(WRITE, 0) == DeviceEffect(DeviceKind.STALL, at_bytes=512, sense=(11, 8, 0))
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ('effect = "csw-tag"\nnth = 1', "SCSI commands: the status has a wrong tag"),
+        (
+            'effect = "stall"\nnth = 1\nopcode = 0x2a\nlba = [8, 15]\nat_bytes = 512',
+            "SCSI command 0x2a at LBA 8 to 15: the endpoint of the data is halted after 512 bytes",
+        ),
+        (
+            'effect = "sense"\nnth = 1\ndirection = "in"\nsense = [11, 0x47, 1]',
+            "SCSI commands with data in: not carried out: CHECK CONDITION, with sense 0B/47/01",
+        ),
+        (
+            'effect = "csw-residue"\nnth = 1',
+            "SCSI commands: the status tells a wrong residue: all",
+        ),
+        ('effect = "unbind"\nat_s = 1', "the gadget is unbound from its UDC for ever"),
+        (
+            'effect = "nak"\nnth = 1\nfor_s = 2.5',
+            "SCSI commands: nothing is answered after about half of the data for 2.5 s",
+        ),
+    ],
+)
+def test_a_rule_is_told_in_words(keys: str, words: str) -> None:
+    assert rule(keys).words() == words
