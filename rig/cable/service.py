@@ -14,21 +14,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import hmac
 import logging
 import socket
 import sys
-import termios
 import time
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
-from rig.buffers import ReceiveBuffer
 from rig.cable.asking import FaultHappened
 from rig.cable.controllers import Controller, check_plan, check_rule
-from rig.cable.usbredir import Data, unpack
+from rig.cable.pipe import Pipe
+from rig.cable.usbredir import unpack
 from rig.cable.vudc import unpack_reply
 from rig.cable.wire import Wire
 from rig.control.commands import FaultCommands
@@ -41,7 +37,7 @@ from rig.faults.plan import NO_FAULTS
 from rig.faults.rules.base import Layer, Rule
 from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place
 from rig.faults.triggers import EndpointInjector, Injector
-from rig.reactor import READABLE, WRITABLE, Reactor, supervise
+from rig.reactor import READABLE, Reactor, supervise
 from rig.usb.urb import status_name
 
 _log = logging.getLogger("rig.cable")
@@ -49,91 +45,6 @@ _log = logging.getLogger("rig.cable")
 SECRET_DEADLINE_S = 3.0
 READ_POLL_S = 0.001
 """How often to look whether QEMU has read what was sent to it; only behind an error."""
-MAX_PIECES = 64
-
-
-class Pipe:
-    """A stream with its buffers.
-
-    Args:
-        stream: Connected; it becomes non-blocking.
-        reactor: Waits.
-        readable: Called when there is something to `fill`.
-    """
-
-    def __init__(
-        self, stream: socket.socket, reactor: Reactor, readable: Callable[[], None]
-    ) -> None:
-        stream.setblocking(False)
-        self._stream = stream
-        self._reactor = reactor
-        self._readable = readable
-        self.buffer = ReceiveBuffer()
-        self._waiting: deque[Data] = deque()
-        self._blocked = False
-        reactor.watch(stream, READABLE, self._ready)
-
-    def fill(self) -> bool:
-        """Receive all that has come; False once the other end has closed."""
-        while True:
-            try:
-                count = self._stream.recv_into(self.buffer.space())
-            except BlockingIOError:
-                return True
-            except ConnectionError:
-                return False
-            if count == 0:
-                return False
-            self.buffer.received(count)
-
-    def send(self, pieces: list[Data]) -> None:
-        """Send octets, now or when there is room; the list is emptied."""
-        self._waiting += pieces
-        pieces.clear()
-        if not self._blocked:
-            self._flush()
-
-    @property
-    def read(self) -> bool:
-        """Whether the other end, of this machine, has read all that was sent.
-
-        A UNIX socket's SIOCOUTQ counts what its peer has not read (``unix_outq_len``).
-        """
-        if self._waiting:
-            return False
-        answer = fcntl.ioctl(self._stream, termios.TIOCOUTQ, bytes(4))
-        return answer == bytes(4)
-
-    def close(self) -> None:
-        """End the stream."""
-        self._reactor.unwatch(self._stream)
-        self._stream.close()
-
-    def _ready(self, events: int) -> None:
-        if events & WRITABLE:
-            self._flush()
-        if events & ~WRITABLE:
-            self._readable()
-
-    def _flush(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            try:
-                sent = self._stream.sendmsg([*waiting][:MAX_PIECES])
-            except BlockingIOError:
-                break
-            except ConnectionError:
-                waiting.clear()  # its end is told by reading
-                break
-            while sent > 0:
-                first = waiting.popleft()
-                if len(first) > sent:
-                    waiting.appendleft(memoryview(first)[sent:])
-                sent -= len(first)
-        if self._blocked != bool(waiting):
-            self._blocked = bool(waiting)
-            events = READABLE | WRITABLE if waiting else READABLE
-            self._reactor.watch(self._stream, events, self._ready)
 
 
 class CableService:

@@ -15,7 +15,8 @@ import pytest
 from rig.buffers import ReceiveBuffer
 from rig.cable import usbredir as redir
 from rig.cable.controllers import Controller
-from rig.cable.service import CableService, Pipe, connect, main, read_secret
+from rig.cable.pipe import Pipe
+from rig.cable.service import CableService, connect, main, read_secret
 from rig.cable.usbredir import CAPABILITIES, Packet, Status, pack, unpack
 from rig.daemon import Command, Events
 from rig.errors import MachineError, UserError
