@@ -60,8 +60,8 @@ class UsbfsKernel:
         self.running: list[Submitted] = []
         self.log: list[tuple[int, int, int, bytes]] = []
         """Of all that was submitted the endpoint, the flags, the length, and OUT data."""
-        self.errors: dict[int, list[int]] = {}
-        """What the next calls of a request fail with."""
+        self.refused: set[int] = set()
+        """Endpoints for whose URBs there is no memory."""
         self.gone = False
         self._ended: list[Submitted] = []
         self._reader, self.descriptor = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -96,8 +96,6 @@ class UsbfsKernel:
 
     def ioctl(self, descriptor: int, request: int, argument: int) -> int:
         """Return the result, or a negative errno."""
-        if self.errors.get(request):
-            return -self.errors[request].pop(0)
         if request == usbfs.SUBMITURB:
             return self._submit(argument)
         if request == usbfs.REAPURBNDELAY:
@@ -111,6 +109,8 @@ class UsbfsKernel:
             ctypes.string_at(address, _URB.size)
         )
         assert (status, actual) == (0, 0)
+        if endpoint in self.refused:
+            return -errno.ENOMEM
         known = [urb.address for urb in self.running + self._ended]
         assert address not in known, "the memory of an URB was used for another"
         is_in = endpoint & DIRECTION_IN
