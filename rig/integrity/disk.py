@@ -143,12 +143,11 @@ def make_partitions(disk: Path, file_systems: list[FileSystem], bytes_each: int)
         start += size
     # Not sfdisk: it looks for signatures first, with hundreds of small reads.
     run_command("sgdisk", *arguments, disk)
-    separator = "p" if disk.name[-1].isdigit() else ""
-    nodes = [disk.with_name(f"{disk.name}{separator}{i + 1}") for i in range(len(sizes))]
+    nodes = [partition_node(disk, number) for number in range(1, len(sizes) + 1)]
     if not all((_BLOCK_CLASS / node.name).exists() for node in nodes):
         # A kernel that knows no GPT must be told the partitions.
         run_command("partx", "--update", disk)
-    starts = [_wait_for_node(node) for node in nodes]
+    starts = [wait_for_node(node) for node in nodes]
     return [
         Partition(row, node, lba, size // 512)
         for row, node, lba, size in zip(file_systems, nodes, starts, sizes, strict=True)
@@ -159,8 +158,18 @@ def _aligned(size_bytes: int) -> int:
     return -(-size_bytes // MIB) * MIB
 
 
-def _wait_for_node(node: Path) -> int:
-    """Wait until a partition's node and its entry in sysfs are there; return its first LBA."""
+def partition_node(disk: Path, number: int) -> Path:
+    """The node of a disk's partition; they are counted from 1."""
+    separator = "p" if disk.name[-1].isdigit() else ""
+    return disk.with_name(f"{disk.name}{separator}{number}")
+
+
+def wait_for_node(node: Path) -> int:
+    """Wait until a partition's node and its entry in sysfs are there; return its first LBA.
+
+    Raises:
+        MachineError: They did not appear in time.
+    """
     start = _BLOCK_CLASS / node.name / "start"
     deadline = time.monotonic() + _NODE_LIMIT_S
     while not (node.is_block_device() and start.exists()):
@@ -188,6 +197,28 @@ def mount(partition: Partition, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     row = partition.file_system
     run_command("mount", "-t", row.name, "-o", row.mount_options, partition.node, target)
+
+
+def mend(partition: Partition) -> str | None:
+    """Make a file system consistent whose disk went away while it was mounted.
+
+    Returns:
+        What its checker said; None if its journal, or its copying on write, does that at the next
+        mount.
+
+    Raises:
+        MachineError: The checker could not do it.
+    """
+    row = partition.file_system
+    if not row.mend:
+        return None
+    status, output = command_status(*row.mend, partition.node)
+    if status not in row.clean_statuses | row.mended_statuses:
+        raise MachineError(
+            f"'{' '.join(row.mend)} {partition.node}' could not mend (status {status}): "
+            f"{output.strip()[-500:]}"
+        )
+    return output.strip()[-2000:]
 
 
 def unmount(target: Path) -> None:

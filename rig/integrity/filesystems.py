@@ -26,6 +26,8 @@ class FileSystem(msgspec.Struct, frozen=True):
             check itself could not be done.
         in_place: Whether overwritten blocks stay at their LBAs.
         preallocates: Whether fallocate gives a file its final LBAs before it is written.
+        mend: A check that repairs, for one that has no journal; empty for one that mends itself.
+        mended_statuses: Its exit statuses that mean: something was repaired.
     """
 
     name: str
@@ -37,6 +39,8 @@ class FileSystem(msgspec.Struct, frozen=True):
     broken_statuses: frozenset[int]
     in_place: bool
     preallocates: bool
+    mend: tuple[str, ...] = ()
+    mended_statuses: frozenset[int] = frozenset()
 
 
 _ROWS = (
@@ -68,6 +72,8 @@ _ROWS = (
         broken_statuses=frozenset({1}),  # fsck.fat(8)
         in_place=True,
         preallocates=False,
+        mend=("fsck.vfat", "-a"),
+        mended_statuses=frozenset({1}),
     ),
     # mkfs.xfs refuses less since xfsprogs 5.19.
     FileSystem(
@@ -115,6 +121,8 @@ _ROWS = (
         broken_statuses=frozenset({1, 4}),  # exfatprogs' fsck.exfat(8)
         in_place=True,
         preallocates=False,
+        mend=("fsck.exfat", "-p"),
+        mended_statuses=frozenset({1}),
     ),
 )
 

@@ -12,6 +12,10 @@ read_back  fs                                     sync, drop caches, read with O
                                                   {file_id, path, runs} each
 check      fs                                     unmount, fsck, mount again: {clean, status,
                                                   output}
+follow     disk                                   if the disk came back by another name: mounts
+                                                  it instead of the one that is gone; {moved,
+                                                  mended}: the file systems that are without a
+                                                  journal, and what their checker mended
 unmount    fs
 status                                            what is mounted where, with which files
 =========  =====================================  =============================================
@@ -63,6 +67,12 @@ class OnFileSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fs: str
 
 
+class OnDisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``follow``."""
+
+    disk: str
+
+
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of commands that take none."""
 
@@ -106,6 +116,7 @@ class Service:
             "map": lambda args: self.map(_arguments(args, OnFileSystem)),
             "read_back": lambda args: self.read_back(_arguments(args, OnFileSystem)),
             "check": lambda args: self.check(_arguments(args, OnFileSystem)),
+            "follow": lambda args: self.follow(_arguments(args, OnDisk)),
             "unmount": lambda args: self.unmount(_arguments(args, OnFileSystem)),
             "status": lambda args: self.status(_arguments(args, Nothing)),
         }
@@ -154,7 +165,6 @@ class Service:
 
         Raises:
             UserError: It is not mounted, was written already, or the settings are impossible.
-            OSError: The files could not be created.
         """
         mounted = self._find(name)
         if mounted.paths:
@@ -180,10 +190,11 @@ class Service:
         return workload.run()
 
     def map(self, args: OnFileSystem) -> list[MappedFile]:
-        """Say where the files lie."""
+        """Say where the files lie; one that is not there lies nowhere."""
         mounted = self._find(args.fs)
         partition = mounted.partition
-        return map_files(mounted.paths, partition.file_system, partition.start_lba)
+        there = {number: path for number, path in mounted.paths.items() if path.exists()}
+        return map_files(there, partition.file_system, partition.start_lba)
 
     def read_back(self, args: OnFileSystem) -> list[dict[str, object]]:
         """Read the files past the page cache."""
@@ -194,7 +205,9 @@ class Service:
             self._events.emit(
                 "progress", fs=args.fs, step="read", done=len(found), total=len(mounted.paths)
             )
-            found.append({"file_id": number, "path": str(path), "runs": read_back(path)})
+            # Of one that is not there nothing can be read, which the oracle weighs.
+            runs = read_back(path) if path.exists() else []
+            found.append({"file_id": number, "path": str(path), "runs": runs})
         return found
 
     def check(self, args: OnFileSystem) -> disk.CheckResult:
@@ -210,6 +223,31 @@ class Service:
                 raise
             _log.warning("%s is damaged, and stays unmounted: %s", args.fs, error)
         return result
+
+    def follow(self, args: OnDisk) -> dict[str, object]:
+        """Mount what was mounted from its disk's new name, if it has one.
+
+        A disk that went away while mounted keeps its name until it is unmounted, so one that came
+        back has another.
+
+        Raises:
+            MachineError: It cannot be mounted.
+        """
+        mended: dict[str, str] = {}
+        moved = False
+        for number, (name, mounted) in enumerate(self._mounted.items(), 1):
+            node = disk.partition_node(Path(args.disk), number)
+            if node == mounted.partition.node:
+                continue
+            moved = True
+            self._step("follow", name)
+            disk.unmount(mounted.target)
+            disk.wait_for_node(node)
+            mounted.partition = msgspec.structs.replace(mounted.partition, node=node)
+            if (said := disk.mend(mounted.partition)) is not None:
+                mended[name] = said
+            disk.mount(mounted.partition, mounted.target)
+        return {"moved": moved, "mended": mended}
 
     def unmount(self, args: OnFileSystem) -> None:
         """Unmount one file system, and forget it."""

@@ -160,11 +160,7 @@ class Workload:
         self._done_blocks = 0
 
     def run(self) -> Outcome:
-        """Write everything.
-
-        Raises:
-            OSError: The files could not be created.
-        """
+        """Write everything; files that could not be created are why it stopped."""
         stopped = ""
         try:
             self._create(self.paths[self._settings.first_file_id].parent)
@@ -186,6 +182,13 @@ class Workload:
         )
 
     def _create(self, directory: Path) -> None:
+        try:
+            self._create_each(directory)
+        except OSError as error:
+            self._failed("create", 0, error)
+            raise _Stopped(f"The files could not be created: {error.strerror}.") from error
+
+    def _create_each(self, directory: Path) -> None:
         size = self._settings.blocks_each * self._settings.block_bytes
         for number, path in self.paths.items():
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)

@@ -9,11 +9,11 @@ from pathlib import Path
 from rig.cable.controllers import Controller, check_plan
 from rig.errors import UserError
 from rig.faults.load import read_plan_text
-from rig.faults.plan import Plan, layer_of
+from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
-from rig.faults.rules.base import Layer
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.endpoint import EndpointFault
+from rig.faults.rules.machine import MachineFault, MachineKind, MachineRole
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
 from rig.integrity.filesystems import MIB, file_system
@@ -30,8 +30,8 @@ OHCI_BYTES_EACH = MIB // 4
 and hours where it sends single packets."""
 OHCI_FILE_SYSTEMS = ("vfat",)
 """Those that can be made there in minutes."""
-CARRIED_OUT = frozenset({Layer.ENDPOINT, Layer.MEDIUM, Layer.DEVICE})
-"""Layers whose faults a run brings about."""
+GONE_FOR_GOOD = frozenset({MachineKind.KILL, MachineKind.POWER_CYCLE, MachineKind.REBOOT})
+"""What the machine with the workload does not survive as it must."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def check_wishes(
     checked = parse_plan(text, Path(plan).name).with_seed(seed)
     plugged = parse_attachment(attachment)
     controller = Controller(plugged.name) if plugged.has_cable else None
-    _check_layers(checked)
+    _check_machines(checked, plugged)
     check_plan(checked, controller)
     if controller is Controller.OHCI and names != OHCI_FILE_SYSTEMS:
         raise UserError(
@@ -200,17 +200,26 @@ def check_wishes(
     )
 
 
-def _check_layers(plan: Plan) -> None:
-    """Refuse what would never fire, before anything is started.
+def _check_machines(plan: Plan, attachment: Attachment) -> None:
+    """Refuse what would leave nothing to judge, before anything is started.
 
     Raises:
-        UserError: A rule is of a layer that a run does not have.
+        UserError: A rule strikes a machine that the run cannot do without.
     """
-    for fault in plan.faults:
-        layer = layer_of(fault)
-        if layer not in CARRIED_OUT:
-            known = ", ".join(sorted(CARRIED_OUT))
+    for fault in plan.rules(MachineFault):
+        if fault.machine is MachineRole.FRONT and fault.kind in GONE_FOR_GOOD:
             raise UserError(
-                f"Fault '{fault.name}' is of layer '{layer}', which a run does not bring about.",
-                hint=f"Layers of a run are: {known}.",
+                f"Fault '{fault.name}' ends the front machine, and the workload with it.",
+                hint="A run can pause the front machine, and kill or stop its daemon.",
+            )
+        if fault.kind is MachineKind.KILL:
+            raise UserError(
+                f"Fault '{fault.name}' ends the back machine for good, and the medium with it.",
+                hint="A run can power-cycle or reboot it.",
+            )
+        if fault.kind in GONE_FOR_GOOD and attachment.has_cable:
+            raise UserError(
+                f"Fault '{fault.name}' does not go with attachment '{attachment.name}': the cable"
+                " does not survive it.",
+                hint="Take attachment dummy.",
             )

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from rig import __version__
-from rig.errors import MachineError, RigError
+from rig.errors import CommandFailure, MachineError, RigError
+from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
-from rig.faults.plan import layer_of
+from rig.faults.rules.link import LinkFault
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
 from rig.integrity.filesystems import MIB
@@ -25,7 +26,6 @@ from rig.integrity.oracle import Arrival, Oracle
 from rig.integrity.scan import Run
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
-from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
 from rig.lab.environment import Link
 from rig.lab.lab import Lab
@@ -35,7 +35,6 @@ from rig.report.rundir import RunDirectory
 from rig.report.verdict import (
     CheckedFileSystem,
     Evidence,
-    FaultRule,
     Faults,
     Outcome,
     Verdict,
@@ -43,7 +42,7 @@ from rig.report.verdict import (
 )
 
 STORE = "/var/lib/rig/gadget"
-PLAN_ON_MACHINE = "/run/rig-plan.toml"
+PLAN_ON_MACHINE = "/var/lib/rig/plan.toml"
 RANGES_ON_MACHINE = "/run/rig-ranges.json"
 
 FILES = 2
@@ -53,6 +52,11 @@ FLUSH_BYTES = 4 * MIB
 
 Emulated, every SCSI command costs 20 ms or more, whatever its size: smaller ones would test the
 same with more waiting."""
+
+READINGS = 3
+"""Of one file system, if the disk goes away meanwhile; what has no disk cannot be read at all."""
+BACK_BEHIND_LINK = "127.0.0.1:7206"
+"""Where the back end listens if a relay is at its usual place."""
 
 STEP_DEADLINE_S = 300.0
 """For one step of the workload.  A SCSI command that gets no answer is retried for 30 s, five
@@ -71,13 +75,6 @@ class _WriteOutcome(msgspec.Struct):
 
     stopped: str
     given_up_blocks: int
-
-
-class _ToldFaults(msgspec.Struct):
-    """What a daemon says of its rules."""
-
-    planned: dict[str, int]
-    fired: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -160,7 +157,8 @@ class Story:
                 with self._part("attach", shown=False):
                     self._put_plan(lab)
                     lab.transition("attached")
-                written = self._exercise(lab, workload)
+                with Disturbance(lab, self._options, self._directory) as disturbance:
+                    written = self._exercise(lab, workload, disturbance)
             except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
                 self._keep_traces(lab)
                 raise
@@ -175,19 +173,24 @@ class Story:
         lab.back.put(on_station, PLAN_ON_MACHINE)
         plan = ("--plan", PLAN_ON_MACHINE, "--seed", str(self._options.plan.seed), "--supervised")
         size = str(self._options.lun_bytes)
-        link = Link.TCP.options
         attachment = self._options.attachment
         gadget = ("--directory", STORE, "--size", size, *self._options.gadget_words)
         recovery = self._options.recovery
-        back, front = (*link, *recovery.back_words()), (*link, *recovery.front_words())
+        address, *security = Link.TCP.options
+        relayed = bool(self._options.plan.rules(LinkFault))
+        listens = BACK_BEHIND_LINK if relayed else address
+        relay = ("rig", "link", "--listen", address, "--connect", listens, *plan)
+        back = ("--port", attachment.port, "--listen", listens, *security, *recovery.back_words())
+        front = ("--connect", address, *security, *recovery.front_words())
         lab.setup = Setup(
             gadget=("rig", "gadget", *gadget, *plan),
-            back=("rig", "back", "--port", attachment.port, "--listen", *back, *plan),
-            front=("rig", "front", "--connect", *front, "--supervised"),
+            back=("rig", "back", *back, *plan),
+            front=("rig", "front", *front, "--supervised"),
+            link=relay if relayed else (),
             cable=("--plan", str(on_station), "--seed", str(self._options.plan.seed)),
         )
 
-    def _exercise(self, lab: Lab, workload: Daemon) -> _Written:
+    def _exercise(self, lab: Lab, workload: Daemon, disturbance: Disturbance) -> _Written:
         written = _Written()
         names = self._options.file_systems
         with self._part("make file systems"):
@@ -198,36 +201,38 @@ class Story:
                 file_systems=list(names),
                 bytes_each=self._options.bytes_each,
             )
-        self._set_phase(lab, "write")
+        disturbance.set_phase("write")
         for name in names:
             with self._part(f"write {name}"):
-                self._write(workload, name, written)
-        self._set_phase(lab, None)
+                self._write(workload, name, written, disturbance)
+        disturbance.set_phase(None)
         with self._part("check and remount"):
+            disturbance.follow(workload)
             for name in names:
                 result = workload.ask("check", STEP_DEADLINE_S, fs=name)
                 written.checks.append(msgspec.convert({"fs": name, **result}, CheckedFileSystem))
         if self._options.interfere is not None:
             self._options.interfere(lab, FileMap(written.files))
-        self._set_phase(lab, "read")
+        disturbance.set_phase("read")
         # A file system that its checker calls damaged is a finding already, and may not be mounted.
         for name in [check.fs for check in written.checks if check.clean]:
             with self._part(f"read back {name}"):
-                told = workload.ask("read_back", STEP_DEADLINE_S, fs=name)
-                written.host += msgspec.convert(told, list[_FileRead])
-        self._set_phase(lab, None)
+                written.host += self._read_back(workload, name, disturbance)
+        disturbance.set_phase(None)
         with self._part("unmount"):
             for name in names:
                 workload.ask("unmount", STEP_DEADLINE_S, fs=name)
             if workload.stop() != 0:
                 raise MachineError("The workload's daemon did not end in order.")
         written.ledger.apply_all(_ledger_events(workload))
-        written.faults = self._ask_faults(lab)
+        written.faults = disturbance.ask()
         with self._part("look at the medium"):
             self._look(lab, written)
         return written
 
-    def _write(self, workload: Daemon, name: str, written: _Written) -> None:
+    def _write(
+        self, workload: Daemon, name: str, written: _Written, disturbance: Disturbance
+    ) -> None:
         settings = {
             "run_id": self._run_id,
             "seed": self._options.plan.seed,
@@ -241,8 +246,26 @@ class Story:
         if outcome.stopped or outcome.given_up_blocks:
             why = outcome.stopped or "some blocks could not be confirmed in any attempt"
             written.unproven.append(f"The workload on {name} did not write all: {why}.")
+        _, unproven = disturbance.follow(workload)
+        written.unproven += unproven
         files = workload.ask("map", STEP_DEADLINE_S, fs=name)
         written.files += msgspec.convert(files, list[MappedFile])
+
+    def _read_back(self, workload: Daemon, name: str, disturbance: Disturbance) -> list[_FileRead]:
+        """Have the host read its files; once more if the disk had gone meanwhile."""
+        for _ in range(READINGS):
+            failure, told = None, None
+            try:
+                told = workload.ask("read_back", STEP_DEADLINE_S, fs=name)
+            except CommandFailure as error:
+                failure = error
+            moved, _ = disturbance.follow(workload)
+            if moved:
+                continue
+            if failure is not None:
+                raise failure
+            return msgspec.convert(told, list[_FileRead])
+        raise MachineError(f"The disk went away in each of {READINGS} readings of {name}.")
 
     def _look(self, lab: Lab, written: _Written) -> None:
         """Have the back machine look at its medium and its journal."""
@@ -283,28 +306,6 @@ class Story:
             tuple(written.unproven),
             promised=len(self._options.file_systems) * self._options.bytes_each // SECTOR_BYTES,
         )
-
-    def _set_phase(self, lab: Lab, name: str | None) -> None:
-        for daemon in reversed(self._faulty_daemons()):
-            lab.strategy.daemons[daemon].ask("phase", name=name)
-
-    def _faulty_daemons(self) -> tuple[str, ...]:
-        """The daemons that make faults happen."""
-        cable = (CABLE,) if self._options.attachment.has_cable else ()
-        return ("back", *cable, "gadget")
-
-    def _ask_faults(self, lab: Lab) -> Faults:
-        rules: list[FaultRule] = []
-        layers = {fault.name: layer_of(fault) for fault in self._options.plan.faults}
-        for daemon in self._faulty_daemons():
-            told = msgspec.convert(lab.strategy.daemons[daemon].ask("faults"), _ToldFaults)
-            rules += [
-                FaultRule(rule, layers.get(rule, ""), planned, told.fired.get(rule, 0))
-                for rule, planned in told.planned.items()
-            ]
-        if {rule.rule for rule in rules} != {fault.name for fault in self._options.plan.faults}:
-            raise MachineError("The daemons do not know the faults of the plan.")
-        return Faults.of(tuple(rules))
 
     def _keep_traces(self, lab: Lab) -> None:
         """Save each machine's kernel log, if it can still be asked; the console has it too."""

@@ -56,7 +56,7 @@ MEDIUM = "rig scan medium /var/lib/rig/gadget/medium.img --ranges /run/rig-range
 STORY = [
     "transition booted",
     "front start workload",
-    "back put /run/rig-plan.toml",
+    "back put /var/lib/rig/plan.toml",
     "transition attached",
     "workload prepare",
     "gadget phase write",
@@ -115,6 +115,7 @@ class World:
         self.answers: dict[str, str] = {}
         self.files: dict[str, MappedFile] = {}
         self.daemon_events: list[dict[str, object]] = []
+        self.moves = 0  # the disk goes away so often
 
     def step(self, name: str) -> None:
         self.log.append(name)
@@ -198,6 +199,11 @@ class FakeDaemon:
     def _unmount(self, fs: str) -> None:
         assert fs in self._world.files
 
+    def _follow(self, disk: str) -> object:
+        assert disk == "/dev/sdb"
+        self._world.moves -= 1
+        return {"moved": self._world.moves >= 0, "mended": {"vfat": "mended"}}
+
 
 class FakeMachine:
     def __init__(self, world: World, name: str) -> None:
@@ -213,7 +219,9 @@ class FakeMachine:
         self._world.step(f"{self._name} start {name}")
         return FakeDaemon(self._world, name)
 
-    def run(self, command: str) -> CompletedCommand:
+    def run(self, command: str, timeout_s: float = 30.0) -> CompletedCommand:
+        if "on a machine" in command:
+            return CompletedCommand(command, "/dev/sdb\n", "", 0)
         self._world.step(f"{self._name} run {command}")
         return CompletedCommand(command, f"kernel log of {self._name}\n", "", 0)
 
@@ -239,7 +247,7 @@ class FakeLab:
         self.boot_retries = 0
         self.setup: Setup | None = None
         self.back, self.front = FakeMachine(world, "back"), FakeMachine(world, "front")
-        self.strategy = SimpleNamespace(machines={}, daemons={})
+        self.strategy = SimpleNamespace(machines={}, daemons={}, crew=SimpleNamespace(former=[]))
 
     def transition(self, state: str) -> None:
         self.boot_retries = 1
@@ -250,7 +258,8 @@ class FakeLab:
         if state == "attached":
             assert self.setup is not None
             self.disk = "/dev/sda"
-            self.strategy.daemons = {n: FakeDaemon(self._world, n) for n in ("gadget", "back")}
+            names = ("gadget", "back", *(("link",) if self.setup.link else ()))
+            self.strategy.daemons = {n: FakeDaemon(self._world, n) for n in names}
 
 
 class Stage:
@@ -272,8 +281,8 @@ class Stage:
         finally:
             self.world.log.append("close")
 
-    def run(self, **more: Any) -> Verdict:
-        self.out.parent.joinpath("plan.toml").write_text(PLAN)
+    def run(self, plan: str = PLAN, **more: Any) -> Verdict:
+        self.out.parent.joinpath("plan.toml").write_text(plan)
         wished = check_wishes(str(self.out.parent / "plan.toml"), "ext4,vfat", "6.12", None)
         options = RunOptions(
             wished.plan, wished.plan_text, wished.file_systems, "6.12", bytes_each=4096, **more
@@ -310,6 +319,79 @@ def test_a_run_goes_step_by_step_and_passes(stage: Stage) -> None:
     assert (verdict.verdict, verdict.reasons) == (Outcome.PASS, ())
     for view in ("host", "medium", "arrival"):
         assert {c: n for c, n in verdict.views[view].items() if n} == {"ok": 2 * COUNT}
+
+
+CUT = """
+[[fault]]
+name = "snap"
+layer = "link"
+effect = "cut"
+nth = 9
+"""
+PROBE = "front run dd if=/dev/sdb of=/dev/null bs=4096 count=1 iflag=direct"
+
+
+def test_a_link_that_may_break_has_a_relay_and_its_disk_is_followed(stage: Stage) -> None:
+    world = stage.world
+    world.planned["link"] = {"snap": 1}
+    world.fired["snap"] = 1
+    verdict = stage.run(PLAN + CUT)
+
+    setup = stage.labs[0].setup
+    assert setup is not None
+    assert setup.link[:4] == ("rig", "link", "--listen", "10.77.0.1:7205")
+    behind = setup.link[setup.link.index("--connect") + 1]
+    assert setup.back[setup.back.index("--listen") + 1] == behind == "127.0.0.1:7206"
+    log = [step for step in world.log if not step.startswith("link")]
+    assert (
+        log
+        == [
+            after
+            for step in STORY
+            for after in (
+                [PROBE, "workload follow", step]
+                if step in ("workload map ext4", "workload map vfat", "workload check ext4")
+                else [step, PROBE, "workload follow"]
+                if "read_back" in step
+                else [step]
+            )
+        ]
+        + ENDING
+    )
+    assert verdict.verdict is Outcome.INDETERMINATE
+    assert "vfat has no journal" in verdict.reasons[0]
+    assert verdict.faults.fired == 3
+
+
+def test_what_was_read_while_the_disk_went_away_is_read_again(stage: Stage) -> None:
+    world = stage.world
+    world.planned["link"] = {"snap": 1}
+    world.fired["snap"] = 1
+    world.moves = 4  # in both writes, before the check, and in the first reading
+
+    def lose(number: int, step: str) -> None:
+        if step == "workload read_back ext4" and world.moves == 1:
+            raise CommandFailure("No such device.")
+
+    world.fails = lose
+    stage.run(PLAN + CUT)
+    assert world.log.count("workload read_back ext4") == 2
+    assert world.log.count("workload read_back vfat") == 1
+
+
+def test_a_file_system_that_can_never_be_read_is_told(stage: Stage) -> None:
+    world = stage.world
+    world.planned["link"] = {"snap": 1}
+    world.moves = 99
+
+    def lose(number: int, step: str) -> None:
+        if "read_back" in step:
+            raise CommandFailure("No such device.")
+
+    world.fails = lose
+    verdict = stage.run(PLAN + CUT)
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert world.log.count("workload read_back ext4") == story.READINGS
 
 
 def test_a_run_leaves_a_complete_directory(stage: Stage) -> None:
@@ -349,9 +431,9 @@ def test_the_machines_get_the_plan_and_its_seed(stage: Stage) -> None:
     stage.run()
     setup = stage.labs[0].setup
     assert setup is not None
-    assert stage.world.told["/run/rig-plan.toml"] == PLAN
+    assert stage.world.told["/var/lib/rig/plan.toml"] == PLAN
     for command in (setup.gadget, setup.back):
-        assert " ".join(command).endswith("--plan /run/rig-plan.toml --seed 5 --supervised")
+        assert " ".join(command).endswith("--plan /var/lib/rig/plan.toml --seed 5 --supervised")
 
 
 def test_both_ends_get_the_policy_and_the_verdict_names_it(stage: Stage) -> None:

@@ -210,6 +210,16 @@ def test_a_map_that_cannot_be_had_leaves_stamps_without_lbas(
     assert bench.count(SectorClass.OK) == SETTINGS.bytes_total // SECTOR_BYTES
 
 
+def test_files_that_cannot_be_created_end_the_workload_and_say_why(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, {1}, errno.EIO))
+    outcome = bench.run()
+    assert outcome.stopped == "The files could not be created: Input/output error."
+    assert outcome.errors == [("create", 0, errno.EIO, 1)]
+    assert bench.events == []
+
+
 def test_progress_ends_at_the_total(bench: Bench) -> None:
     bench.run()
     done, total = bench.progress[-1]

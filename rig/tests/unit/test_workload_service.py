@@ -109,6 +109,30 @@ def test_the_whole_way_from_prepare_to_status(machine: Machine) -> None:
     ]
 
 
+def test_a_disk_that_came_back_is_mounted_instead_of_the_one_that_is_gone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "wait_for_node", lambda _: 2048)
+    monkeypatch.setattr(disk, "mend", lambda p: "mended" if p.file_system.name == "f2fs" else None)
+    replies = machine.say(
+        PREPARE,
+        {"do": "follow", "disk": "/dev/sda"},
+        {"do": "follow", "disk": "/dev/sdb"},
+        {"do": "status"},
+    )
+    assert replies[1]["result"] == {"moved": False, "mended": {}}
+    assert replies[2]["result"] == {"moved": True, "mended": {"f2fs": "mended"}}
+    assert [row["node"] for row in replies[3]["result"]] == ["/dev/sdb1", "/dev/sdb2"]
+    assert sorted(machine.mounted) == ["btrfs", "f2fs"]
+
+
+def test_of_a_file_that_is_not_there_nothing_is_read(machine: Machine, tmp_path: Path) -> None:
+    machine.say(PREPARE, WRITE)
+    (tmp_path / "btrfs/stamped-1").unlink()
+    found = machine.service.read_back(service.OnFileSystem("btrfs"))
+    assert [bool(row["runs"]) for row in found] == [False, True]
+
+
 def test_what_is_read_back_is_what_lies_there(machine: Machine, tmp_path: Path) -> None:
     (reply,) = machine.say(PREPARE, WRITE, {"do": "read_back", "fs": "btrfs"})[2:]
     runs = read_back(tmp_path / "btrfs/stamped-1")

@@ -1,0 +1,190 @@
+"""All places of a run where faults happen: they are told of phases, and asked what has fired.
+
+Where a plan lets the link, a machine or the device go away, the disk comes back by another name
+while its file systems are mounted; `Disturbance.follow` finds it.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import msgspec
+
+from rig.daemon import Events
+from rig.errors import MachineError
+from rig.experiments.run.options import RunOptions
+from rig.faults.plan import layer_of
+from rig.faults.rules.base import Layer
+from rig.faults.rules.link import LinkFault
+from rig.faults.rules.machine import MachineFault, MachineKind
+from rig.lab.cable import NAME as CABLE
+from rig.lab.daemons import Daemon
+from rig.lab.hands import Hands
+from rig.lab.lab import Lab
+from rig.lab.machine_faults import MachineFaults
+from rig.lab.paths import Split
+from rig.lab.waits import LEEWAY_S, Awaited, wait_for
+from rig.report.rundir import RunDirectory
+from rig.report.verdict import FaultRule, Faults
+
+BACK_DEADLINE_S = 150.0
+"""For whatever was struck, and for the disk, to be back: two boots and all time-outs on the way."""
+PROBE = "dd if={disk} of=/dev/null bs=4096 count=1 iflag=direct"
+FOLLOW_DEADLINE_S = 300.0
+EVENTS = "station/machine-faults.events.jsonl"
+
+_UNSTEADY = frozenset({Layer.LINK, Layer.MACHINE, Layer.DEVICE})
+"""Layers whose faults can take the disk away."""
+_WITHOUT_POWER = frozenset({MachineKind.POWER_CYCLE, MachineKind.REBOOT})
+
+
+class _ToldFaults(msgspec.Struct):
+    """What a daemon says of its rules."""
+
+    planned: dict[str, int]
+    fired: dict[str, int]
+
+
+class _Followed(msgspec.Struct):
+    """What the workload did about a disk that came back."""
+
+    moved: bool
+    mended: dict[str, str]
+
+
+class Disturbance:
+    """What goes wrong in one run; a context, in an attached lab.
+
+    Args:
+        lab: The lab.
+        options: What is run.
+        directory: Gets the events of the machine faults.
+    """
+
+    def __init__(self, lab: Lab, options: RunOptions, directory: RunDirectory) -> None:
+        self._lab = lab
+        self._plan = options.plan
+        cable = (CABLE,) if options.attachment.has_cable else ()
+        link = ("link",) if self._plan.rules(LinkFault) else ()
+        self._daemons = ("back", *link, *cable, "gadget")
+        self._directory = directory
+        self._phase: str | None = None
+        self._machine: MachineFaults | None = None
+        self._out: BinaryIO | None = None
+        self.unsteady = any(layer_of(fault) in _UNSTEADY for fault in self._plan.faults)
+
+    def __enter__(self) -> Disturbance:
+        """Begin."""
+        rules = self._plan.rules(MachineFault)
+        if rules:
+            hands = Hands(self._lab.strategy, self._on_started)
+            if any(rule.kind in _WITHOUT_POWER for rule in rules):
+                hands.keep_medium()
+            path = self._directory.file(EVENTS)
+            path.parent.mkdir(exist_ok=True)
+            self._out = path.open("ab", buffering=0)
+            self._machine = MachineFaults(self._plan, hands, Events(self._out)).__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the machine faults."""
+        if self._machine is not None:
+            self._machine.__exit__(kind, error, trace)
+        if self._out is not None:
+            self._out.close()
+
+    def set_phase(self, name: str | None) -> None:
+        """Tell everybody in which phase the workload is; what was struck before is back then.
+
+        Raises:
+            MachineError: A daemon does not answer, or something did not come back.
+        """
+        if self._machine is not None:
+            self._machine.set_phase(None)
+            self._machine.settle(BACK_DEADLINE_S)
+        self._phase = name
+        for daemon in reversed(self._daemons):
+            self._lab.strategy.daemons[daemon].ask("phase", name=name)
+        if self._machine is not None:
+            self._machine.set_phase(name)
+
+    def follow(self, workload: Daemon) -> tuple[bool, list[str]]:
+        """See to it that the workload has its disk, if that may have gone away.
+
+        Returns:
+            Whether it had gone, and sentences that say what is not proven for that.
+
+        Raises:
+            MachineError: The disk does not come back.
+        """
+        if not self.unsteady:
+            return False, []
+        disk = self._find_disk()
+        told = msgspec.convert(workload.ask("follow", FOLLOW_DEADLINE_S, disk=disk), _Followed)
+        sentences = [
+            f"{name} has no journal, and had to be mended after the disk had gone."
+            for name in told.mended
+        ]
+        return told.moved, sentences
+
+    def ask(self) -> Faults:
+        """Ask everybody which rules have fired.
+
+        Raises:
+            MachineError: Somebody does not answer, or knows other rules than the plan's.
+        """
+        layers = {fault.name: layer_of(fault) for fault in self._plan.faults}
+        rules: list[FaultRule] = []
+        for daemon in self._daemons:
+            told = msgspec.convert(self._lab.strategy.daemons[daemon].ask("faults"), _ToldFaults)
+            rules += [
+                FaultRule(
+                    rule,
+                    layers.get(rule, ""),
+                    planned,
+                    told.fired.get(rule, 0) + self._fired_before(daemon, rule),
+                )
+                for rule, planned in told.planned.items()
+            ]
+        if self._machine is not None:
+            fired = self._machine.fired
+            rules += [
+                FaultRule(rule, Layer.MACHINE, planned, fired[rule])
+                for rule, planned in self._machine.planned.items()
+            ]
+        if {rule.rule for rule in rules} != set(layers):
+            raise MachineError("The daemons do not know the faults of the plan.")
+        return Faults.of(tuple(rules))
+
+    def _fired_before(self, name: str, rule: str) -> int:
+        """How often a rule fired in daemons that are no more; their successors began anew."""
+        former = [daemon for daemon in self._lab.strategy.crew.former if daemon.name == name]
+        return sum(_is_firing(event, rule) for daemon in former for event in daemon.events)
+
+    def _on_started(self, name: str) -> None:
+        """A daemon was started anew, and knows nothing of the workload; called by the thread."""
+        if name in self._daemons:
+            self._lab.strategy.daemons[name].ask("phase", name=self._phase)
+
+    def _find_disk(self) -> str:
+        """Wait for a disk that can be read; one whose link is dead may still seem to be there."""
+        until_s = time.monotonic() + BACK_DEADLINE_S
+        while (rest_s := until_s - time.monotonic()) > 0:
+            disk = wait_for(self._lab.front, Awaited.DISK, Split.controller, rest_s)
+            if self._lab.front.run(PROBE.format(disk=disk), rest_s + LEEWAY_S).status == 0:
+                return disk
+        raise MachineError(
+            f"The disk could not be read again in {BACK_DEADLINE_S:g} s after it had gone.",
+            hint="See front/kernel.log and the daemons' logs in the run's directory.",
+        )
+
+
+def _is_firing(event: dict[str, Any], rule: str) -> bool:
+    return event.get("event") == "fault" and event.get("rule") == rule
