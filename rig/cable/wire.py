@@ -11,7 +11,6 @@ Pure: octets and times in, octets and faults out.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
@@ -24,11 +23,18 @@ from rig.cable.controllers import Controller, Cut
 from rig.cable.discipline import Queue, Transfer
 from rig.cable.enumeration import DescriptorReader
 from rig.cable.present import Dropped, Present
+from rig.cable.requests import (
+    NOT_WANTED,
+    Outcome,
+    answer_of,
+    outcome_of,
+    set_configuration,
+    transfer_of,
+)
 from rig.cable.usbredir import Capability, Data, Packet, Status, pack
 from rig.cable.vudc import Reply, Returned
-from rig.errors import RemoteProtocolError
 from rig.faults.triggers import EndpointInjector
-from rig.usb.setup import SETUP_BYTES, Request, RequestType, SetupPacket
+from rig.usb.setup import SETUP_BYTES
 from rig.usb.urb import DIRECTION_IN
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
@@ -36,36 +42,8 @@ VERSION = b"rig cable".ljust(64, b"\0")
 
 _WIRE_DIR_IN = 0x200  # URB_DIR_IN, as it stands in a USB/IP header
 
-_STATUS = {
-    0: Status.SUCCESS,
-    -errno.EREMOTEIO: Status.SUCCESS,  # a short transfer is no error on the wire
-    -errno.EPIPE: Status.STALL,
-    -errno.EOVERFLOW: Status.BABBLE,
-    -errno.ECONNRESET: Status.CANCELLED,
-    -errno.ENOENT: Status.CANCELLED,
-    -errno.ESHUTDOWN: Status.CANCELLED,
-}
-"""How vudc's status of an URB is told to QEMU; all others are I/O errors."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """How a transfer has ended.
-
-    Attributes:
-        status: As QEMU is told.
-        actual_bytes: So much moved.
-        data: What came IN.
-    """
-
-    status: Status
-    actual_bytes: int = 0
-    data: Data = b""
-
-
 Finish = Callable[[Outcome], None]
 """What is done with the end of a transfer of the cable's own."""
-
-_NOT_WANTED = Outcome(Status.CANCELLED)
 
 
 class _Running(msgspec.Struct, frozen=True):
@@ -175,12 +153,8 @@ class Wire:
             RemoteProtocolError: It does not belong there.
         """
         match packet:
-            case redir.ControlPacket() | redir.BulkPacket() | redir.InterruptPacket():
-                self._hand_over(packet)
             case redir.Cancel(packet_id):
                 self._cancel(packet_id)
-            case redir.SetConfiguration() | redir.SetAltSetting():
-                self._hand_over_change(packet)
             case redir.Hello():
                 self._peer = packet
                 self._plug_in()
@@ -192,8 +166,10 @@ class Wire:
                 self._stop_polling(address)
             case redir.Unknown():
                 pass  # of what was never offered, or without an answer
-            case _:
+            case redir.GetConfiguration() | redir.GetAltSetting() | redir.StartIsoStream():
                 self._send(self._known(packet))
+            case _:
+                self._arrive(transfer_of(packet))
         self._pump(now_s)
 
     def from_vudc(self, reply: Reply, now_s: float) -> None:
@@ -205,36 +181,15 @@ class Wire:
         if isinstance(reply, Returned):
             self._returned(reply)
         elif reply.status:  # else it had ended, and its `Returned` came before
-            self._over(reply.seqnum, _NOT_WANTED)
+            self._over(reply.seqnum, NOT_WANTED)
         self._pump(now_s)
 
     # Requests.
 
-    def _hand_over(
-        self, packet: redir.ControlPacket | redir.BulkPacket | redir.InterruptPacket
-    ) -> None:
-        setup = b""
-        if isinstance(packet, redir.ControlPacket):
-            fields = (packet.request_type, packet.request, packet.value, packet.index)
-            setup = SetupPacket(*fields, packet.length).pack()
-        self._arrive(
-            Transfer(packet.id, packet.endpoint, packet.length, setup, packet.data, packet)
-        )
-
-    def _hand_over_change(self, packet: redir.SetConfiguration | redir.SetAltSetting) -> None:
-        if isinstance(packet, redir.SetConfiguration):
-            setup = _set_configuration(packet.value)
-        else:
-            fields = (RequestType.TO_INTERFACE, Request.SET_INTERFACE)
-            setup = SetupPacket(*fields, packet.alternate, packet.interface, 0)
-        self._arrive(Transfer(packet.id, 0, 0, setup.pack(), request=packet))
-
-    def _known(self, packet: Packet) -> Packet:
-        """Return the answer to what needs no device to be answered.
-
-        Raises:
-            RemoteProtocolError: It is nothing that QEMU may send.
-        """
+    def _known(
+        self, packet: redir.GetConfiguration | redir.GetAltSetting | redir.StartIsoStream
+    ) -> Packet:
+        """Return the answer to what needs no device to be answered."""
         present = self._present
         match packet:
             case redir.GetConfiguration(packet_id):
@@ -244,7 +199,6 @@ class Wire:
                 return redir.AltSettingStatus(packet_id, Status.SUCCESS, interface, alternate)
             case redir.StartIsoStream(_, address):
                 return redir.IsoStreamStatus(0, Status.INVALID, address)
-        raise RemoteProtocolError(f"QEMU sent a usbredir {type(packet).__name__}.")
 
     def _arrive(self, transfer: Transfer) -> None:
         queue = self._queue_of(transfer.endpoint_address)
@@ -268,7 +222,7 @@ class Wire:
                 continue
             if queue.cancel(transfer):
                 self._unlink(transfer)
-            self._answer(transfer, _NOT_WANTED)
+            self._answer(transfer, NOT_WANTED)
             return
         for queue in self._queues():
             queue.crossed(packet_id)
@@ -314,11 +268,9 @@ class Wire:
             self.to_vudc.append(transfer.data[:length_bytes])
 
     def _returned(self, reply: Returned) -> None:
-        status = _STATUS.get(reply.status, Status.IO_ERROR)
         running = self._running.get(reply.seqnum)
-        if running and running.cut and status is Status.SUCCESS:
-            status = running.cut.status
-        self._over(reply.seqnum, Outcome(status, reply.actual_bytes, reply.data))
+        injected = running.cut.status if running and running.cut else None
+        self._over(reply.seqnum, outcome_of(reply, injected))
 
     def _over(self, seqnum: int, outcome: Outcome) -> None:
         running = self._running.pop(seqnum, None)
@@ -335,30 +287,19 @@ class Wire:
             self._answer(transfer, outcome)
 
     def _answer(self, transfer: Transfer, outcome: Outcome) -> None:
-        status, actual, data = outcome.status, outcome.actual_bytes, outcome.data
-        match transfer.request:
-            case redir.BulkPacket(packet_id, address):
-                self._send(redir.BulkPacket.of(packet_id, address, status, actual, data))
-            case redir.ControlPacket() as asked:
-                answer = msgspec.structs.replace(asked, status=status, length=actual, data=data)
-                self._send(answer)
-            case redir.InterruptPacket(packet_id, address):
-                self._send(redir.InterruptPacket(packet_id, address, status, actual))
-            case redir.SetConfiguration(packet_id, value):
-                self._changed(status, value, {})
-                self._send(redir.ConfigurationStatus(packet_id, status, value))
-            case redir.SetAltSetting(packet_id, interface, alternate):
-                alternates = {**self._present.alternates, interface: alternate}
-                self._changed(status, self._present.value, alternates)
-                self._send(redir.AltSettingStatus(packet_id, status, interface, alternate))
-            case finish if callable(finish):
-                finish(outcome)
+        request = transfer.request
+        if isinstance(request, redir.SetConfiguration | redir.SetAltSetting):
+            self._changed(request, done=outcome.status is Status.SUCCESS)
+        if isinstance(request, Packet):
+            self._send(answer_of(request, outcome))
+        elif callable(request):
+            request(outcome)
 
     def _answer_all(self, transfers: Iterable[Transfer]) -> None:
         """Answer what QEMU has handed over and nobody wants any more."""
         for transfer in transfers:
             if transfer.id is not None:
-                self._answer(transfer, _NOT_WANTED)
+                self._answer(transfer, NOT_WANTED)
 
     def _send(self, packet: Packet) -> None:
         self.to_qemu += pack(packet, wide=self.wide)
@@ -407,10 +348,18 @@ class Wire:
             case redir.SetAltSetting(_, interface):
                 self._drop(self._present.drop(self._present.of_interface(interface)))
 
-    def _changed(self, status: Status, value: int, alternates: dict[int, int]) -> None:
+    def _changed(
+        self, request: redir.SetConfiguration | redir.SetAltSetting, *, done: bool
+    ) -> None:
         present = self._present
-        done = status is Status.SUCCESS
-        self._drop(present.configure(value, alternates) if done else present.stay())
+        match request:
+            case redir.SetConfiguration(_, value) if done:
+                self._drop(present.configure(value, {}))
+            case redir.SetAltSetting(_, interface, alternate) if done:
+                alternates = {**present.alternates, interface: alternate}
+                self._drop(present.configure(present.value, alternates))
+            case _:
+                self._drop(present.stay())
         self._tell_present()  # QEMU wants it before the status
 
     def _drop(self, dropped: Dropped) -> None:
@@ -430,7 +379,7 @@ class Wire:
             self._unlink(running)
         self._asker.forget()
         if was_configured:
-            self._own(0, _set_configuration(0).pack(), 0, lambda _: None)
+            self._own(0, set_configuration(0).pack(), 0, lambda _: None)
 
     # Interrupt endpoints, which usbredir has polled on this side.
 
@@ -466,7 +415,3 @@ class Wire:
         queue.clear()
         if queue.running is not None:
             self._unlink(queue.running)
-
-
-def _set_configuration(value: int) -> SetupPacket:
-    return SetupPacket(RequestType.TO_DEVICE, Request.SET_CONFIGURATION, value, 0, 0)
