@@ -104,6 +104,7 @@ PURE = {
     "rig.cable.discipline",
     "rig.cable.enumeration",
     "rig.cable.present",
+    "rig.cable.requests",
     "rig.cable.shape",
     "rig.cable.usbredir",
     "rig.cable.vudc",
