@@ -30,7 +30,7 @@ class ControlClient:
         self._lines = stream.makefile("rb")
         self._last_id = 0
 
-    def ask(self, do: str, **args: object) -> Any:
+    def ask(self, do: str, /, **args: object) -> Any:
         """Have the process do something; return the reply's result, as JSON carries it.
 
         Raises:

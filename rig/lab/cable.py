@@ -25,6 +25,7 @@ PLUG = "plug"
 """Of the daemon on the station, and of that on the gadget's machine."""
 
 COMMAND_DEADLINE_S = 30.0
+SECRET_ON_MACHINE = "/run/rig-cable-secret"
 
 
 class Cable:
@@ -48,7 +49,7 @@ class Cable:
         self._attachment = attachment
         self._words = words
         self._places = places
-        self._secret = secrets.token_hex(16)
+        self._secret = places.private / "cable-secret"
         self._deadline_s = ready_deadline_s
 
     def load(self, crew: Crew) -> None:
@@ -62,10 +63,10 @@ class Cable:
 
     def begin(self, crew: Crew) -> None:
         """Start ``rig cable``; do not wait."""
-        secret = self._places.private / "cable-secret"
-        secret.write_text(self._secret)
+        self._secret.write_text(secrets.token_hex(16))
         argv = [sys.executable, "-m", "rig", "cable", "--supervised"]
-        argv += ["--usb-redir", str(self._places.cable), "--secret", str(secret)]
+        argv += ["--usb-redir", str(self._places.cable), "--secret", str(self._secret)]
+        argv += ["--control", str(self._places.control)]
         argv += ["--controller", self._attachment.name, *self._words]
         pipe = subprocess.PIPE
         child = spawn(argv, stdin=pipe, stdout=pipe, stderr=pipe)
@@ -81,9 +82,11 @@ class Cable:
         """
         cable = crew.daemons[NAME]
         port = cable.wait_event("listening", self._deadline_s)["port"]
+        # As a file: on a command line every user of the station could read it.
+        crew.machines[Role.BACK].put(self._secret, SECRET_ON_MACHINE)
         # Sent as text: it then needs nothing of the rig on the machine.
         source = inspect.getsource(on_gadget)
-        argv = ["python3", "-I", "-S", "-c", source, STATION, str(port), self._secret]
+        argv = ["python3", "-I", "-S", "-c", source, STATION, str(port), SECRET_ON_MACHINE]
         crew.start(Role.BACK, PLUG, argv)
         cable.wait_event("plugged", self._deadline_s)
 

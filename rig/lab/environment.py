@@ -108,6 +108,11 @@ class Places:
         return self.private / "cable"
 
     @property
+    def control(self) -> Path:
+        """The directory of the control sockets of the lab's processes on the station."""
+        return self.private / "control"
+
+    @property
     def port(self) -> Path:
         """The socket that joins the two guests' ports of virtio-serial."""
         return self.private / "port"

@@ -27,6 +27,7 @@ import attr
 from labgrid import target_factory
 from labgrid.strategy import Strategy
 
+from rig.control.ways import Ways, remove_ways
 from rig.errors import ApiViolationError, LaunchFailure, LostVMError, MachineError, RigError
 from rig.guest_images.image import BOOTED
 from rig.lab.attachment import DUMMY, Attachment
@@ -36,7 +37,7 @@ from rig.lab.environment import Places, Role
 from rig.lab.machine import Machine
 from rig.lab.paths import DevicePath, Direct, PathName, Split, UsbIp
 from rig.lab.qemu import RigQEMUDriver
-from rig.lab.ssh import RigSSHDriver
+from rig.lab.ssh import RigSSHDriver, ssh_argv
 from rig.lab.waits import Awaited, wait_for
 from rig.progress import Progress, Silent
 
@@ -123,6 +124,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         self.machines = self.crew.machines
         self.daemons = self.crew.daemons
         self.found = ""
+        self._ssh: dict[str, list[str]] = {}
         # Whoever bound the gadget takes it back, even if the setup was changed meanwhile.
         self._bound: tuple[Setup, DevicePath] | None = None
         self._cable: Cable | None = None
@@ -307,8 +309,14 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             raise
         except Exception as error:  # labgrid has no narrower one for a connection that fails
             raise LaunchFailure(f"Machine {role.value!r} cannot be reached: {error}.") from error
+        self._ssh[role.value] = ssh_argv(ssh)
+        if self.places:
+            Ways(str(self.places.control), self._ssh).save(self.places.directory)
 
     def _power_off(self) -> None:
+        if self.places:
+            remove_ways(self.places.directory)
+        self._ssh.clear()
         while self.machines:
             self.machines.popitem()[1].stop_daemons(ABANDON_DEADLINE_S)
         # The front end's QEMU is the client of the link's socket: it goes first.

@@ -25,7 +25,7 @@ LAYERS = {
         *("lab", "report", "guest_images"),
         *("splitdriver", "gadget", "cable", "link", "integrity", "faults", "usb"),
     },
-    "lab": {"guest_images", "faults"},
+    "lab": {"guest_images", "control", "faults"},
     "report": {"faults", "integrity"},
     "guest_images": set(),
     "sim": {"splitdriver", "faults", "usb"},

@@ -1,0 +1,278 @@
+"""``rig fault``: look at and change the faults of processes that run.
+
+It runs on a machine too, so it imports little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rig.control.client import ControlClient
+from rig.control.reach import Process, lab_processes, local_processes
+from rig.control.rules import Table, free_name, table_of_words, tables_of
+from rig.errors import UserError
+from rig.faults.plan import Fault, layer_of
+from rig.faults.reader import parse_rule
+from rig.faults.rules.base import NO_LIMIT, Layer
+from rig.faults.rules.endpoint import EndpointFault
+
+OWNERS = {Layer.MEDIUM: "store", Layer.DEVICE: "gadget", Layer.LINK: "link"}
+"""Which process brings the faults of a layer about; the endpoint layer has two."""
+BY_NAME = {
+    "remove": "removed",
+    "arm": "armed",
+    "disarm": "disarmed",
+    "fire": "fires at its next match, or at once",
+}
+HANGING = frozenset({"store", "link"})
+"""What can let something wait, and release it."""
+
+
+class Asked:
+    """A process that was found, what it has told, and how to ask it more."""
+
+    def __init__(self, process: Process, client: ControlClient) -> None:
+        self.where = f"{process.machine}/{process.name}"
+        self.name = process.name
+        self.client = client
+        self.told: dict[str, Any] = client.ask("list")
+
+    @property
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules, with their counters."""
+        rules: list[dict[str, Any]] = self.told["rules"]
+        return rules
+
+    @property
+    def names(self) -> list[str]:
+        """Of the rules."""
+        return [rule["rule"]["name"] for rule in self.rules]
+
+    def is_a(self, kind: str) -> bool:
+        """Whether it is, say, a ``store``: its name may have a number behind."""
+        return self.name == kind or self.name.startswith(f"{kind}-")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="rig fault",
+        description="List, add, remove and fire faults while a run is under way.",
+        epilog="On a machine it finds the processes by itself; on the station --lab names the run.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--lab", type=Path, metavar="RUN", help="run directory of a run that is under way"
+    )
+    common.add_argument("--machine", help="back, front or station; with --lab")
+    common.add_argument("--process", help="back, store, gadget, cable or link")
+    commands = made.add_subparsers(dest="do", required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", parents=[common], help="rules, and what they have done")
+    listing.add_argument("--json", action="store_true", help="print a JSON array")
+    adding = commands.add_parser("add", parents=[common], help="add rules, all or none")
+    adding.add_argument("--disarmed", action="store_true", help="they wait for 'arm' or 'fire'")
+    adding.add_argument("--file", type=Path, help="a plan, whose [[fault]] tables are taken; -")
+    adding.add_argument(
+        "words", nargs="*", metavar="KEY=VALUE", help="one rule; or its text in JSON or TOML"
+    )
+    for do, help_ in (
+        ("remove", "forget rules"),
+        ("arm", "let rules count and fire"),
+        ("disarm", "let rules neither count nor fire"),
+        ("fire", "have rules fire at their next match, or at once"),
+    ):
+        naming = commands.add_parser(do, parents=[common], help=help_)
+        naming.add_argument("names", nargs="+", metavar="NAME", help="of a rule")
+    commands.add_parser("clear", parents=[common], help="forget all rules")
+    commands.add_parser("release", parents=[common], help="end what hangs")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``rig fault``.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: What is asked for cannot be; nothing has changed.
+        MachineError: A process or a machine does not answer.
+    """
+    options = parser().parse_args(argv)
+    rules = _rules(options) if options.do == "add" else []
+    with ExitStack() as stack:
+        asked = [Asked(one, stack.enter_context(one.open())) for one in _processes(options)]
+        match options.do:
+            case "list":
+                _list(asked, as_json=options.json)
+            case "add":
+                _add(asked, rules, armed=not options.disarmed)
+            case "clear":
+                for one in asked:
+                    _say(one, one.client.ask("clear"), "removed")
+            case "release":
+                _release(asked)
+            case _:
+                _by_name(asked, options.do, options.names)
+    return 0
+
+
+def _processes(options: argparse.Namespace) -> list[Process]:
+    if options.lab is not None:
+        found = lab_processes(options.lab, options.machine)
+    elif options.machine is not None:
+        raise UserError(
+            "--machine is of a lab.", hint="Name its run directory with --lab, or leave it out."
+        )
+    else:
+        found = local_processes()
+    wanted = options.process
+    chosen = [one for one in found if wanted in (None, one.name)]
+    if chosen:
+        return chosen
+    if found:
+        there = ", ".join(f"{one.machine}/{one.name}" for one in found)
+        raise UserError(f"There is no process '{wanted}'.", hint=f"There are: {there}.")
+    hint = "--lab names the run directory of a run that is under way." if not options.lab else ""
+    raise UserError("No process that brings faults about runs here.", hint=hint)
+
+
+# What is asked.
+
+
+def _list(asked: list[Asked], *, as_json: bool) -> None:
+    if as_json:
+        told = [{"process": one.where, **one.told} for one in asked]
+        print(msgspec.json.format(msgspec.json.encode(told)).decode())
+        return
+    for one in asked:
+        phase = f", phase {one.told['phase']}" if one.told["phase"] else ""
+        nothing = "" if one.rules else ": no rules"
+        print(f"{one.where} ({one.told['layer']}{phase}){nothing}")
+        for rule in one.rules:
+            print(f"  {_line(rule)}")
+
+
+def _line(told: dict[str, Any]) -> str:
+    """Say what a rule has done, and what it is about."""
+    rule = parse_rule(told["rule"])
+    limit = "" if told["planned"] == NO_LIMIT else f" of {told['planned']}"
+    done = f"fired {told['fired']}{limit} at {told['matches']} matches"
+    state = "" if told["armed"] else ", disarmed"
+    return f"{rule.name:<24} {done:<28}{state}  {rule.words()}"
+
+
+# What is changed.
+
+
+def _rules(options: argparse.Namespace) -> list[Fault]:
+    """Read and check the rules to be added.
+
+    Raises:
+        UserError: They are bad.
+    """
+    tables: list[Table] = []
+    words: list[str] = options.words
+    if options.file is not None:
+        tables += tables_of(_text(options.file))
+    if len(words) == 1 and (words[0].lstrip()[:1] in ("{", "[") or "\n" in words[0]):
+        tables += tables_of(words[0])
+    elif words:
+        tables.append(table_of_words(words))
+    if not tables:
+        raise UserError("There is no rule to add.", hint="Give KEY=VALUE words, or --file.")
+    return [parse_rule(table) for table in tables]
+
+
+def _text(path: Path) -> str:
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' cannot be read: {error}.") from error
+
+
+def _add(asked: list[Asked], rules: list[Fault], *, armed: bool) -> None:
+    """Bring each rule to its process; names are looked at before the first one goes."""
+    taken = {name for one in asked for name in one.names}
+    wanted: dict[Asked, list[Table]] = {}
+    for rule in rules:
+        name = rule.name or free_name(layer_of(rule), taken)
+        if name in taken:
+            raise UserError(
+                f"There is a rule '{name}' already.", hint="Remove it, or name the new one."
+            )
+        taken.add(name)
+        named = msgspec.structs.replace(rule, name=name)
+        wanted.setdefault(_owner(asked, named), []).append(msgspec.to_builtins(named))
+    done: list[tuple[Asked, str]] = []
+    try:
+        for one, tables in wanted.items():
+            names = one.client.ask("add", rules=tables, armed=armed)
+            done += [(one, name) for name in names]
+    except UserError:
+        for one, name in done:
+            one.client.ask("remove", name=name)
+        raise
+    for one, name in done:
+        print(f"{one.where}: {name} added" + ("" if armed else ", disarmed"))
+
+
+def _owner(asked: list[Asked], rule: Fault) -> Asked:
+    """Find the one process that brings a rule about.
+
+    Raises:
+        UserError: There is none, or several.
+    """
+    layer = layer_of(rule)
+    kind = str(rule.place) if isinstance(rule, EndpointFault) else OWNERS.get(layer)
+    kind = {"port": "back"}.get(str(kind), kind)
+    if kind is None:
+        raise UserError(
+            f"Faults of layer '{layer}' are brought about by the run itself, by its plan alone."
+        )
+    fitting = [one for one in asked if one.is_a(kind)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        there = ", ".join(one.where for one in fitting)
+        raise UserError(f"Several could take rule '{rule.name}': {there}.", hint="Say --process.")
+    raise UserError(
+        f"Fault '{rule.name}' needs a process '{kind}', and there is none.",
+        hint="Those that run are told by 'rig fault list'.",
+    )
+
+
+def _by_name(asked: list[Asked], do: str, names: list[str]) -> None:
+    owners = {name: _owner_of_name(asked, name) for name in names}
+    for name, one in owners.items():
+        _say(one, one.client.ask(do, name=name), BY_NAME[do])
+
+
+def _owner_of_name(asked: list[Asked], name: str) -> Asked:
+    having = [one for one in asked if name in one.names]
+    if len(having) == 1:
+        return having[0]
+    if having:
+        there = ", ".join(one.where for one in having)
+        raise UserError(f"Several have a rule '{name}': {there}.", hint="Say --process.")
+    known = ", ".join(rule for one in asked for rule in one.names) or "none"
+    raise UserError(f"There is no rule '{name}'.", hint=f"There are: {known}.")
+
+
+def _release(asked: list[Asked]) -> None:
+    for one in asked:
+        if any(one.is_a(kind) for kind in HANGING):
+            count = one.client.ask("release")["released"]
+            print(f"{one.where}: {count} released")
+
+
+def _say(one: Asked, names: list[str], done: str) -> None:
+    for name in names:
+        print(f"{one.where}: {name} {done}")

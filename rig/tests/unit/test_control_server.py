@@ -1,0 +1,160 @@
+"""The control socket: who may come, what is answered, and that nobody holds a daemon up."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rig.control import server
+from rig.control.client import connect
+from rig.control.server import ControlSocket, control_socket
+from rig.daemon import Command
+from rig.errors import MachineError, UserError
+
+
+def obey(command: Command) -> object:
+    if command.do == "bad":
+        raise UserError("It cannot be.", hint="Let it.")
+    return {"did": command.do, **command.args}
+
+
+class Served:
+    """A control socket that a thread serves, as a daemon's loop would."""
+
+    def __init__(self, directory: Path) -> None:
+        self.control = ControlSocket(directory, "store", obey)
+        self._end, self._other = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            ready, _, _ = select.select([self.control, self._end], [], [], 10)
+            if self._end in ready:
+                return
+            self.control.pump()
+
+    def close(self) -> None:
+        self._other.close()
+        self._thread.join(10)
+        self._end.close()
+        self.control.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    one = Served(tmp_path / "rig")
+    yield one
+    one.close()
+
+
+def test_the_socket_is_its_owners_alone_and_gone_in_the_end(tmp_path: Path) -> None:
+    control = ControlSocket(tmp_path / "rig", "store", obey)
+    assert control.path == tmp_path / "rig" / "store.sock"
+    assert stat.S_IMODE(control.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(control.path.parent.stat().st_mode) == 0o700
+    control.close()
+    assert not control.path.exists()
+
+
+def test_commands_are_answered_in_order_and_refusals_are_the_daemons_sentence(
+    served: Served,
+) -> None:
+    with connect(served.control.path, "store") as client:
+        assert client.ask("fire", name="x") == {"did": "fire", "name": "x"}
+        with pytest.raises(UserError, match=r"^It cannot be\. Let it\.$"):
+            client.ask("bad")
+        assert client.ask("list") == {"did": "list"}
+
+
+def test_several_come_at_a_time(served: Served) -> None:
+    with connect(served.control.path, "store") as one, connect(served.control.path, "store") as two:
+        assert two.ask("list") == one.ask("list")
+
+
+def test_more_than_it_takes_wait_until_one_has_gone(served: Served) -> None:
+    path = str(served.control.path)
+    crowd = [socket.socket(socket.AF_UNIX) for _ in range(server.MAX_CLIENTS)]
+    for each in crowd:
+        each.connect(path)
+        each.sendall(b'{"id": 1, "do": "x"}\n')
+        assert each.recv(1000)
+    late = socket.socket(socket.AF_UNIX)
+    late.settimeout(10)
+    late.connect(path)
+    late.sendall(b'{"id": 1, "do": "x"}\n')
+    crowd.pop().close()
+    assert late.recv(1000)
+    for each in [late, *crowd]:
+        each.close()
+
+
+@pytest.mark.parametrize("line", [b"nonsense\n", b"[" * 100_000 + b"\n", b'{"do": 1}\n'])
+def test_who_sends_no_command_is_told_and_cut_off(served: Served, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(10)
+        stream.connect(str(served.control.path))
+        stream.sendall(line)
+        assert b'"event":"error"' in stream.recv(1000)
+        assert stream.recv(1000) == b""
+    with connect(served.control.path, "store") as client:
+        assert client.ask("list")
+
+
+def test_who_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
+    control = ControlSocket(tmp_path, "store", lambda _: "x" * 100_000)
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(control.path))
+        control.pump()
+        stream.sendall(b'{"id": 1, "do": "list"}\n' * 20)
+        control.pump()  # it must not block: the replies have no room
+        stream.settimeout(10)
+        while stream.recv(1 << 20):
+            pass
+    control.close()
+
+
+def test_a_second_process_of_a_kind_has_a_number_and_a_killed_ones_place_is_taken(
+    tmp_path: Path,
+) -> None:
+    first = ControlSocket(tmp_path, "store", obey)
+    second = ControlSocket(tmp_path, "store", obey)
+    assert [one.path.name for one in (first, second)] == ["store.sock", "store-2.sock"]
+    second.close()
+    first.close()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(first.path))  # nobody listens any more
+    third = ControlSocket(tmp_path, "store", obey)
+    assert third.path == first.path
+    third.close()
+
+
+def test_without_a_place_for_it_there_is_a_warning_and_no_socket(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    with caplog.at_level(logging.WARNING), control_socket(tmp_path / "file", "store", obey) as none:
+        assert none is None
+    assert "there is no control socket" in caplog.text
+
+
+def test_nobody_there_is_a_sentence(tmp_path: Path) -> None:
+    opening = connect(tmp_path / "none.sock", "store")
+    with pytest.raises(MachineError, match="of process 'store' cannot be reached"):
+        opening.__enter__()
+
+
+def test_a_process_that_ends_is_a_sentence(tmp_path: Path) -> None:
+    control = ControlSocket(tmp_path, "store", obey)
+    with connect(control.path, "store") as client:
+        control.pump()
+        control.close()
+        with pytest.raises(MachineError, match="'store'"):
+            client.ask("list")
