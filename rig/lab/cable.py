@@ -25,7 +25,8 @@ PLUG = "plug"
 """Of the daemon on the station, and of that on the gadget's machine."""
 
 COMMAND_DEADLINE_S = 30.0
-SECRET_ON_MACHINE = "/run/rig-cable-secret"
+ON_MACHINE = "/run/rig-cable-secret"
+"""Where the gadget's machine finds the secret."""
 
 
 class Cable:
@@ -66,7 +67,6 @@ class Cable:
         self._secret.write_text(secrets.token_hex(16))
         argv = [sys.executable, "-m", "rig", "cable", "--supervised"]
         argv += ["--usb-redir", str(self._places.cable), "--secret", str(self._secret)]
-        argv += ["--control", str(self._places.control)]
         argv += ["--controller", self._attachment.name, *self._words]
         pipe = subprocess.PIPE
         child = spawn(argv, stdin=pipe, stdout=pipe, stderr=pipe)
@@ -83,10 +83,10 @@ class Cable:
         cable = crew.daemons[NAME]
         port = cable.wait_event("listening", self._deadline_s)["port"]
         # As a file: on a command line every user of the station could read it.
-        crew.machines[Role.BACK].put(self._secret, SECRET_ON_MACHINE)
+        crew.machines[Role.BACK].put(self._secret, ON_MACHINE)
         # Sent as text: it then needs nothing of the rig on the machine.
         source = inspect.getsource(on_gadget)
-        argv = ["python3", "-I", "-S", "-c", source, STATION, str(port), SECRET_ON_MACHINE]
+        argv = ["python3", "-I", "-S", "-c", source, STATION, str(port), ON_MACHINE]
         crew.start(Role.BACK, PLUG, argv)
         cable.wait_event("plugged", self._deadline_s)
 

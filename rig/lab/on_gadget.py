@@ -1,9 +1,9 @@
 """Runs *on the gadget's machine*, sent there as text: connect its usbip-vudc to the cable.
 
-Standard library only.  Its arguments are the station's address and port, and the secret.  Whenever
-a gadget is bound to vudc and vudc has no host, it connects to the station and hands the connection
-to vudc, which keeps it; so a gadget that is unbound and bound again is plugged in again.  It ends
-with its standard input.
+Standard library only.  Its arguments are the station's address and port, and the file with the
+secret.  Whenever a gadget is bound to vudc and vudc has no host, it connects to the station and
+hands the connection to vudc, which keeps it; so a gadget that is unbound and bound again is plugged
+in again.  It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -41,14 +41,16 @@ def write(number: str) -> int:
     return 0
 
 
-def main(host: str, port: str, secret: str) -> int:
+def main(host: str, port: str, secret_file: str) -> int:
     """Plug in whenever that can be done."""
+    with open(secret_file, "rb") as file:  # noqa: PTH123
+        secret = file.read()
     while not select.select([0], [], [], LOOK_S)[0]:
         if not bound():
             continue
         with socket.create_connection((host, int(port)), CONNECT_S) as stream:
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stream.sendall(secret.encode())
+            stream.sendall(secret)
             stream.setblocking(True)
             failed = write(str(stream.fileno()))
         print(f'{{"event":"handed","errno":{failed}}}', flush=True)
