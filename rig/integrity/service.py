@@ -2,23 +2,24 @@
 
 Commands (see `rig.daemon` for how lines look); all sizes are bytes, all LBAs of the whole disk:
 
-=========  =====================================  =============================================
-prepare    disk, file_systems, bytes_each         partitions the disk, makes and mounts each;
+===========  ===================================  =============================================
+prepare      disk, file_systems, bytes_each       partitions the disk, makes and mounts each;
                                                   bytes_each: of stamped data that must fit
-write      fs, run_id, seed and what              runs the workload; returns its `Outcome`;
-           `workload.Settings` has                events ``ledger`` {fs, entries}, ``progress``
-map        fs                                     where the files lie: `MappedFile` each
-read_back  fs                                     sync, drop caches, read with O_DIRECT:
+write        fs, run_id, seed and what            runs the workload; returns its `Outcome`;
+             `workload.Settings` has              events ``ledger`` {fs, entries}, ``progress``
+write_again  fs                                   writes all files once more, after a disk that
+                                                  went away came back; as ``write``
+map          fs                                   where the files lie: `MappedFile` each
+read_back    fs                                   sync, drop caches, read with O_DIRECT:
                                                   {file_id, path, runs} each
-check      fs                                     unmount, fsck, mount again: {clean, status,
+check        fs                                   unmount, fsck, mount again: {clean, status,
                                                   output}
-follow     disk                                   if the disk came back by another name: mounts
-                                                  it instead of the one that is gone; {moved,
-                                                  mended}: the file systems that are without a
-                                                  journal, and what their checker mended
-unmount    fs
+follow       disk                                 if the disk came back by another name: mounts
+                                                  it instead of the one that is gone, mended
+                                                  where there is no journal; {moved}
+unmount      fs
 status                                            what is mounted where, with which files
-=========  =====================================  =============================================
+===========  ===================================  =============================================
 
 At the end of input it unmounts what it mounted.
 """
@@ -84,6 +85,7 @@ class _Mounted:
         self.partition = partition
         self.target = target
         self.paths: dict[int, Path] = {}
+        self.workload: Workload | None = None
 
     def describe(self) -> dict[str, object]:
         """For replies."""
@@ -113,6 +115,7 @@ class Service:
         self._commands: dict[str, Callable[[dict[str, Any]], object]] = {
             "prepare": lambda args: self.prepare(_arguments(args, Prepare)),
             "write": self._write_command,
+            "write_again": lambda args: self.write_again(_arguments(args, OnFileSystem)),
             "map": lambda args: self.map(_arguments(args, OnFileSystem)),
             "read_back": lambda args: self.read_back(_arguments(args, OnFileSystem)),
             "check": lambda args: self.check(_arguments(args, OnFileSystem)),
@@ -185,9 +188,20 @@ class Service:
             tell=tell,
             progress=progress,
         )
-        mounted.paths = workload.paths
+        mounted.paths, mounted.workload = workload.paths, workload
         self._next_file_id = max(self._next_file_id, *(n + 1 for n in workload.paths))
         return workload.run()
+
+    def write_again(self, args: OnFileSystem) -> Outcome:
+        """Write once more what was written before.
+
+        Raises:
+            UserError: It is not mounted, or was not written.
+        """
+        mounted = self._find(args.fs)
+        if mounted.workload is None:
+            raise UserError(f"{args.fs} was not written yet.", hint="First: write.")
+        return mounted.workload.run_again()
 
     def map(self, args: OnFileSystem) -> list[MappedFile]:
         """Say where the files lie; one that is not there lies nowhere."""
@@ -224,7 +238,7 @@ class Service:
             _log.warning("%s is damaged, and stays unmounted: %s", args.fs, error)
         return result
 
-    def follow(self, args: OnDisk) -> dict[str, object]:
+    def follow(self, args: OnDisk) -> dict[str, bool]:
         """Mount what was mounted from its disk's new name, if it has one.
 
         A disk that went away while mounted keeps its name until it is unmounted, so one that came
@@ -233,7 +247,6 @@ class Service:
         Raises:
             MachineError: It cannot be mounted.
         """
-        mended: dict[str, str] = {}
         moved = False
         for number, (name, mounted) in enumerate(self._mounted.items(), 1):
             node = disk.partition_node(Path(args.disk), number)
@@ -245,9 +258,9 @@ class Service:
             disk.wait_for_node(node)
             mounted.partition = msgspec.structs.replace(mounted.partition, node=node)
             if (said := disk.mend(mounted.partition)) is not None:
-                mended[name] = said
+                _log.info("%s has no journal and was mended: %s", name, said)
             disk.mount(mounted.partition, mounted.target)
-        return {"moved": moved, "mended": mended}
+        return {"moved": moved}
 
     def unmount(self, args: OnFileSystem) -> None:
         """Unmount one file system, and forget it."""

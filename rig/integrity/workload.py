@@ -161,10 +161,23 @@ class Workload:
 
     def run(self) -> Outcome:
         """Write everything; files that could not be created are why it stopped."""
+        return self._run(range(1, self._settings.passes + 1))
+
+    def run_again(self) -> Outcome:
+        """Write every file from end to end once more, where it is by now.
+
+        After a run that was cut short by a disk that went away and came back.
+        """
+        self._given_up = self._done_blocks = 0
+        self._errors.clear()
+        self._map = FileMap([])  # what was not confirmed may have been put elsewhere
+        return self._run(range(1, 2), os.O_CREAT)
+
+    def _run(self, passes: range, create: int = os.O_CREAT | os.O_TRUNC) -> Outcome:
         stopped = ""
         try:
-            self._create(self.paths[self._settings.first_file_id].parent)
-            for number in range(1, self._settings.passes + 1):
+            self._create(self.paths[self._settings.first_file_id].parent, create)
+            for number in passes:
                 self._pass(number)
         except _Stopped as reason:
             stopped = str(reason)
@@ -181,17 +194,17 @@ class Workload:
             stopped,
         )
 
-    def _create(self, directory: Path) -> None:
+    def _create(self, directory: Path, flags: int) -> None:
         try:
-            self._create_each(directory)
+            self._create_each(directory, flags)
         except OSError as error:
             self._failed("create", 0, error)
             raise _Stopped(f"The files could not be created: {error.strerror}.") from error
 
-    def _create_each(self, directory: Path) -> None:
+    def _create_each(self, directory: Path, flags: int) -> None:
         size = self._settings.blocks_each * self._settings.block_bytes
         for number, path in self.paths.items():
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | flags, 0o644)
             self._descriptors[number] = descriptor
             if self._row.preallocates:
                 os.posix_fallocate(descriptor, 0, size)

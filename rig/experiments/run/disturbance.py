@@ -51,7 +51,6 @@ class _Followed(msgspec.Struct):
     """What the workload did about a disk that came back."""
 
     moved: bool
-    mended: dict[str, str]
 
 
 class Disturbance:
@@ -115,24 +114,19 @@ class Disturbance:
         if self._machine is not None:
             self._machine.set_phase(name)
 
-    def follow(self, workload: Daemon) -> tuple[bool, list[str]]:
+    def follow(self, workload: Daemon) -> bool:
         """See to it that the workload has its disk, if that may have gone away.
 
         Returns:
-            Whether it had gone, and sentences that say what is not proven for that.
+            Whether it had gone.
 
         Raises:
             MachineError: The disk does not come back.
         """
         if not self.unsteady:
-            return False, []
-        disk = self._find_disk()
-        told = msgspec.convert(workload.ask("follow", FOLLOW_DEADLINE_S, disk=disk), _Followed)
-        sentences = [
-            f"{name} has no journal, and had to be mended after the disk had gone."
-            for name in told.mended
-        ]
-        return told.moved, sentences
+            return False
+        told = workload.ask("follow", FOLLOW_DEADLINE_S, disk=self._find_disk())
+        return msgspec.convert(told, _Followed).moved
 
     def ask(self) -> Faults:
         """Ask everybody which rules have fired.

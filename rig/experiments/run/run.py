@@ -53,6 +53,7 @@ FLUSH_BYTES = 4 * MIB
 Emulated, every SCSI command costs 20 ms or more, whatever its size: smaller ones would test the
 same with more waiting."""
 
+WRITINGS = 3
 READINGS = 3
 """Of one file system, if the disk goes away meanwhile; what has no disk cannot be read at all."""
 BACK_BEHIND_LINK = "127.0.0.1:7206"
@@ -75,6 +76,11 @@ class _WriteOutcome(msgspec.Struct):
 
     stopped: str
     given_up_blocks: int
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether something of it is not confirmed."""
+        return bool(self.stopped or self.given_up_blocks)
 
 
 @dataclass(slots=True)
@@ -233,7 +239,7 @@ class Story:
     def _write(
         self, workload: Daemon, name: str, written: _Written, disturbance: Disturbance
     ) -> None:
-        settings = {
+        settings: dict[str, object] = {
             "run_id": self._run_id,
             "seed": self._options.plan.seed,
             "bytes_total": self._options.bytes_each,
@@ -241,13 +247,15 @@ class Story:
             "block_bytes": min(BLOCK_BYTES, self._options.bytes_each // 16),
             "flush_bytes": FLUSH_BYTES,
         }
-        told = workload.ask("write", STEP_DEADLINE_S, fs=name, **settings)
-        outcome = msgspec.convert(told, _WriteOutcome)
-        if outcome.stopped or outcome.given_up_blocks:
+        for attempt in range(WRITINGS):
+            command, more = ("write_again", {}) if attempt else ("write", settings)
+            told = workload.ask(command, STEP_DEADLINE_S, fs=name, **more)
+            outcome = msgspec.convert(told, _WriteOutcome)
+            if not (disturbance.follow(workload) and outcome.incomplete):
+                break
+        if outcome.incomplete:
             why = outcome.stopped or "some blocks could not be confirmed in any attempt"
             written.unproven.append(f"The workload on {name} did not write all: {why}.")
-        _, unproven = disturbance.follow(workload)
-        written.unproven += unproven
         files = workload.ask("map", STEP_DEADLINE_S, fs=name)
         written.files += msgspec.convert(files, list[MappedFile])
 
@@ -259,8 +267,7 @@ class Story:
                 told = workload.ask("read_back", STEP_DEADLINE_S, fs=name)
             except CommandFailure as error:
                 failure = error
-            moved, _ = disturbance.follow(workload)
-            if moved:
+            if disturbance.follow(workload):
                 continue
             if failure is not None:
                 raise failure

@@ -185,6 +185,9 @@ class FakeDaemon:
         self._world.write(fs, run_id)
         return self._world.outcome
 
+    def _write_again(self, fs: str) -> object:
+        return {"stopped": "", "given_up_blocks": 0}
+
     def _map(self, fs: str) -> object:
         return [self._world.files[fs]]
 
@@ -202,7 +205,7 @@ class FakeDaemon:
     def _follow(self, disk: str) -> object:
         assert disk == "/dev/sdb"
         self._world.moves -= 1
-        return {"moved": self._world.moves >= 0, "mended": {"vfat": "mended"}}
+        return {"moved": self._world.moves >= 0}
 
 
 class FakeMachine:
@@ -358,9 +361,22 @@ def test_a_link_that_may_break_has_a_relay_and_its_disk_is_followed(stage: Stage
         ]
         + ENDING
     )
-    assert verdict.verdict is Outcome.INDETERMINATE
-    assert "vfat has no journal" in verdict.reasons[0]
+    assert verdict.verdict is Outcome.PASS, verdict.reasons
     assert verdict.faults.fired == 3
+
+
+def test_what_a_disk_that_went_away_left_open_is_written_again(stage: Stage) -> None:
+    world = stage.world
+    world.planned["link"] = {"snap": 1}
+    world.fired["snap"] = 1
+    world.moves = 1
+    world.outcome = {"stopped": "The device is gone.", "given_up_blocks": 3}
+    verdict = stage.run(PLAN + CUT)
+    assert world.log.count("workload write_again ext4") == 1
+    assert world.log.count("workload write_again vfat") == 0
+    # What was not lost with the disk is not written again.
+    assert len([r for r in verdict.reasons if "did not write all" in r]) == 1
+    assert "vfat" in verdict.reasons[0]
 
 
 def test_what_was_read_while_the_disk_went_away_is_read_again(stage: Stage) -> None:
@@ -368,6 +384,7 @@ def test_what_was_read_while_the_disk_went_away_is_read_again(stage: Stage) -> N
     world.planned["link"] = {"snap": 1}
     world.fired["snap"] = 1
     world.moves = 4  # in both writes, before the check, and in the first reading
+    world.outcome = {"stopped": "", "given_up_blocks": 0}
 
     def lose(number: int, step: str) -> None:
         if step == "workload read_back ext4" and world.moves == 1:

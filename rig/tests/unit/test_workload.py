@@ -220,6 +220,21 @@ def test_files_that_cannot_be_created_end_the_workload_and_say_why(
     assert bench.events == []
 
 
+def test_writing_again_confirms_what_a_disk_that_went_away_left_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = set(range(FSYNCS_OF_CREATION + 2, 1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(os.fsync, gone, errno.ENODEV))
+        assert bench.run().stopped
+    assert bench.count(SectorClass.INDETERMINATE) > 0
+
+    outcome = bench.workload.run_again()
+    assert (outcome.stopped, outcome.given_up_blocks, outcome.errors) == ("", 0, [])
+    assert bench.count(SectorClass.OK) == SETTINGS.bytes_total // SECTOR_BYTES
+    assert bench.count(SectorClass.INDETERMINATE) == 0
+
+
 def test_progress_ends_at_the_total(bench: Bench) -> None:
     bench.run()
     done, total = bench.progress[-1]

@@ -113,17 +113,27 @@ def test_a_disk_that_came_back_is_mounted_instead_of_the_one_that_is_gone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "wait_for_node", lambda _: 2048)
-    monkeypatch.setattr(disk, "mend", lambda p: "mended" if p.file_system.name == "f2fs" else None)
+    mended: list[str] = []
+    monkeypatch.setattr(disk, "mend", lambda partition: mended.append(str(partition.node)))
     replies = machine.say(
         PREPARE,
         {"do": "follow", "disk": "/dev/sda"},
         {"do": "follow", "disk": "/dev/sdb"},
         {"do": "status"},
     )
-    assert replies[1]["result"] == {"moved": False, "mended": {}}
-    assert replies[2]["result"] == {"moved": True, "mended": {"f2fs": "mended"}}
+    assert replies[1]["result"] == {"moved": False}
+    assert replies[2]["result"] == {"moved": True}
     assert [row["node"] for row in replies[3]["result"]] == ["/dev/sdb1", "/dev/sdb2"]
+    assert mended == ["/dev/sdb1", "/dev/sdb2"]
     assert sorted(machine.mounted) == ["btrfs", "f2fs"]
+
+
+def test_what_was_written_can_be_written_again(machine: Machine) -> None:
+    again = {"do": "write_again", "fs": "btrfs"}
+    replies = machine.say(PREPARE, again, WRITE, again)
+    assert [reply["ok"] for reply in replies] == [True, False, True, True]
+    assert "was not written yet" in replies[1]["error"]
+    assert replies[3]["result"]["files"] == [1, 2]
 
 
 def test_of_a_file_that_is_not_there_nothing_is_read(machine: Machine, tmp_path: Path) -> None:
