@@ -67,6 +67,7 @@ class Cable:
         self._secret.write_text(secrets.token_hex(16))
         argv = [sys.executable, "-m", "rig", "cable", "--supervised"]
         argv += ["--usb-redir", str(self._places.cable), "--secret", str(self._secret)]
+        argv += ["--control", str(self._places.control)]
         argv += ["--controller", self._attachment.name, *self._words]
         pipe = subprocess.PIPE
         child = spawn(argv, stdin=pipe, stdout=pipe, stderr=pipe)
