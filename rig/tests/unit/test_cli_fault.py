@@ -22,6 +22,7 @@ from rig.control.ways import NAME, Ways, load_ways, remove_ways
 from rig.daemon import Command, Events
 from rig.errors import MachineError, UserError
 from rig.faults.plan import NO_FAULTS
+from rig.faults.rules.base import Layer
 from rig.faults.rules.endpoint import EndpointFault
 from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Injector
@@ -66,8 +67,8 @@ class Site:
 
     def _serve(self) -> None:
         while True:
-            ready, _, _ = select.select([*self.sockets, self._end], [], [], 10)
-            if self._end in ready:
+            numbers = [one.fileno() for one in (*self.sockets, self._end)]
+            if self._end.fileno() in select.select(numbers, [], [], 10)[0]:
                 return
             for control in self.sockets:
                 control.pump()
@@ -270,4 +271,4 @@ def test_the_ways_of_a_lab_go_with_it(tmp_path: Path) -> None:
 
 
 def test_every_layer_but_the_runs_own_has_a_process() -> None:
-    assert {*fault.OWNERS, "endpoint", "machine"} == {*fault.Layer}
+    assert {*fault.OWNERS, "endpoint", "machine"} == {*Layer}

@@ -36,8 +36,8 @@ class Served:
 
     def _serve(self) -> None:
         while True:
-            ready, _, _ = select.select([self.control, self._end], [], [], 10)
-            if self._end in ready:
+            ready, _, _ = select.select([self.control.fileno(), self._end.fileno()], [], [], 10)
+            if self._end.fileno() in ready:
                 return
             self.control.pump()
 

@@ -48,6 +48,7 @@ PURE = {
     "rig.progress",
     "rig.buffers",
     "rig.control.rules",
+    "rig.lab.clock",
     "rig.usb.urb",
     "rig.usb.setup",
     "rig.usb.descriptors",
