@@ -162,10 +162,7 @@ class PortCaller:
         """Look no more."""
         self._closed = True
         self._reactor.cancel(self._timer)
-        self._leave()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._drop()
 
     @property
     def _timer(self) -> str:
@@ -175,11 +172,22 @@ class PortCaller:
         if self._descriptor >= 0:
             self._reactor.unwatch(self._descriptor)
 
+    def _drop(self) -> None:
+        self._leave()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
     def _on_port(self, _: int) -> None:
         while not self._rendezvous.met:
             try:
                 octets = os.read(self._descriptor, _READ_BYTES)
             except BlockingIOError:
+                return
+            except OSError as error:  # the port was unplugged
+                self._say(f"the port cannot be read: {error.strerror}")
+                self._drop()
+                self._reactor.at(self._timer, time.monotonic() + BEACON_S, self.call)
                 return
             if not octets:
                 return
