@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import Complete, Message, Payload, Ping
 from rig.splitdriver.transport.link import Link, Stream
+from rig.splitdriver.transport.rendezvous import MAGIC, NONCE_BYTES, Rendezvous
+from rig.splitdriver.transport.virtio_port import VirtioStream
 from rig.splitdriver.wire import encode
 from rig.tests.harness.certificates import shake_hands, tls_streams
 
@@ -51,7 +53,26 @@ def tls() -> tuple[Stream, Stream]:
     return shake_hands(*tls_streams())
 
 
-KINDS: dict[str, Make] = {"plain": socket.socketpair, "tls": tls, "device": devices}
+def virtio() -> tuple[Stream, Stream]:
+    """Two ends that have met, and have begun: a socket stands for the port."""
+    ours, theirs = socket.socketpair()
+    streams = []
+    for end, (nonce, other) in zip((ours, theirs), (NONCES, NONCES[::-1]), strict=True):
+        end.setblocking(False)
+        rendezvous = Rendezvous(nonce)
+        rendezvous.received(MAGIC + other + nonce)
+        rendezvous.stream(b"\0")
+        streams.append(VirtioStream(end.detach(), rendezvous))
+    return streams[0], streams[1]
+
+
+NONCES = bytes(NONCE_BYTES - 1) + b"1", bytes(NONCE_BYTES - 1) + b"2"
+KINDS: dict[str, Make] = {
+    "plain": socket.socketpair,
+    "tls": tls,
+    "device": devices,
+    "virtio": virtio,
+}
 
 
 class Pair:
