@@ -15,6 +15,7 @@ import msgspec
 from rig.daemon import Events
 from rig.errors import MachineError
 from rig.experiments.run.options import RunOptions
+from rig.experiments.run.trace import Clocks
 from rig.faults.plan import layer_of
 from rig.faults.rules.base import Layer
 from rig.faults.rules.link import LinkFault
@@ -45,6 +46,7 @@ class _ToldFaults(msgspec.Struct):
 
     planned: dict[str, int]
     fired: dict[str, int]
+    layers: dict[str, str] = {}
 
 
 class _Followed(msgspec.Struct):
@@ -60,10 +62,14 @@ class Disturbance:
         lab: The lab.
         options: What is run.
         directory: Gets the events of the machine faults.
+        clocks: Are measured between phases, and when a daemon was started anew.
     """
 
-    def __init__(self, lab: Lab, options: RunOptions, directory: RunDirectory) -> None:
+    def __init__(
+        self, lab: Lab, options: RunOptions, directory: RunDirectory, clocks: Clocks
+    ) -> None:
         self._lab = lab
+        self._clocks = clocks
         self._plan = options.plan
         cable = (CABLE,) if options.attachment.has_cable else ()
         link = ("link",) if self._plan.rules(LinkFault) else ()
@@ -72,6 +78,7 @@ class Disturbance:
         self._phase: str | None = None
         self._machine: MachineFaults | None = None
         self._out: BinaryIO | None = None
+        self._of_plan = {fault.name: layer_of(fault) for fault in self._plan.faults}
         self.unsteady = any(layer_of(fault) in _UNSTEADY for fault in self._plan.faults)
 
     def __enter__(self) -> Disturbance:
@@ -111,6 +118,8 @@ class Disturbance:
         self._phase = name
         for daemon in reversed(self._daemons):
             self._lab.strategy.daemons[daemon].ask("phase", name=name)
+        if name is None:
+            self._clocks.measure(self._lab.strategy.daemons)
         if self._machine is not None:
             self._machine.set_phase(name)
 
@@ -132,20 +141,13 @@ class Disturbance:
         """Ask everybody which rules have fired.
 
         Raises:
-            MachineError: Somebody does not answer, or knows other rules than the plan's.
+            MachineError: Somebody does not answer, or does not know the plan's rules.
         """
-        layers = {fault.name: layer_of(fault) for fault in self._plan.faults}
         rules: list[FaultRule] = []
         for daemon in self._daemons:
             told = msgspec.convert(self._lab.strategy.daemons[daemon].ask("faults"), _ToldFaults)
             rules += [
-                FaultRule(
-                    rule,
-                    layers.get(rule, ""),
-                    planned,
-                    told.fired.get(rule, 0) + self._fired_before(daemon, rule),
-                )
-                for rule, planned in told.planned.items()
+                self._rule(rule, told, self._fired_before(daemon, rule)) for rule in told.planned
             ]
         if self._machine is not None:
             fired = self._machine.fired
@@ -153,9 +155,16 @@ class Disturbance:
                 FaultRule(rule, Layer.MACHINE, planned, fired[rule])
                 for rule, planned in self._machine.planned.items()
             ]
-        if {rule.rule for rule in rules} != set(layers):
+        if not {rule.rule for rule in rules} >= self._of_plan.keys():
             raise MachineError("The daemons do not know the faults of the plan.")
         return Faults.of(tuple(rules))
+
+    def _rule(self, name: str, told: _ToldFaults, fired_before: int) -> FaultRule:
+        fired = told.fired.get(name, 0) + fired_before
+        # What was added by hand meanwhile was not planned: that it did not fire says nothing.
+        planned = told.planned[name] if name in self._of_plan else fired
+        layer = self._of_plan.get(name) or told.layers.get(name, "")
+        return FaultRule(name, layer, planned, fired)
 
     def _fired_before(self, name: str, rule: str) -> int:
         """How often a rule fired in daemons that are no more; their successors began anew."""
@@ -166,6 +175,7 @@ class Disturbance:
         """A daemon was started anew, and knows nothing of the workload; called by the thread."""
         if name in self._daemons:
             self._lab.strategy.daemons[name].ask("phase", name=self._phase)
+        self._clocks.measure(self._lab.strategy.daemons)  # its machine's may be another one
 
     def _find_disk(self) -> str:
         """Wait for a disk that can be read; one whose link is dead may still seem to be there."""

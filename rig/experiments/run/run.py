@@ -13,9 +13,12 @@ import msgspec
 
 from rig import __version__
 from rig.errors import CommandFailure, MachineError, RigError
+from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
+from rig.experiments.run.trace import NAME as TRACE
+from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
 from rig.faults.rules.link import LinkFault
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
@@ -114,6 +117,7 @@ class Story:
         self._durations_s: dict[str, float] = {}
         self._kernel = self._accelerator = ""
         self._boot_retries = 0
+        self._clocks = Clocks()
 
     def tell(self, image: GuestImage, accelerator: str) -> Verdict:
         """Run, and write the run directory.
@@ -163,7 +167,9 @@ class Story:
                 with self._part("attach", shown=False):
                     self._put_plan(lab)
                     lab.transition("attached")
-                with Disturbance(lab, self._options, self._directory) as disturbance:
+                self._clocks.measure(lab.strategy.daemons)
+                disturbances = Disturbance(lab, self._options, self._directory, self._clocks)
+                with disturbances as disturbance:
                     written = self._exercise(lab, workload, disturbance)
             except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
                 self._keep_traces(lab)
@@ -315,8 +321,10 @@ class Story:
         )
 
     def _keep_traces(self, lab: Lab) -> None:
-        """Save each machine's kernel log, if it can still be asked; the console has it too."""
+        """Save what fired when, and each machine's kernel log, if it can still be asked."""
         self._boot_retries = lab.boot_retries
+        self._clocks.measure(lab.strategy.daemons)
+        write_trace(self._directory.file(TRACE), lines_of(self._told(lab), self._clocks))
         for role in ("back", "front"):
             machine = lab.strategy.machines.get(role)  # type: ignore[call-overload]
             if machine is None or machine.health.lost:
@@ -326,6 +334,13 @@ class Story:
             except MachineError as error:
                 log = f"could not be read: {error}\n"
             self._directory.write(f"{role}/kernel.log", log)
+
+    def _told(self, lab: Lab) -> list[Told]:
+        """Return what each process told, those that were replaced first."""
+        daemons = [*lab.strategy.crew.former, *lab.strategy.daemons.values()]
+        told = [Told(one.machine, one.name, one.events) for one in daemons]
+        own = read_events(self._directory.file(MACHINE_EVENTS))
+        return [*told, Told(STATION, "run", own)]
 
     @contextmanager
     def _part(self, name: str, *, shown: bool = True) -> Iterator[None]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from rig.daemon import CLOCK
-from rig.errors import MachineError
+from rig.errors import ApiViolationError, MachineError
 from rig.lab.clock import MachineClock, Offset, Trip, estimate
 from rig.lab.daemons import Daemon, Event
 
@@ -77,7 +77,7 @@ class Clocks:
             daemon = daemons.get(name)
             if daemon is not None:
                 # One that does not answer is in trouble, as the run is told by others.
-                with contextlib.suppress(MachineError):
+                with contextlib.suppress(MachineError, ApiViolationError):
                     offset = estimate([_trip(daemon) for _ in range(TRIPS)])
                     self.offsets.setdefault(daemon.machine, []).append(offset)
 

@@ -67,7 +67,7 @@ class Site:
 
     def _serve(self) -> None:
         while True:
-            numbers = [one.fileno() for one in (*self.sockets, self._end)]
+            numbers = [*(one.fileno() for one in self.sockets), self._end.fileno()]
             if self._end.fileno() in select.select(numbers, [], [], 10)[0]:
                 return
             for control in self.sockets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError,
 from rig.experiments.run import run as story
 from rig.experiments.run.options import RunOptions, check_recovery, check_wishes
 from rig.experiments.run.scan_service import Access, JournalDamage, Line
+from rig.experiments.run.trace import fired, read_trace
 from rig.guest_images.image import GuestImage
 from rig.integrity.filemap import Extent, FileMap, MappedFile
 from rig.integrity.judgement import SectorClass
@@ -115,6 +117,7 @@ class World:
         self.answers: dict[str, str] = {}
         self.files: dict[str, MappedFile] = {}
         self.daemon_events: list[dict[str, object]] = []
+        self.events: dict[str, list[dict[str, object]]] = {}
         self.moves = 0  # the disk goes away so often
 
     def step(self, name: str) -> None:
@@ -155,13 +158,16 @@ def as_json(what: object) -> Any:
 class FakeDaemon:
     def __init__(self, world: World, name: str) -> None:
         self._world = world
-        self._name = name
+        self._name = self.name = name
+        self.machine = "front" if name in {"front", "workload"} else "back"
 
     @property
     def events(self) -> list[dict[str, object]]:
-        return self._world.daemon_events
+        return self._world.events.get(self._name, self._world.daemon_events)
 
     def ask(self, do: str, deadline_s: float = 30.0, **args: Any) -> Any:
+        if do == "clock":
+            return {"t_ns": time.time_ns()}
         subject = args["name"] if do == "phase" else args.get("fs", "")
         self._world.step(f"{self._name} {do} {subject}".rstrip())
         return as_json(getattr(self, f"_{do}")(**args))
@@ -175,7 +181,8 @@ class FakeDaemon:
 
     def _faults(self) -> object:
         planned = self._world.planned[self._name]
-        return {"planned": planned, "fired": {rule: self._world.fired[rule] for rule in planned}}
+        fired = {rule: self._world.fired[rule] for rule in planned}
+        return {"planned": planned, "fired": fired, "layers": dict.fromkeys(planned, "medium")}
 
     def _prepare(self, disk: str, file_systems: list[str], bytes_each: int) -> None:
         assert (disk, file_systems, bytes_each) == ("/dev/sda", ["ext4", "vfat"], 4096)
@@ -417,7 +424,7 @@ def test_a_run_leaves_a_complete_directory(stage: Stage) -> None:
     files = {str(path.relative_to(stage.out)) for path in stage.out.rglob("*") if path.is_file()}
     assert files == {
         *("plan.toml", "seed", "verdict.json", "summary.txt", "journal.jsonl", "ranges.json"),
-        *("back/kernel.log", "front/kernel.log"),
+        *("back/kernel.log", "front/kernel.log", "trace.jsonl"),
     }
     assert (stage.out / "plan.toml").read_text() == PLAN
     assert (stage.out / "seed").read_text() == "5\n"
@@ -692,6 +699,31 @@ def test_daemons_that_do_not_know_the_plans_faults_prove_nothing(stage: Stage) -
         Outcome.INFRASTRUCTURE,
         ("The daemons do not know the faults of the plan.",),
     )
+
+
+def test_a_rule_that_was_added_by_hand_is_told_and_nothing_was_planned_of_it(stage: Stage) -> None:
+    stage.world.planned["gadget"]["by-hand"] = 3
+    stage.world.fired["by-hand"] = 1
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.PASS
+    told = {rule.rule: (rule.layer, rule.planned, rule.fired) for rule in verdict.faults.rules}
+    assert told["by-hand"] == ("medium", 1, 1)
+    assert told["cut"][0] == "endpoint"
+
+
+def test_all_that_fired_is_in_the_trace_also_of_a_run_that_fails(stage: Stage) -> None:
+    told = {"event": "fault", "t": time.time(), "layer": "medium", "rule": "refuses", "match": 3}
+    stage.world.events["gadget"] = [{**told, "process": "store", "errno": 5}]
+
+    def lose(number: int, step: str) -> None:
+        if step == "workload unmount ext4":
+            raise MachineError("It is gone.")
+
+    stage.world.fails = lose
+    assert stage.run().verdict is Outcome.INFRASTRUCTURE
+    lines = read_trace(stage.out / "trace.jsonl")
+    assert fired(lines) == {"back/store": [("refuses", 3)]}
+    assert {line.machine for line in lines if line.event == "clock"} == {"back"}
 
 
 def test_a_machine_that_dies_when_all_is_done_is_noticed(stage: Stage) -> None:
