@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import io
-import socket
 from collections import Counter
 from random import Random
 from typing import Any
@@ -38,6 +37,7 @@ from rig.splitdriver.wire import FrameReader
 from rig.tests.harness.frames import feed, octets_of
 from rig.tests.harness.stepped import SteppedReactor
 from rig.tests.harness.usbfs_kernel import ModelDevice, Submitted, UsbfsKernel
+from rig.tests.harness.wires import WIRES
 from rig.usb import sysfs
 from rig.usb.setup import SetupPacket
 from rig.usb.sysfs import PortLocation
@@ -70,7 +70,14 @@ class Door:
 class World:
     """A daemon with a device, and its front end; its lane counts what it forwards."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, *, use_lane: bool, room: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        *,
+        use_lane: bool,
+        room: int = LARGE,
+        wire: str = "socket",
+    ) -> None:
         self.kernel = UsbfsKernel()
         self.reactor = SteppedReactor()
         self.waits = 0
@@ -86,13 +93,10 @@ class World:
         self.service = BackService(
             ["3-1"], rules, Door, injector=None, events=Events(io.BytesIO()), reactor=self.reactor
         )
-        self.front, theirs = socket.socketpair()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-        self.front.setblocking(False)
+        self.front, theirs = WIRES[wire](room)
         self.door.admitted(theirs, "test")
         self.say(GREETING, urb(0, 0, setup=CONFIGURE))
-        self.settle()
-        self.listen()
+        self.until_heard(3)
         kinds = [type(message) for message in self.take()]
         assert kinds == [Hello, Connect, Complete]
 
@@ -132,15 +136,12 @@ class World:
                 octets = octets[self.front.send(octets) :]
             except BlockingIOError:
                 self.settle()
-            except (BrokenPipeError, ConnectionResetError):
+            except OSError:
                 return
 
-    def listen(self, count: int = 1 << 20) -> None:
+    def listen(self, count: int = LARGE) -> None:
         """Read so much of what the daemon has said, and let it go on."""
-        try:
-            octets = self.front.recv(count)
-        except (BlockingIOError, ConnectionResetError):
-            return
+        octets = self.front.read(count)
         self.octets += octets
         self.heard += feed(self.reader, octets)
         self.settle()
@@ -150,6 +151,15 @@ class World:
         while before != len(self.octets):
             before = len(self.octets)
             self.listen()
+
+    def until_heard(self, count: int) -> None:
+        """Let the daemon work until it has said so much: a port takes its time."""
+
+        def heard() -> bool:
+            self.listen()
+            return len(self.heard) >= count
+
+        self.reactor.until(heard)
 
     def take(self) -> list[Message]:
         heard, self.heard = self.heard, []

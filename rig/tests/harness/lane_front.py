@@ -40,6 +40,7 @@ from rig.splitdriver.wire import FrameReader, encode
 from rig.tests.harness.fake_vhci import ENUMERATION, FakeVhci, KernelPort
 from rig.tests.harness.frames import feed
 from rig.tests.harness.stepped import SteppedReactor
+from rig.tests.harness.wires import WIRES
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import DIRECTION_IN, Speed, TransferType
 from rig.usb.usbip import HEADER_BYTES, CmdSubmit, CmdUnlink, CommandCode
@@ -79,6 +80,7 @@ class World:
         use_lane: Of the daemon.
         room: Octets that the daemon's sockets take at a time, about.
         piece: The back end sends so many octets at a time.
+        wire: Of `WIRES`.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class World:
         use_lane: bool,
         room: int = LARGE,
         piece: int = LARGE,
+        wire: str = "socket",
     ) -> None:
         self.vhci = FakeVhci(patch, locks)
         self.reactor = SteppedReactor()
@@ -104,9 +107,7 @@ class World:
             reactor=self.reactor,
         )
         self.hidden = self.vhci.enumerate_hidden()
-        self.back, theirs = socket.socketpair()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-        self.back.setblocking(False)
+        self.back, theirs = WIRES[wire](room)
         self.piece = piece
         self.core = BackEnd()
         self.running: list[Submit] = []
@@ -146,7 +147,7 @@ class World:
     def settle(self) -> None:
         """Let the daemon work until it has nothing to do, and the back end hear it."""
         self.reactor.turn(WAIT_S)
-        while (octets := read(self.back)) is not None:
+        while octets := self.back.read(LARGE):
             self.said += octets
             for message in feed(self.reader, octets):
                 if isinstance(message, Ping | Pong | Hello | Refused):
@@ -187,7 +188,7 @@ class World:
                 octets = octets[self.back.send(octets) :]
             except BlockingIOError:
                 self.hear_kernel()
-            except (BrokenPipeError, ConnectionResetError):
+            except OSError:
                 return
             self.reactor.turn(WAIT_S)
 
@@ -373,16 +374,6 @@ class Conversation:
         assert sorted(given_back) == self.urbs
         unlinked = {n for command, n in told if command == CommandCode.RET_UNLINK}
         assert unlinked == set(self.unlinks)
-
-
-def conversation(steps: list[Step], room: int, piece: int, *, use_lane: bool) -> World:
-    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as locks:
-        world = World(patch, Path(locks), use_lane=use_lane, room=room, piece=piece)
-        try:
-            Conversation(world).run(steps)
-        finally:
-            world.close()
-    return world
 
 
 def converse(rng: Random, *, use_lane: bool) -> World:

@@ -15,6 +15,7 @@ import pytest
 
 from rig.daemon import Command, Events
 from rig.errors import RemoteProtocolError, UserError
+from rig.splitdriver.front import service
 from rig.splitdriver.front.service import FrontService
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
@@ -122,6 +123,14 @@ class World:
         self.listener.close()
         for connection in self.backs:
             connection.close()
+
+
+@pytest.fixture(autouse=True, params=["lane", "no lane"])
+def forwards_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane must be compiled for these tests; without one all is the same."""
+    assert service.lane is not None
+    if request.param == "no lane":
+        monkeypatch.setattr(service, "lane", None)
 
 
 @pytest.fixture

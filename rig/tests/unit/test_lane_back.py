@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.splitdriver.messages import Complete, Refused, Resume
-from rig.tests.harness.lane_back import DEVICE, IN, OUT, World, compare, urb
+from rig.tests.harness.lane_back import DEVICE, IN, OUT, World, answer, compare, urb
 
 
 @pytest.fixture
@@ -135,6 +136,23 @@ def test_last_words_that_the_lane_has_read_are_heard_though_the_link_is_closed(
     world.front.close()
     world.settle()
     assert world.door.lost_for == ["The other end closed the link: enough"]
+
+
+def test_urbs_of_any_size_go_over_a_port_of_virtio_serial(make: Callable[..., World]) -> None:
+    """It takes less than it is given, goes page by page, and has no room now and then."""
+    world = make(use_lane=True, wire="port")
+    sizes = (0, 1, 512, 4096, 32768 - 28, 32768, 70_000, 200_000)
+    for number, size in enumerate(sizes, start=1):
+        world.say(urb(2 * number, OUT, size), urb(2 * number + 1, IN, size))
+        world.reactor.until(lambda: len(world.kernel.running) == 2)
+        for running in tuple(world.kernel.running):
+            world.kernel.end(running, answer=answer(running, size), moved=size)
+        world.until_heard(2)
+        ended = {m.urb_id: m for m in world.take() if isinstance(m, Complete)}
+        assert sorted(ended) == [2 * number, 2 * number + 1]
+        assert bytes(ended[2 * number + 1].data) == Random(size).randbytes(size)
+        assert urb(2 * number, OUT, size).data in [data for *_, data in world.kernel.log[-2:]]
+    assert world.waits > len(sizes)
 
 
 # With and without.

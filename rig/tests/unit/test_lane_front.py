@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rig.splitdriver.messages import Complete, Message, Refused
 from rig.tests.harness.frames import octets_of
-from rig.tests.harness.lane_front import DEVICE, IN, World, answers, compare
+from rig.tests.harness.lane_front import DEVICE, IN, OUT, World, answers, compare
 from rig.usb.usbip import HEADER_BYTES, CommandCode
 
 
@@ -104,6 +104,31 @@ def test_a_bad_back_end_gets_the_same_answer_with_a_lane_and_without(bad: Messag
             world.close()
     assert told[0] == told[1]
     assert len(told[0][1]) == 1
+
+
+def test_urbs_of_any_size_go_over_a_port_of_virtio_serial(make: Callable[..., World]) -> None:
+    """It takes less than it is given, goes page by page, and has no room now and then."""
+    world = make(use_lane=True, wire="port")
+    for size in (0, 1, 512, 4096, 32768 - 28, 32768, 70_000, 200_000):
+        out, into = world.submit(OUT, size), world.submit(IN, size)
+
+        def heard() -> bool:
+            world.settle()
+            return len(world.running) == 2
+
+        world.reactor.until(heard)
+        assert bytes(world.running[0].data) == Random(out).randbytes(size)
+        before = len(world.answered)
+        for one in tuple(world.running):
+            world.end(one, 0, 1.0)
+
+        def given_back(wanted: int = before + 2 * HEADER_BYTES + size) -> bool:
+            world.hear_kernel()
+            return len(world.answered) == wanted
+
+        world.reactor.until(given_back)
+        assert world.answered.endswith(Random(into).randbytes(size))
+    assert world.forwarded > 8
 
 
 # With and without.
