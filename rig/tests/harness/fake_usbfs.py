@@ -184,8 +184,9 @@ class Nodes:
 
     def add(self, name: str, path: str) -> Node:
         """Plug something in."""
+        node = self.node(path)  # before anybody can look for it
         self.present[name] = path
-        return self.node(path)
+        return node
 
     def node(self, path: str) -> Node:
         """The node of that path, now or when it is opened."""
@@ -200,6 +201,9 @@ class Nodes:
         return self.node(path)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open, when nobody looks any more into what will be another machine."""
+        for thread in threading.enumerate():
+            if thread.name.startswith("port "):
+                thread.join(_DEADLINE_S)
         for node in self.nodes.values():
             node.close()
