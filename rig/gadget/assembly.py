@@ -153,7 +153,8 @@ class Gadget:
         undo.callback(self._remove_tree)
         self._guarded("Building the gadget", lambda: self._configfs.apply(self._steps))
         if self._bot:
-            self._bot.start(undo, self.device_faults.decide, self.moments.ask)
+            faults = self.device_faults
+            self._bot.start(undo, faults.decide, self.moments.ask, faults.released)
             undo.callback(self._unbind)
         self._udcs.bind(options.name, options.udc)
 

@@ -39,6 +39,7 @@ class DeviceFaults:
         self._events = events
         self._lock = threading.Lock()
         self._clock_s = clock_s
+        self._latest = ""
         self._injector = Injector(plan, DeviceFault, clock_s)
         self._commands = FaultCommands("rig gadget", self._injector, events, accept=accept)
 
@@ -48,8 +49,15 @@ class DeviceFaults:
             fired = self._injector.ask(request)
         if fired is None:
             return None
+        self._latest = fired.rule_name
         self._tell(fired, request)
         return fired.effect
+
+    def released(self, waited_s: float, by: str) -> None:
+        """The disk answers again; for the thread that asks `decide`: one command is one answer."""
+        self._events.emit(
+            "released", layer=Layer.DEVICE, rule=self._latest, waited_s=waited_s, by=by
+        )
 
     def due(self) -> list[DeviceEffect]:
         """Return what is to happen now, by the clock alone."""

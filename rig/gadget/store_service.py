@@ -150,7 +150,9 @@ def main(argv: list[str] | None = None) -> int:
             on_fault=lambda report: events.emit("fault", **fault_fields(report)),
             volatile_cache=options.volatile_cache,
         )
-        holds = Holds(lambda end: events.emit("released", **msgspec.structs.asdict(end)))
+        holds = Holds(
+            lambda end: events.emit("released", layer=Layer.MEDIUM, **msgspec.structs.asdict(end))
+        )
         for damage in store.journal_damage:
             log.warning("the journal is damaged at byte %d: %s", damage.position, damage.reason)
         commands = StoreCommands(store, holds, events)

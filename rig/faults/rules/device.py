@@ -24,6 +24,9 @@ SenseTriple = Annotated[
 ]
 """Sense key, additional sense code, its qualifier (SPC-4 §4.5)."""
 
+LONGEST_NAK_S = 60.0
+"""A device that is to answer nothing for ever does again after so long, if the host does not reset
+it before: its SCSI timeout is 30 s."""
 CSW_BYTES = 13
 EXTRA_BYTES = 512
 
@@ -38,7 +41,7 @@ class DeviceKind(StrEnum):
     EXTRA = "extra"
     """The device sends more data than the host has asked for."""
     NAK = "nak"
-    """The device answers nothing for `for_s`, or until the host resets it."""
+    """The device answers nothing for `for_s`, or until the host resets it if that is sooner."""
     SENSE = "sense"
     """The command is not carried out: CHECK CONDITION with the sense data of `sense`."""
     PHASE_ERROR = "phase-error"
@@ -103,7 +106,7 @@ class DeviceEffect(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: What it does.
-        for_s: For how long; None: for ever, or until the host recovers.
+        for_s: For how long; None: for ever.
         at_bytes: After so many bytes of the data; None: after about half.
         sense: Sense key, additional sense code, its qualifier.
         residue_bytes: Of the status; None: all that was to move.
@@ -131,7 +134,7 @@ class DeviceFault(
         opcode: Only for this SCSI command.
         direction: Only for commands whose data go this way.
         lba: Only for commands that touch one of these blocks.
-        for_s: How long it lasts; without, for ever or until the host recovers.
+        for_s: How long it lasts; without, for ever, but ``nak`` for `LONGEST_NAK_S`.
         at_bytes: It happens after so many bytes of the data, whole packets where it must not end
             the transfer; without, after about half.  Of a status that is cut off: its length.  Of
             too much data: how much too much.
@@ -225,7 +228,9 @@ class DeviceFault(
     def effect(self, event: DeviceRequest | None, luck: int) -> DeviceEffect:
         """See `Rule.effect`."""
         del event, luck
-        return DeviceEffect(self.kind, self.for_s, self.at_bytes, self.sense, self.residue_bytes)
+        endless = self.kind is DeviceKind.NAK and self.for_s is None
+        for_s = LONGEST_NAK_S if endless else self.for_s
+        return DeviceEffect(self.kind, for_s, self.at_bytes, self.sense, self.residue_bytes)
 
 
 _USED_BY = {

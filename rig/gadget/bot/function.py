@@ -49,7 +49,11 @@ class BotFunction:
             self._mount.rmdir()
 
     def start(
-        self, undo: ExitStack, decide: Decide, happen: Callable[[DeviceEffect], None]
+        self,
+        undo: ExitStack,
+        decide: Decide,
+        happen: Callable[[DeviceEffect], None],
+        released: Callable[[float, str], None],
     ) -> None:
         """Mount FunctionFS and begin to serve; the gadget may then be bound.
 
@@ -57,6 +61,7 @@ class BotFunction:
             undo: Is told how to end; the gadget is to be unbound first.
             decide: Asked about every command, in another thread.
             happen: Takes what is to happen to the whole gadget, in another thread.
+            released: See `Player`.
 
         Raises:
             MachineError: The kernel refuses.
@@ -71,7 +76,7 @@ class BotFunction:
         except MachineError:
             medium.close()
             raise
-        player = self._player = Player(files, Disk(self.unit, decide), medium, happen)
+        player = self._player = Player(files, Disk(self.unit, decide), medium, happen, released)
         undo.callback(self._stop, player)
         player.start()
 

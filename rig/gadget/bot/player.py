@@ -81,6 +81,9 @@ class Player:
         disk: Says what to do.
         medium: The file behind it.
         happen: Takes what is to happen to the whole gadget; called in the player's thread.
+        released: Told, in that thread, when the disk answers again after a while without an
+            answer: how many seconds that was, and whether the time was over ("deadline") or the
+            host had reset the device ("host").
     """
 
     def __init__(
@@ -89,11 +92,14 @@ class Player:
         disk: Disk,
         medium: Medium,
         happen: Callable[[DeviceEffect], None],
+        released: Callable[[float, str], None] = lambda _waited_s, _by: None,
     ) -> None:
         self._files = files
         self._disk = disk
         self._medium = medium
         self._happen = happen
+        self._released = released
+        self._mute_since_s: float | None = None
         self._session: Session | None = None
         self._awaited: Operation | None = None
         self._doing = ""
@@ -175,6 +181,7 @@ class Player:
     def _end(self) -> None:
         self._reactor.cancel(_TIMER)
         self._doing = ""
+        self._speak("host")
         if self._awaited is not None:
             self._files.io.cancel(self._awaited)
             self._awaited = None
@@ -220,13 +227,24 @@ class Player:
                 self._later(HALT_AGAIN_S, lambda: self._drive(action))
             case Wait(seconds):
                 if seconds is not None:  # or else until the host resets the device
-                    self._later(seconds, lambda: self._resume(Outcome()))
+                    self._mute_since_s = time.monotonic()
+                    self._later(seconds, self._on_time)
             case Happen(effect):
                 self._happen(effect)
                 outcome = Outcome()
             case _:
                 outcome = self._medium.do(action)
         return outcome
+
+    def _on_time(self) -> None:
+        self._speak("deadline")
+        self._resume(Outcome())
+
+    def _speak(self, by: str) -> None:
+        """Tell that the disk is mute no longer, if it was."""
+        since_s, self._mute_since_s = self._mute_since_s, None
+        if since_s is not None:
+            self._released(round(time.monotonic() - since_s, 3), by)
 
     def _queue(self, submit: Callable[[], Operation]) -> None:
         try:

@@ -36,7 +36,14 @@ class Bench:
         self.effect: DeviceEffect | None = None
         self.happened: list[DeviceEffect] = []
         self.disk = Disk(Unit(2048, " " * 28), lambda _: self.effect)
-        self.player = Player(self.files, self.disk, Medium(file), self.happened.append)
+        self.released: list[tuple[float, str]] = []
+        self.player = Player(
+            self.files,
+            self.disk,
+            Medium(file),
+            self.happened.append,
+            lambda waited_s, by: self.released.append((waited_s, by)),
+        )
         self.seen = 0
         self.player.start()
 
@@ -148,6 +155,19 @@ def test_nak_for_a_time_is_a_time_without_a_request(bench: Bench) -> None:
     bench.command(bytes(6))
     assert parse_csw(bench.fetch()).status == 0
     assert time.monotonic() - began >= 0.05
+    ((waited_s, by),) = bench.released
+    assert waited_s >= 0.05
+    assert by == "deadline"
+
+
+def test_a_host_that_resets_the_device_ends_a_nak_before_its_time(bench: Bench) -> None:
+    bench.ready()
+    bench.effect = DeviceEffect(DeviceKind.NAK, for_s=60.0)
+    bench.command(bytes(6))
+    bench.until(lambda: bench.player.status()["doing"] == "wait")
+    bench.effect = None
+    bench.ready()
+    assert [by for _, by in bench.released] == ["host"]
 
 
 def test_what_happens_to_the_gadget_is_asked_for_in_the_middle(bench: Bench) -> None:

@@ -6,7 +6,13 @@ import pytest
 
 from rig.errors import UserError
 from rig.faults.reader import parse_plan
-from rig.faults.rules.device import DeviceEffect, DeviceFault, DeviceKind, DeviceRequest
+from rig.faults.rules.device import (
+    LONGEST_NAK_S,
+    DeviceEffect,
+    DeviceFault,
+    DeviceKind,
+    DeviceRequest,
+)
 from rig.faults.triggers import Injector
 from rig.usb.urb import Direction
 
@@ -120,3 +126,10 @@ def test_an_effect_carries_the_rules_keys() -> None:
 )
 def test_a_rule_is_told_in_words(keys: str, words: str) -> None:
     assert rule(keys).words() == words
+
+
+def test_a_nak_without_an_end_has_one_beyond_the_hosts_time() -> None:
+    fault = rule('effect = "nak"\nnth = 1')
+    assert fault.effect(READ, 0) == DeviceEffect(DeviceKind.NAK, for_s=LONGEST_NAK_S)
+    assert rule('effect = "nak"\nfor_s = 2\nnth = 1').effect(READ, 0).for_s == 2.0
+    assert rule('effect = "unbind"\nnth = 1').effect(READ, 0).for_s is None
