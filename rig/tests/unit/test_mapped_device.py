@@ -41,11 +41,11 @@ class World:
         self.reactor = SteppedReactor()
         self.told: list[Ended] = []
         self.fired: list[str] = []
-        injector = Injector(Plan(name="test", faults=faults), EndpointFault) if faults else None
+        self.injector = Injector(Plan(name="test", faults=faults), EndpointFault)
         self.device = MappedDevice(
             self.node,  # type: ignore[arg-type]
             descriptors.parse(DESCRIPTORS),
-            injector=injector,
+            injector=self.injector if faults else None,
             on_fault=self._on_fault,
             reactor=self.reactor,
             progressed=lambda: self.told.extend(self.device.ended()),
@@ -454,6 +454,64 @@ def test_a_fault_meets_the_stage_and_the_command_that_it_names(faulty: World) ->
 
 
 @with_faults(fault(When.BEFORE, Direction.IN))
+FAULT_OF_DATA = EndpointFault(
+    name="f",
+    direction=Direction.OUT,
+    status=EndpointStatus.EPROTO,
+    when=When.BEFORE,
+    stage=Stage.DATA,
+    nth=1,
+)
+
+
+@with_faults(FAULT_OF_DATA)
+def test_what_passed_while_no_rule_was_armed_is_not_guessed(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, write_10(1, 0, 1)))
+    faulty.injector.arm("f", False)
+    faulty.device.start(urb(2, OUT, bytes(512)))
+    faulty.injector.arm("f")
+    faulty.device.start(urb(3, OUT, bytes(512)))  # of which command, nobody knows
+    assert faulty.fired == []
+    faulty.device.start(urb(4, OUT, write_10(2, 0, 1)))
+    faulty.device.start(urb(5, OUT, bytes(512)))
+    assert faulty.fired == ["f at URB 5"]
+
+
+@with_faults(fault(When.AFTER))
+def test_a_device_is_lent_only_while_there_is_no_rule_to_ask(faulty: World) -> None:
+    device, injector = faulty.device, faulty.injector
+    assert device.lend([]) is None
+    injector.arm("f", False)
+    assert device.lend([]) == []
+    injector.fire("f")
+    assert device.lend([]) is None
+    injector.remove("f")
+    assert device.lend([]) == []
+
+
+@with_faults(fault(When.AFTER))
+def test_a_device_is_not_lent_before_what_a_rule_has_altered_is_told(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.injector.remove("f")
+    assert faulty.device.lend([]) is None
+    faulty.node.complete(Reaped(1, 0, 4))
+    assert faulty.until_told() == [Completion(1, -errno.EPROTO, 4)]
+    assert faulty.device.lend([]) == []
+
+
+@with_faults(FAULT_OF_DATA)
+def test_what_a_lane_has_forwarded_is_not_guessed(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, write_10(1, 0, 1)))
+    faulty.node.complete(Reaped(1, 0, 31))
+    faulty.until_told()
+    faulty.injector.arm("f", False)
+    assert faulty.device.lend([]) == []
+    faulty.device.take_back([], 1, [])
+    faulty.injector.arm("f")
+    faulty.device.start(urb(2, OUT, bytes(512)))
+    assert faulty.fired == []
+
+
 def test_interrupt_and_control_transfers_are_not_asked_about(faulty: World) -> None:
     faulty.device.start(urb(1, INTERRUPT, length=4))
     faulty.device.start(urb(2, 0x80, length=4))
