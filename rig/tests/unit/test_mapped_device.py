@@ -453,7 +453,6 @@ def test_a_fault_meets_the_stage_and_the_command_that_it_names(faulty: World) ->
     assert faulty.fired == ["f at URB 25"]
 
 
-@with_faults(fault(When.BEFORE, Direction.IN))
 FAULT_OF_DATA = EndpointFault(
     name="f",
     direction=Direction.OUT,
@@ -512,6 +511,7 @@ def test_what_a_lane_has_forwarded_is_not_guessed(faulty: World) -> None:
     assert faulty.fired == []
 
 
+@with_faults(fault(When.BEFORE, Direction.IN))
 def test_interrupt_and_control_transfers_are_not_asked_about(faulty: World) -> None:
     faulty.device.start(urb(1, INTERRUPT, length=4))
     faulty.device.start(urb(2, 0x80, length=4))
