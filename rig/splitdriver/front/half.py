@@ -4,6 +4,10 @@ A half is a root hub.  Its ports share one sequence of numbers, and whoever owns
 attached there can restore the order in which the kernel queued things (`rig.splitdriver.order`).
 So a half carries one mapped device at a time, and beside it the hidden device of the fence, which
 comes first and stays.
+
+The kernel's side of the hidden device is usbfs, where opening its node and queueing a barrier wait
+for the device's lock.  Whoever resets or configures it by hand holds that lock until this half has
+answered on endpoint 0: so both are done by a thread of the half's own.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from rig.errors import MachineError, RigError
 from rig.reactor import EDGE, READABLE, WRITABLE, Reactor
 from rig.splitdriver import hidden
 from rig.splitdriver.front.hcd import Hcd, PduWithData
+from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.order import Barriers, Merge
 from rig.usb import sysfs, vhci
 from rig.usb.setup import SetupPacket
@@ -67,6 +72,10 @@ class Half:
         self._merge: Merge[tuple[Hcd, PduWithData]] = Merge()
         self._barriers: Barriers[Callable[[], None]] = Barriers()
         self._node: UsbfsDevice | None = None
+        self._opened: UsbfsDevice | None = None  # the same, as the helper knows it
+        self._refused: OSError | None = None  # what the helper has asked the kernel for
+        self._after_job: Callable[[], None] = _nothing
+        self._barrier_wanted = False
         # Another front end may have left a port a moment ago: begin anywhere.
         self._turn = os.getpid()
         self._barrier_number = 0
@@ -77,6 +86,8 @@ class Half:
         self._fence_passed: Callable[[], None] = _nothing
         self._when_ready: Callable[[], None] | None = None
         self._hidden = Hcd(ports[-1], 0, Speed.SUPER if self.super_speed else Speed.HIGH)
+        self._helper = HelperThread(f"fence of port {ports[-1].number}")
+        reactor.watch(self._helper, READABLE, self._on_helper)
         reactor.watch(self._hidden, READABLE, self._on_hidden)
         reactor.at(self._timer, time.monotonic() + DEADLINE_S, self._too_late)
 
@@ -86,12 +97,17 @@ class Half:
         self._reactor.cancel(self._timer)
         self._reactor.cancel(self._leaving_timer)
         self._reactor.cancel(self._barrier_timer)
-        if self._node is not None:
-            self._node.close()
-            self._node = None
+        self._reactor.unwatch(self._helper)
         self._reactor.unwatch(self._hidden)
         self._hidden.close()
         os.close(self._lock)
+        self._node = None
+        # What blocks now ends with the hidden device.
+        self._helper.close(self._close_node)
+
+    def _close_node(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     @property
     def exhausted(self) -> bool:
@@ -269,19 +285,41 @@ class Half:
                 call()
             if again:
                 self._queue_barrier()
-        elif hidden.is_set_configuration(setup) and self._node is None:
+        elif hidden.is_set_configuration(setup) and self._node is None and not self._helper.busy:
             # The kernel has made the node before it configures the device; opening it waits
             # until it has configured it.
             self._open_node()
 
     def _open_node(self) -> None:
         port = vhci.read_port(self._hidden.port.number)
-        node = sysfs.node(port.bus_id) if port is not None else None
-        if node is None:
+        path = sysfs.node(port.bus_id) if port is not None else None
+        if path is None:
             raise MachineError("The hidden device of the fence has no node of usbfs.")
-        self._node = UsbfsDevice(node)
+
+        def open_it() -> None:
+            try:
+                self._opened = UsbfsDevice(path)
+            except OSError as error:
+                self._refused = error
+
+        self._block(open_it, self._node_opened)
+
+    def _node_opened(self) -> None:
+        self._node = self._opened
         self._reactor.cancel(self._timer)
         self._look_whether_ready()
+
+    def _block(self, job: Callable[[], None], then: Callable[[], None]) -> None:
+        """Have the helper do what may block, and then do something on this thread, if it went."""
+        self._after_job = then
+        self._helper.do(job)
+
+    def _on_helper(self, _: int) -> None:
+        self._helper.finished()
+        if self._refused is not None:
+            self._break(self._refused)
+        else:
+            self._after_job()
 
     def _wait_for_barrier(self, call: Callable[[], None]) -> None:
         if self._barriers.wait(call):
@@ -291,15 +329,28 @@ class Half:
         node = self._node
         if node is None:
             return  # given up meanwhile
-        self._barrier_number += 1
-        try:
-            while node.reap() is not None:
-                pass  # the barriers before; nobody needed to know that the kernel has them back
-            node.submit(self._barrier_number, TransferType.CONTROL, 0, 0, _BARRIER)
-        except OSError as error:
-            self._break(error)
-            return
         self._reactor.at(self._barrier_timer, time.monotonic() + DEADLINE_S, self._barrier_late)
+        if self._helper.busy:
+            # The barrier before came out before the call that has queued it returned.
+            self._barrier_wanted = True
+            return
+        self._barrier_number += 1
+        number = self._barrier_number
+
+        def queue() -> None:
+            try:
+                while node.reap() is not None:
+                    pass  # those before; nobody needed to know that the kernel has them back
+                node.submit(number, TransferType.CONTROL, 0, 0, _BARRIER)
+            except OSError as error:
+                self._refused = error
+
+        self._block(queue, self._barrier_queued)
+
+    def _barrier_queued(self) -> None:
+        if self._barrier_wanted:
+            self._barrier_wanted = False
+            self._queue_barrier()
 
     # From one mapped device to the next.
 

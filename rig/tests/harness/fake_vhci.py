@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,6 +21,7 @@ import pytest
 
 from rig.splitdriver import hidden
 from rig.splitdriver.front import half
+from rig.splitdriver.helper_thread import HelperThread, Job
 from rig.usb import sysfs, vhci
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import DIRECTION_IN, Speed, TransferType
@@ -28,6 +31,7 @@ from rig.usb.usbip import HEADER_BYTES, CmdSubmit, CmdUnlink, CommandCode
 _RET = struct.Struct(">5Iii20x")
 HIDDEN = 0
 """The devid with which the front end attaches the hidden device."""
+_DEADLINE_S = 10.0
 
 ENUMERATION = (
     SetupPacket(0x80, 0x06, 0x0100, 0, 64),
@@ -117,6 +121,15 @@ class KernelPort:
         return GivenBack(seqnum, status, actual, data)
 
 
+class Inline(HelperThread):
+    """A helper whose jobs are done before it is told of them."""
+
+    def do(self, job: Job) -> None:
+        job()
+        super().do(lambda: None)
+        select.select([self], [], [], _DEADLINE_S)
+
+
 class HiddenNode:
     """The hidden device's node of usbfs: what is submitted there the kernel sends to its port."""
 
@@ -125,13 +138,14 @@ class HiddenNode:
         self._port = port
         self.barriers: list[CmdSubmit] = []
         """That were queued and are not sent yet."""
-        self.closed = False
+        self.closed = threading.Event()
 
     def submit(
         self, _: int, kind: TransferType, address: int, flags: int, buffer: memoryview
     ) -> None:
         """Queue the barrier; sent at once unless the test holds barriers back."""
         assert (kind, address, flags) == (TransferType.CONTROL, 0, 0)
+        self._kernel.wait_for_lock()
         if self._kernel.node_errors:
             raise OSError(self._kernel.node_errors.pop(0), "told to fail")
         self.barriers.append(self._port.control(SetupPacket.unpack(bytes(buffer))))
@@ -150,7 +164,7 @@ class HiddenNode:
 
     def close(self) -> None:
         """Nothing is to be undone."""
-        self.closed = True
+        self.closed.set()
 
 
 class FakeVhci:
@@ -195,7 +209,12 @@ class FakeVhci:
         monkeypatch.setattr(vhci, "read_port", self.read_port)
         monkeypatch.setattr(sysfs, "node", lambda name: name if self.has_nodes else None)
         monkeypatch.setattr(half, "UsbfsDevice", self.open_node)
+        monkeypatch.setattr(half, "HelperThread", Inline)
         monkeypatch.setattr(half, "LOCKS", locks)
+        self._unlocked = threading.Event()
+        self._unlocked.set()
+        self.waits = threading.Event()
+        """Somebody waits for the hidden device's lock."""
 
     # What the front end finds.
 
@@ -220,11 +239,26 @@ class FakeVhci:
 
     def open_node(self, path: str) -> HiddenNode:
         """Open what `sysfs.node` has named: by the number of its port."""
+        self.wait_for_lock()
         node = HiddenNode(self, self.attached[int(path.rpartition("-")[2])])
         self.nodes.append(node)
         return node
 
+    def wait_for_lock(self) -> None:
+        """Wait while somebody has the hidden device's lock."""
+        if not self._unlocked.is_set():
+            self.waits.set()
+            assert self._unlocked.wait(_DEADLINE_S)
+
     # What the test does.
+
+    def lock_hidden(self) -> None:
+        """Somebody resets or configures the hidden device by hand, until `unlock_hidden`."""
+        self._unlocked.clear()
+
+    def unlock_hidden(self) -> None:
+        """He is done."""
+        self._unlocked.set()
 
     def port_of(self, device: int) -> KernelPort:
         """Where a device is; the last that was attached of that number."""

@@ -15,6 +15,7 @@ from rig.splitdriver import order
 from rig.splitdriver.front import half as half_module
 from rig.splitdriver.front.half import Half, lock_half
 from rig.splitdriver.front.hcd import Hcd, PduWithData
+from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.order import LAST_SEQNUM
 from rig.tests.harness.fake_vhci import FakeVhci, KernelPort
 from rig.tests.harness.stepped import SteppedReactor
@@ -371,6 +372,87 @@ def test_a_hidden_device_that_breaks_while_a_device_leaves_ends_the_half(world: 
     assert len(world.lost) == 1
 
 
+# Who resets or configures the hidden device by hand has its lock, and waits for our answers.
+
+
+@pytest.fixture
+def threaded(kernel: FakeVhci, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A half whose helper is a thread."""
+    monkeypatch.setattr(half_module, "HelperThread", HelperThread)
+    one = World(kernel)
+    yield one
+    kernel.unlock_hidden()
+    one.close()
+    one.half._helper._thread.join(10)
+
+
+def test_the_hidden_device_answers_while_its_node_cannot_be_opened(threaded: World) -> None:
+    world, kernel = threaded, threaded.kernel
+    kernel.lock_hidden()
+    hidden = world.enumerate()
+    assert kernel.waits.wait(10)
+    hidden.receive()
+    hidden.send(hidden.control(SetupPacket(0x80, 0, 0, 0, 2)))
+    world.reactor.turn()
+    assert len(hidden.receive()) == 1
+    world.ready()
+    assert world.events == []
+    kernel.unlock_hidden()
+    world.reactor.until(lambda: world.events == ["ready"])
+
+
+def test_the_hidden_device_answers_while_a_barrier_cannot_be_queued(threaded: World) -> None:
+    world, kernel = threaded, threaded.kernel
+    hidden = world.enumerate()
+    world.reactor.until(lambda: bool(kernel.nodes))
+    kernel.lock_hidden()
+    world.half.when_ready(lambda: world.events.append("first"))
+    world.reactor.until(kernel.waits.is_set)
+    hidden.receive()
+    hidden.send(hidden.control(SetupPacket(0x80, 0x06, 0x0100, 0, 64)))
+    world.reactor.turn()
+    (answer,) = hidden.receive()
+    assert getattr(answer, "status", None) == 0
+    assert world.events == []
+    kernel.unlock_hidden()
+    world.reactor.until(lambda: world.events == ["first"])
+
+
+def test_a_barrier_for_the_next_waits_until_the_call_that_queued_the_last_is_over(
+    threaded: World,
+) -> None:
+    world, kernel = threaded, threaded.kernel
+    world.enumerate()
+    world.reactor.until(lambda: bool(kernel.nodes) and not world.half._helper.busy)
+    for number in range(50):
+        world.half._wait_for_barrier(lambda number=number: world.events.append(number))  # type: ignore[misc]
+    world.reactor.until(lambda: len(world.events) == 50)
+    assert world.events == list(range(50))
+
+
+def test_a_half_that_ends_while_the_kernel_blocks_leaves_nothing_open(threaded: World) -> None:
+    world, kernel = threaded, threaded.kernel
+    kernel.lock_hidden()
+    world.enumerate()
+    assert kernel.waits.wait(10)
+    world.reactor.fire("half")
+    assert world.lost == ["The kernel did not enumerate the hidden device of the fence."]
+    kernel.unlock_hidden()
+    world.half._helper._thread.join(10)
+    assert all(node.closed.is_set() for node in kernel.nodes)
+
+
+def test_a_node_that_cannot_be_opened_ends_the_half(
+    fresh: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: str) -> None:
+        raise OSError(errno.ENODEV, "gone")
+
+    monkeypatch.setattr(half_module, "UsbfsDevice", gone)
+    fresh.enumerate()
+    assert fresh.lost == ["The fence of vhci_hcd's port 2 broke: [Errno 19] gone"]
+
+
 # From one device to the next.
 
 
@@ -514,7 +596,7 @@ def test_closing_detaches_all_and_frees_the_lock(world: World) -> None:
     world.lost.append("closed by the test")
     assert sorted(world.kernel.notice_unplug())[-1] == 2
     assert world.kernel.attached == {}
-    assert world.kernel.nodes[0].closed
+    assert world.kernel.nodes[0].closed.wait(10)
     free = lock_half(ports)
     assert free is not None
     os.close(free)

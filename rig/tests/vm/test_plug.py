@@ -82,3 +82,43 @@ def test_a_second_front_end_is_told_that_it_is_not_wanted(attached_lab: Lab) -> 
     lost = second.wait_event("back-lost", DEADLINE_S)
     assert "Another front end is using this back end." in lost["reason"]
     assert not attached_lab.strategy.daemons["front"].ended
+
+
+HIDDEN = "$(grep -l 1209 /sys/bus/usb/devices/*/idVendor | head -n 1 | xargs dirname)"
+RESET_HIDDEN = f"""
+set -e
+node=$(printf /dev/bus/usb/%03d/%03d $(cat {HIDDEN}/busnum) $(cat {HIDDEN}/devnum))
+for i in 1 2 3; do
+    python3 -c "import fcntl; fcntl.ioctl(open('$node', 'wb'), 0x5514)"  # USBDEVFS_RESET
+done
+"""
+AUTHORIZE_HIDDEN = f"for i in 0 1 0 1; do echo $i > {HIDDEN}/authorized; done"
+READ = "dd if={disk} of=/dev/null bs=64k count=64 iflag=direct"
+
+
+def test_a_port_that_is_detached_by_hand_is_shown_again_and_the_link_stays(
+    attached_lab: Lab,
+) -> None:
+    front, daemon = attached_lab.front, attached_lab.strategy.daemons["front"]
+    (number,) = daemon.ask("status", DEADLINE_S)["ports"].values()
+    seen = len(daemon.events)
+
+    front.check(f"echo {number} > /sys/devices/platform/vhci_hcd.0/detach")
+    broke = daemon.wait_event("port-broke", DEADLINE_S, since=seen)
+    daemon.wait_event("attached", DEADLINE_S, since=seen)
+
+    assert broke["port"] == number
+    front.check(NO_DISK, DEADLINE_S)
+    front.check(READ.format(disk=wait_for_disk(front, DEADLINE_S)), DEADLINE_S)
+    assert "back-lost" not in {event["event"] for event in daemon.events}
+
+
+def test_the_hidden_device_may_be_reset_and_configured_by_hand(attached_lab: Lab) -> None:
+    front, daemon = attached_lab.front, attached_lab.strategy.daemons["front"]
+    disk = wait_for_disk(front, DEADLINE_S)
+    # Every READ ends in a short status, behind which the fence is needed.
+    for by_hand in RESET_HIDDEN, AUTHORIZE_HIDDEN:
+        front.check(f"{READ.format(disk=disk)} & {by_hand}\nwait $!", DEADLINE_S)
+        front.check(READ.format(disk=disk), DEADLINE_S)
+    lost = {"port-broke", "back-lost"} & {event["event"] for event in daemon.events}
+    assert not lost
