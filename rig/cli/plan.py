@@ -33,8 +33,12 @@ def schema() -> None:
 @app.command()
 def check(files: Files) -> None:
     """Check plans: exit status 0, or 2 and one sentence that names file, line and key."""
+    from rig.experiments.run.plugging import plug  # noqa: PLC0415 - 'rig --help' is to be quick
+
     for file in files:
         plan = load_plan(file)
+        if plan.attachment is not None:
+            plug(plan, None)
         layers = dict.fromkeys(layer_of(fault) for fault in plan.faults)
         rules = "1 rule" if len(plan.faults) == 1 else f"{len(plan.faults)} rules"
         typer.echo(f"{file}: {rules}" + (f" ({', '.join(layers)})" if layers else "") + ": valid.")

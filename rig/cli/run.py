@@ -32,7 +32,11 @@ Window = Annotated[
     int, typer.Option(min=1, max=64, help="URBs of an endpoint in the controller; hold alone.")
 ]
 Attachment = Annotated[
-    str, typer.Option(help="Host controller below: dummy, xhci, xhci-raw, ehci, ohci, udc:NAME.")
+    str | None,
+    typer.Option(
+        help="Host controller below: dummy, xhci, xhci-raw, ehci, ohci, udc:NAME."
+        " Default: the plan's, or dummy."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-<plan>.")]
 Json = Annotated[bool, typer.Option("--json", help="Print verdict.json alone.")]
@@ -46,7 +50,7 @@ def run(  # noqa: PLR0917 - typer names them all
     policy: Policy = "hold",
     aca_status: AcaStatus = None,
     window: Window = 1,
-    attachment: Attachment = "dummy",
+    attachment: Attachment = None,
     out: Out = None,
     json: Json = False,
 ) -> None:

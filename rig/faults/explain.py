@@ -24,7 +24,8 @@ FOOTNOTE = (
 def explain(plan: Plan) -> str:
     """Return what a plan does, in paragraphs."""
     rules = "1 rule" if len(plan.faults) == 1 else f"{len(plan.faults)} rules"
-    paragraphs = [f"Plan '{plan.name}', seed {plan.seed}: {rules}. {_expected(plan)}"]
+    place = f" It is for attachment {plan.attachment}." if plan.attachment else ""
+    paragraphs = [f"Plan '{plan.name}', seed {plan.seed}: {rules}.{place} {_expected(plan)}"]
     paragraphs += [_paragraph(fault, plan.seed) for fault in plan.faults]
     return "\n\n".join([*paragraphs, FOOTNOTE] if plan.faults else paragraphs)
 

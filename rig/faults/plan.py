@@ -64,12 +64,15 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         expect: How a run under it is to end.
         classes: Of a plan that is to fail: what must be wrong with some sector; one of them will
             do.
+        attachment: What the gadget is plugged into if it must be that, as ``rig run --attachment``
+            names it; None: whatever the user says.
     """
 
     name: Text
     seed: NotNegative = 0
     expect: Expect = Expect.PASS
     classes: tuple[DataClass, ...] = ()
+    attachment: Text | None = None
 
     def contradiction(self) -> str:
         """Tell what in this head contradicts itself; empty when nothing does."""

@@ -25,6 +25,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         f"Plan {verdict.plan}, seed {verdict.seed}, policy {verdict.policy},"
         f" kernel {verdict.kernel}, {verdict.accelerator}"
     )
+    yield f"Attachment {verdict.attachment}, link {verdict.link}"
     if verdict.verdict is not Outcome.INFRASTRUCTURE:
         yield from _findings_tables(verdict)
     yield ""

@@ -107,6 +107,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         seed: Of the plan and the workload.
         plan: The plan's name.
         file_systems: In the order of their partitions.
+        attachment: What the gadget was plugged into, as ``--attachment`` names it.
+        link: What joined the two ends of the split driver.
         accelerator: ``kvm`` or ``tcg``.
         boot_retries: Boots that had to be tried again.
         rig_version: Of this rig.
@@ -125,6 +127,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     plan: str
     file_systems: tuple[str, ...]
+    attachment: str
+    link: str
     accelerator: str
     boot_retries: int
     rig_version: str

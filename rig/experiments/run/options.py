@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.cable.controllers import Controller, check_plan
+from rig.cable.controllers import Controller
 from rig.errors import UserError
+from rig.experiments.run.plugging import plug
 from rig.faults.load import read_plan_text
 from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.endpoint import EndpointFault
+from rig.faults.rules.link import LinkFault
 from rig.faults.rules.machine import MachineFault, MachineKind, MachineRole
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
 from rig.integrity.filesystems import MIB, file_system
-from rig.lab.attachment import DUMMY, Attachment, parse_attachment
+from rig.lab.attachment import DUMMY, Attachment
+from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 
@@ -98,6 +101,16 @@ class RunOptions:
     interfere: Callable[[Lab, FileMap], None] | None = None
 
     @property
+    def relayed(self) -> bool:
+        """Whether a relay is in the link, for there is something to do to it."""
+        return bool(self.plan.rules(LinkFault))
+
+    @property
+    def link_words(self) -> str:
+        """What joins the two ends, as a verdict names it."""
+        return f"{Link.TCP} through a relay" if self.relayed else str(Link.TCP)
+
+    @property
     def gadget_words(self) -> tuple[str, ...]:
         """Options of ``rig gadget``: who plays the disk, and what it is plugged into."""
         # The kernel's own disk, unless a fault needs one that knows its commands.
@@ -154,7 +167,7 @@ def check_wishes(
     seed: int | None,
     recovery: Recovery = Recovery(),
     *,
-    attachment: str = DUMMY.name,
+    attachment: str | None = None,
 ) -> RunOptions:
     """Return what to run.
 
@@ -164,7 +177,7 @@ def check_wishes(
         kernel: ``6.12`` or ``6.1``.
         seed: Overrides the plan's own.
         recovery: The split driver's rules behind an error, checked.
-        attachment: As `parse_attachment` takes it.
+        attachment: As `parse_attachment` takes it; None: the plan's, or else dummy.
 
     Raises:
         UserError: Any of them is not known, not there, or bad.
@@ -178,10 +191,8 @@ def check_wishes(
     # Read once: the file may be a pipe, and the machines must get what was checked.
     text = read_plan_text(plan)
     checked = parse_plan(text, Path(plan).name).with_seed(seed)
-    plugged = parse_attachment(attachment)
-    controller = Controller(plugged.name) if plugged.has_cable else None
+    plugged, controller = plug(checked, attachment)
     _check_machines(checked, plugged)
-    check_plan(checked, controller)
     if controller is Controller.OHCI and names != OHCI_FILE_SYSTEMS:
         raise UserError(
             "At ohci 1 MiB takes two minutes to write, and file systems other than vfat write many"

@@ -19,7 +19,6 @@ from rig.experiments.run.options import RunOptions
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
 from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
-from rig.faults.rules.link import LinkFault
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap, MappedFile
 from rig.integrity.filesystems import MIB
@@ -189,7 +188,7 @@ class Story:
         gadget = ("--directory", STORE, "--size", size, *self._options.gadget_words)
         recovery = self._options.recovery
         address, *security = Link.TCP.options
-        relayed = bool(self._options.plan.rules(LinkFault))
+        relayed = self._options.relayed
         listens = BACK_BEHIND_LINK if relayed else address
         relay = ("rig", "link", "--listen", address, "--connect", listens, *plan)
         back = ("--port", attachment.port, "--listen", listens, *security, *recovery.back_words())
@@ -372,6 +371,8 @@ class Story:
             seed=options.plan.seed,
             plan=options.plan.name,
             file_systems=options.file_systems,
+            attachment=options.attachment.name,
+            link=options.link_words,
             accelerator=self._accelerator,
             boot_retries=self._boot_retries,
             rig_version=__version__,

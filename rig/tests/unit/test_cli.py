@@ -326,6 +326,8 @@ def verdict(outcome: Outcome) -> Verdict:
         seed=1,
         plan="mine",
         file_systems=("ext4",),
+        attachment="dummy",
+        link="tcp",
         accelerator="tcg",
         boot_retries=0,
         rig_version=__version__,

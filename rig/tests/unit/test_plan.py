@@ -89,7 +89,7 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         (
             'nam = "x"',
             "demo.toml, line 1: unknown key 'nam' (did you mean 'name'?); "
-            "known keys: fault, name, seed, expect, classes.",
+            "known keys: fault, name, seed, expect, classes, attachment.",
         ),
         ("seed = 1", "demo.toml: 'name' is missing; it must be a text that is not empty."),
         (

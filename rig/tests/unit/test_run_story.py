@@ -435,6 +435,7 @@ def test_the_verdict_tells_what_was_run(stage: Stage) -> None:
     verdict = stage.run()
     assert (verdict.plan, verdict.seed, verdict.policy) == ("mine", 5, "hold")
     assert (verdict.kernel, verdict.accelerator) == (stage.image.kernel_version, "tcg")
+    assert (verdict.attachment, verdict.link) == ("dummy", "tcp")
     assert (verdict.file_systems, verdict.boot_retries) == (("ext4", "vfat"), 1)
     told = [(r.rule, r.layer, r.planned, r.fired) for r in verdict.faults.rules]
     assert told == [("cut", "endpoint", 1, 1), ("refuses", "medium", 1, 1)]

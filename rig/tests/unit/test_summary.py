@@ -33,6 +33,8 @@ PASS = Verdict(
     seed=2005,
     plan="demo",
     file_systems=("ext4", "vfat"),
+    attachment="dummy",
+    link="tcp",
     accelerator="tcg",
     boot_retries=0,
     rig_version="0.1.0",
@@ -49,6 +51,7 @@ def test_a_pass_on_one_page() -> None:
         Verdict: PASS
 
         Plan demo, seed 2005, policy hold, kernel 6.12.9-amd64, tcg
+        Attachment dummy, link tcp
 
         Sectors of 512 bytes          host      medium     arrival
           ok                         65536       65536       82176
@@ -88,6 +91,7 @@ def test_a_fail_tells_twenty_reasons_and_how_many_more_there_are() -> None:
                 "          ... and 3 more; verdict.json has them all.",
                 """
         Plan demo, seed 2005, policy hold, kernel 6.12.9-amd64, tcg
+        Attachment dummy, link tcp
 
         Sectors of 512 bytes          host      medium     arrival
           ok                         65513       65536       82176
@@ -129,6 +133,7 @@ def test_infrastructure_says_nothing_about_data() -> None:
           Machine 'back' fell silent.
 
         Plan demo, seed 2005, policy hold, kernel 6.12.9-amd64, tcg
+        Attachment dummy, link tcp
 
         Durations (s)
           total                            3.0
