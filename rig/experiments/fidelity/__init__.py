@@ -1,0 +1,1 @@
+"""``rig fidelity``: whether an endpoint error reaches the client's driver as it was."""

@@ -1,0 +1,163 @@
+"""Which errors can be made where: the rows of the table, and why some are missing.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import msgspec
+
+from rig.cable.controllers import OHCI_OUT_BYTES, Controller, check_rule
+from rig.errors import UserError
+from rig.experiments.fidelity.monitor import Told
+from rig.faults.rules.endpoint import (
+    STATUS_DIRECTION,
+    EndpointEffect,
+    EndpointFault,
+    EndpointStatus,
+    Place,
+    When,
+)
+from rig.lab.attachment import DUMMY
+from rig.lab.paths import PathName
+from rig.splitdriver.porthook import alter
+from rig.usb.urb import Direction
+
+ATTACHMENTS = (DUMMY.name, *Controller)
+"""In the table's order."""
+
+REQUEST_BYTES = 4096
+"""Of the one READ or WRITE: a page is one piece of memory, so it is one URB, and one transfer on
+every wire but OHCI's."""
+
+OPCODES = {Direction.OUT: 0x2A, Direction.IN: 0x28}
+"""WRITE(10) and READ(10)."""
+
+_HIGH_SPEED_PACKET = 512
+
+RULE = """
+[[fault]]
+name = "{name}"
+phase = "{name}"
+layer = "endpoint"
+place = "{place}"
+direction = "{direction}"
+status = "{status}"
+when = "{when}"
+opcode = {opcode}
+stage = "data"
+nth = {nth}
+"""
+
+
+class Injection(msgspec.Struct, frozen=True, order=True):
+    """An error of a command's data.
+
+    Attributes:
+        attachment: What the gadget is plugged into.
+        direction: Of the data.
+        status: That is asked for.
+        when: Relative to the data.
+    """
+
+    attachment: str
+    direction: Direction
+    status: EndpointStatus
+    when: When
+
+    @property
+    def name(self) -> str:
+        """Names it in a plan, and the phase in which it happens."""
+        return f"{self.direction}-{self.status}-{self.when}"
+
+    @property
+    def opcode(self) -> int:
+        """Of the SCSI command whose data it befalls."""
+        return OPCODES[self.direction]
+
+    @property
+    def place(self) -> Place:
+        """Where it is made."""
+        return Place.PORT if self.attachment == DUMMY.name else Place.CABLE
+
+    def rule(self) -> str:
+        """Return the rule of a plan that makes it, once, in a phase of its own."""
+        nth, when = 1, self.when
+        if self.attachment == Controller.OHCI and self.direction is Direction.OUT:
+            # Packet by packet: each is a transfer on the wire.
+            packets = REQUEST_BYTES // OHCI_OUT_BYTES
+            nth = {When.BEFORE: 1, When.MIDDLE: packets // 2 + 1, When.AFTER: packets}[when]
+            when = When.AFTER if when is When.AFTER else When.BEFORE
+        return RULE.format(
+            name=self.name,
+            place=self.place,
+            direction=self.direction,
+            status=self.status,
+            when=when,
+            opcode=self.opcode,
+            nth=nth,
+        )
+
+    def made(self) -> Told:
+        """Return what the back end's port tells of the URB; nobody below knows of the error."""
+        altered = alter(self._effect(), REQUEST_BYTES, _HIGH_SPEED_PACKET)
+        return Told(altered.status, altered.run_bytes or 0)
+
+    def fault(self) -> EndpointFault:
+        """Return the rule as the layers know it."""
+        return EndpointFault(
+            name=self.name,
+            nth=1,
+            direction=self.direction,
+            status=self.status,
+            when=self.when,
+            place=self.place,
+        )
+
+    def _effect(self) -> EndpointEffect:
+        return self.fault().effect(None, 0)
+
+
+def plan(injections: tuple[Injection, ...]) -> str:
+    """Return a fault plan with a rule for each."""
+    return 'name = "fidelity"\nseed = 0\n' + "".join(one.rule() for one in injections)
+
+
+def refusal(injection: Injection) -> str:
+    """Return why an error cannot be made, or ""."""
+    only = STATUS_DIRECTION.get(injection.status, injection.direction)
+    if only is not injection.direction:
+        return f"no controller reports it of {injection.direction.upper()} transfers"
+    if injection.place is Place.PORT:
+        return ""
+    try:
+        check_rule(injection.fault(), Controller(injection.attachment))
+    except UserError as error:
+        return error.message.rpartition(": ")[2].rstrip(".")
+    return ""
+
+
+def injections(attachment: str) -> tuple[Injection, ...]:
+    """Return all errors that can be made at an attachment, in the table's order."""
+    return tuple(one for one in _asked(attachment) if not refusal(one))
+
+
+def refused(attachment: str) -> dict[str, list[str]]:
+    """Return what cannot be made at an attachment: statuses and directions, by the reason."""
+    found: dict[str, dict[str, None]] = {}
+    for one in _asked(attachment):
+        if why := refusal(one):
+            found.setdefault(why, {})[f"{one.direction.upper()} {one.status}"] = None
+    return {why: list(names) for why, names in found.items()}
+
+
+def no_path(attachment: str, path: PathName) -> str:
+    """Return why a path has no errors at an attachment, or ""."""
+    if attachment == DUMMY.name and path is not PathName.SPLIT:
+        return "the error is made in the port of `rig back`, and this path has none"
+    return ""
+
+
+def _asked(attachment: str) -> Iterator[Injection]:
+    for direction, status, when in product(Direction, EndpointStatus, When):
+        yield Injection(attachment, direction, status, when)
