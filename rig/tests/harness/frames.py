@@ -68,6 +68,13 @@ def octets_of(messages: Iterable[Message]) -> bytes:
     return b"".join(bytes(part) for message in messages for part in encode(message))
 
 
+def without_heartbeat(octets: bytes) -> tuple[list[Message], int]:
+    """The messages of a stream, and how many answers to pings: these may come between any two."""
+    messages = feed(FrameReader(), octets)
+    told: list[Message] = [message for message in messages if not isinstance(message, Pong)]
+    return told, len(messages) - len(told)
+
+
 def feed(reader: FrameReader, octets: bytes) -> list[Message]:
     """Put octets into a reader, all at once as far as its space allows."""
     messages: list[Message] = []

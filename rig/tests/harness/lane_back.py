@@ -22,10 +22,12 @@ from rig.splitdriver.lane._lane import back as forward
 from rig.splitdriver.messages import (
     Complete,
     Connect,
+    Disconnected,
     Hello,
     Message,
     Ping,
     Pong,
+    Reset,
     Resume,
     Role,
     Submit,
@@ -34,7 +36,8 @@ from rig.splitdriver.messages import (
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport.meeting import Admitted, Rejected
 from rig.splitdriver.wire import FrameReader
-from rig.tests.harness.frames import feed, octets_of
+from rig.tests.harness.frames import feed, octets_of, without_heartbeat
+from rig.tests.harness.mutations import mutate
 from rig.tests.harness.stepped import SteppedReactor
 from rig.tests.harness.usbfs_kernel import ModelDevice, Submitted, UsbfsKernel
 from rig.tests.harness.wires import WIRES
@@ -81,7 +84,6 @@ class World:
         self.kernel = UsbfsKernel()
         self.reactor = SteppedReactor()
         self.waits = 0
-        self.reader = FrameReader()
         self.heard: list[Message] = []
         self.octets = b""
         patch.setattr(port_module, "UsbfsDevice", lambda path: ModelDevice(self.kernel, path))
@@ -93,12 +95,28 @@ class World:
         self.service = BackService(
             ["3-1"], rules, Door, injector=None, events=Events(io.BytesIO()), reactor=self.reactor
         )
+        self.connect(room, wire)
+
+    def connect(self, room: int = LARGE, wire: str = "socket") -> None:
+        """Come as a front end, and configure the device.
+
+        Args:
+            room: Octets that the daemon's end takes at a time, about.
+            wire: Of `WIRES`.
+        """
+        self.reader = FrameReader()
+        self.heard = []
         self.front, theirs = WIRES[wire](room)
         self.door.admitted(theirs, "test")
-        self.say(GREETING, urb(0, 0, setup=CONFIGURE))
-        self.until_heard(3)
-        kinds = [type(message) for message in self.take()]
-        assert kinds == [Hello, Connect, Complete]
+        self.say(GREETING)
+        self.until_heard(2)
+        hello, connect = self.take()
+        assert isinstance(hello, Hello)
+        assert isinstance(connect, Connect)
+        self.device = connect.device
+        self.say(urb(0, 0, setup=CONFIGURE, device=self.device))
+        self.until_heard(1)
+        assert self.take() == [Complete(self.device, 0, 0, 0)]
 
     @property
     def door(self) -> Door:
@@ -172,10 +190,12 @@ class World:
         self.kernel.close()
 
 
-def urb(number: int, address: int, length: int = 0, setup: bytes = bytes(8)) -> Submit:
+def urb(
+    number: int, address: int, length: int = 0, setup: bytes = bytes(8), device: int = DEVICE
+) -> Submit:
     is_in = bool(address & DIRECTION_IN)
     data = b"" if is_in else Random(number).randbytes(length)
-    return Submit(DEVICE, number, address, number % 2, length, setup, data)
+    return Submit(device, number, address, number % 2, length, setup, data)
 
 
 def answer(running: Submitted, length: int) -> bytes:
@@ -187,6 +207,7 @@ _ADDRESSES = (OUT, OUT, IN, IN, INTERRUPT)
 _LENGTHS = (0, 0, 1, 31, 512, 512, 4000, 16384, 70_000, 300_000)
 _ERRORS = (-errno.EPROTO, -errno.EPIPE, -errno.EREMOTEIO)
 _TROUBLED = (0.0, 0.05, 0.3)
+_DAMAGED = 0.2
 
 
 def steps(rng: Random, count: int) -> list[Step]:
@@ -344,6 +365,57 @@ def compare(seed: str) -> World:
     """
     quick, slow = (converse(Random(seed), use_lane=use_lane) for use_lane in (True, False))
     assert slow.waits == 0
-    assert quick.octets == slow.octets
+    assert without_heartbeat(quick.octets) == without_heartbeat(slow.octets)
     assert quick.kernel.log == slow.kernel.log
     return quick
+
+
+def annoy(rng: Random) -> int:
+    """Be a bad front end for a while, then leave, and be a good one; return the links that it cost.
+
+    Raises:
+        AssertionError: The good one was not served.
+        Exception: The daemon raised it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        world = World(patch, use_lane=True, room=rng.choice((2000, LARGE)))
+        try:
+            for number in range(1, rng.randrange(2, 20)):
+                _annoy(rng, world, number)
+            world.front.close()
+            world.reactor.until(lambda: len(world.door.lost_for) == 1)
+            while world.kernel.running:
+                world.kernel.end(world.kernel.running[0], -errno.ENOENT)
+                world.settle()
+            world.connect()
+            world.say(urb(1, IN, 4, device=world.device))
+            world.settle()
+            world.kernel.end(world.kernel.running[0], answer=b"data")
+            world.until_heard(1)
+            assert world.take() == [Complete(world.device, 1, 0, 4, data=b"data")]
+            return len(world.door.lost_for)
+        finally:
+            world.close()
+
+
+def _annoy(rng: Random, world: World, number: int) -> None:
+    address, length = rng.choice((0, 0x80, *_ADDRESSES)), rng.choice(_LENGTHS)
+    message: Message = urb(number, address, length, rng.choice((CONFIGURE, DESCRIPTOR)))
+    match rng.randrange(8):
+        case 0:
+            message = Unlink(DEVICE, rng.randrange(number + 1), rng.random() < 0.5)
+        case 1:
+            message = Resume(DEVICE, rng.choice(_ADDRESSES), rng.randrange(3))
+        case 2:
+            message = rng.choice((Ping(7), Reset(DEVICE), Disconnected(DEVICE), GREETING))
+    octets = octets_of([message])
+    world.send(mutate(rng, octets) if rng.random() < _DAMAGED else octets)
+    if rng.random() < 0.5:
+        world.settle()
+    if world.kernel.running and rng.random() < 0.5:
+        ended = rng.choice(world.kernel.running)
+        moved = rng.randrange(ended.room + 1)
+        world.kernel.end(ended, rng.choice((0, 0, 0, *_ERRORS)), answer(ended, moved), moved)
+    world.settle()
+    if rng.random() < 0.5:
+        world.listen()

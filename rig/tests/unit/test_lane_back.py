@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.splitdriver.messages import Complete, Refused, Resume
-from rig.tests.harness.lane_back import DEVICE, IN, OUT, World, answer, compare, urb
+from rig.tests.harness.lane_back import DEVICE, IN, OUT, World, annoy, answer, compare, urb
 
 
 @pytest.fixture
@@ -159,6 +159,12 @@ def test_urbs_of_any_size_go_over_a_port_of_virtio_serial(make: Callable[..., Wo
 
 
 @given(st.integers(0, 1 << 32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_octets_and_the_urbs_are_the_same_with_a_lane_and_without(seed: int) -> None:
     compare(f"{seed}")
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_a_bad_front_end_costs_its_link_and_nothing_else(rng: Random) -> None:
+    assert annoy(rng) == 1

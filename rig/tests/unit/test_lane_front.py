@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rig.splitdriver.messages import Complete, Message, Refused
 from rig.tests.harness.frames import octets_of
-from rig.tests.harness.lane_front import DEVICE, IN, OUT, World, answers, compare
+from rig.tests.harness.lane_front import DEVICE, IN, OUT, World, annoy, answers, compare
 from rig.usb.usbip import HEADER_BYTES, CommandCode
 
 
@@ -135,7 +135,7 @@ def test_urbs_of_any_size_go_over_a_port_of_virtio_serial(make: Callable[..., Wo
 
 
 @given(st.integers(0, 1 << 32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_both_streams_are_the_same_with_a_lane_and_without(seed: int) -> None:
     compare(f"{seed}")
 
@@ -143,3 +143,9 @@ def test_both_streams_are_the_same_with_a_lane_and_without(seed: int) -> None:
 def test_conversations_are_the_lanes_for_a_good_part() -> None:
     worlds = [compare(f"deep/{seed}") for seed in range(8)]
     assert sum(world.forwarded for world in worlds) > 20
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_a_bad_back_end_costs_its_link_and_nothing_else(rng: Random) -> None:
+    assert annoy(rng) == 1
