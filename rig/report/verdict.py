@@ -107,8 +107,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         seed: Of the plan and the workload.
         plan: The plan's name.
         file_systems: In the order of their partitions.
-        attachment: What the gadget was plugged into, as ``--attachment`` names it.
-        link: What joined the two ends of the split driver.
+        attachment: What the gadget was plugged into, as ``--attachment`` names it; empty in
+            what a rig wrote that did not tell.
+        link: What joined the two ends of the split driver; likewise.
         accelerator: ``kvm`` or ``tcg``.
         boot_retries: Boots that had to be tried again.
         rig_version: Of this rig.
@@ -127,11 +128,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     plan: str
     file_systems: tuple[str, ...]
-    attachment: str
-    link: str
     accelerator: str
     boot_retries: int
     rig_version: str
+    attachment: str = ""
+    link: str = ""
 
 
 def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
