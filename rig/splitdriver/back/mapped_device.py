@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ import msgspec
 from rig.faults.rules.endpoint import EndpointEffect, EndpointTransfer
 from rig.faults.triggers import EndpointInjector, Fired
 from rig.reactor import HANGUP, READABLE, WRITABLE, Reactor
+from rig.splitdriver.back.interfaces import Interfaces
 from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.lane import LentUrb
 from rig.splitdriver.messages import Payload, Submit
@@ -60,11 +62,37 @@ Ended = Completion | Configured | ResetEnded
 
 _NO_SETUP = bytes(SETUP_BYTES)
 
+MEMORY_RETRY_S = 0.1
+
+_Kills = Callable[[int], bool]
+"""Whether the kernel kills what runs on the endpoint of that address, to carry out a request."""
+
+
+def _all_but_control(address: int) -> bool:
+    return address & ~DIRECTION_IN != CONTROL_ENDPOINT
+
+
+def _none(_: int) -> bool:
+    return False
+
 
 class _InFlight(msgspec.Struct):
     urb: Submit
     buffer: memoryview
     altered: Altered | None = None
+
+
+class _Starved(msgspec.Struct, frozen=True):
+    """What the kernel had no memory for."""
+
+    flight: _InFlight
+    kind: TransferType
+    run: memoryview
+    continues: bool
+
+    @property
+    def endpoint_address(self) -> int:
+        return self.flight.urb.endpoint_address
 
 
 class MappedDevice:
@@ -92,19 +120,18 @@ class MappedDevice:
         reactor: Reactor,
         progressed: Callable[[], None],
     ) -> None:
-        self._kinds: Mapping[int, TransferType] = {}
         self._usbfs = usbfs
-        self._layout = layout
+        self._interfaces = Interfaces(usbfs, layout)
+        self._told_kinds = self._interfaces.kinds
         self._injector = injector
         self._stages = StageTracker()
         self._on_fault = on_fault
         self._reactor = reactor
         self._progressed = progressed
-        self._packet_bytes: dict[int, int] = {}
-        self._claimed: list[int] = []
         self._in_flight: dict[int, _InFlight] = {}
         self._at_once: list[Ended] = []
         self._refused: set[int] = set()  # endpoints with an URB in _at_once that usbfs refused
+        self._starved: deque[_Starved] = deque()
         self._faulted: list[tuple[set[int], Completion]] = []  # wait for those before them
         self._later: deque[Callable[[], None]] = deque()
         self._after_job: Callable[[], None] = self._nothing
@@ -117,6 +144,7 @@ class MappedDevice:
         """Forget the device; the kernel gets its node back when nothing blocks on it any more."""
         self._reactor.unwatch(self._usbfs)
         self._reactor.unwatch(self._helper)
+        self._reactor.cancel(self._memory_timer)
         self._helper.close(self._usbfs.close)
         self._later.clear()
 
@@ -127,10 +155,7 @@ class MappedDevice:
             urb: The URB.
             continues: It stands behind others, and is to be taken back if one of them fails.
         """
-        if self._helper.busy or self._later:
-            self._later.append(partial(self._start, urb, continues))
-        else:
-            self._start(urb, continues)
+        self._in_turn(partial(self._start, urb, continues))
 
     def perform(self, urb: Submit, operation: Operation) -> None:
         """Have the kernel carry out a control request; what it kills for that is told first."""
@@ -140,11 +165,19 @@ class MappedDevice:
             nonlocal status
             status = self._attempt(partial(self._perform, operation))
 
-        self._block(job, lambda: self._carried_out(self._performed(urb.urb_id, status, operation)))
+        def then() -> None:
+            self._carried_out(kills, [*self._news(), Completion(urb.urb_id, status, 0)])
+
+        kills: _Kills = _all_but_control
+        if isinstance(operation, SetInterface):
+            kills = self._interfaces.endpoints_of(operation.interface).__contains__
+        elif isinstance(operation, ClearHalt):
+            kills = _none
+        self._in_turn(lambda: self._block(job, then))
 
     def discard(self, urb_id: int) -> None:
         """Take an URB back from the controller; its end is told as any other."""
-        self._block(partial(self._discard, urb_id), self._nothing)
+        self._in_turn(partial(self._discard, urb_id))
 
     def reset(self) -> None:
         """Reset the port; what the kernel kills for that is told first."""
@@ -152,10 +185,12 @@ class MappedDevice:
 
         def job() -> None:
             nonlocal status
-            # usbfs has no pre_reset: interfaces that are claimed would be unbound by force.
-            status = self._attempt(partial(self._around_release, lambda usbfs: usbfs.reset()))
+            status = self._attempt(self._interfaces.reset)
 
-        self._block(job, lambda: self._carried_out([ResetEnded(status)]))
+        def then() -> None:
+            self._carried_out(_all_but_control, [*self._news(), ResetEnded(status)])
+
+        self._in_turn(lambda: self._block(job, then))
 
     def ended_at_once(self) -> list[Ended]:
         """Return what has ended without the controller: refused, performed, or failed on purpose.
@@ -171,6 +206,9 @@ class MappedDevice:
         done = self.ended_at_once()
         if not self._helper.busy:
             done += self._reap()
+            if self._starved:
+                self._feed_starved()
+                done += self.ended_at_once()
         return done
 
     # The lane.
@@ -187,7 +225,9 @@ class MappedDevice:
         """
         if self._injector is not None and self._injector.active:
             return None
-        if self._helper.busy or self._hung_up or self._later or self._at_once or self._faulted:
+        if self._helper.busy or self._hung_up or self._later or self._starved:
+            return None
+        if self._at_once or self._faulted:
             return None
         if any(flight.altered is not None for flight in self._in_flight.values()):
             return None  # of a rule that was taken away meanwhile
@@ -257,14 +297,28 @@ class MappedDevice:
                     self._fail_in_turn(urb, flight.altered.status)
                     return
                 run = run[: flight.altered.run_bytes]
-        flags = urb.flags | BULK_CONTINUATION if continues else urb.flags
+        wanted = _Starved(flight, kind, run, continues)
+        if self._starves(urb.endpoint_address) or not self._submit(wanted):
+            self._starved.append(wanted)
+            self._await_memory()
+
+    def _submit(self, wanted: _Starved) -> bool:
+        """Give an URB to the controller, or tell why not; return False if it must be tried again.
+
+        The kernel has no memory for it (``usbfs_memory_mb`` counts what all devices have in
+        flight), but will have more when another URB of this device ends.
+        """
+        urb, continues = wanted.flight.urb, wanted.continues
         if continues and urb.endpoint_address in self._refused:
             # The queue does not know yet that one before it has failed, nor does the kernel.
             self._at_once.append(Completion(urb.urb_id, -errno.ECONNRESET, 0))
-            return
+            return True
+        flags = urb.flags | BULK_CONTINUATION if continues else urb.flags
         try:
-            self._usbfs.submit(urb.urb_id, kind, urb.endpoint_address, flags, run)
+            self._usbfs.submit(urb.urb_id, wanted.kind, urb.endpoint_address, flags, wanted.run)
         except OSError as error:
+            if error.errno == errno.ENOMEM and self._in_flight:
+                return False
             if error.errno == errno.EREMOTEIO and continues:
                 # One before it has failed already, which is told first.
                 self._at_once += self._reap()
@@ -272,8 +326,9 @@ class MappedDevice:
             else:
                 self._refused.add(urb.endpoint_address)
                 self._at_once.append(Completion(urb.urb_id, -(error.errno or errno.EIO), 0))
-            return
-        self._in_flight[urb.urb_id] = flight
+            return True
+        self._in_flight[urb.urb_id] = wanted.flight
+        return True
 
     def _reap(self) -> list[Ended]:
         done: list[Ended] = []
@@ -293,7 +348,43 @@ class MappedDevice:
     def _transfer_type(self, address: int) -> TransferType:
         if address & ~DIRECTION_IN == CONTROL_ENDPOINT:
             return TransferType.CONTROL
-        return self._kinds.get(address, TransferType.BULK)
+        return self._interfaces.kinds.get(address, TransferType.BULK)
+
+    # What the kernel has no memory for.
+
+    def _starves(self, address: int) -> bool:
+        return any(each.endpoint_address == address for each in self._starved)
+
+    def _feed_starved(self) -> None:
+        """Try again, each endpoint's in their order."""
+        starved, self._starved = self._starved, deque()
+        for each in starved:
+            if self._starves(each.endpoint_address) or not self._submit(each):
+                self._starved.append(each)
+        if self._starved:
+            self._await_memory()
+        else:
+            self._reactor.cancel(self._memory_timer)
+
+    def _await_memory(self) -> None:
+        # Nothing tells that another device has given memory back.
+        again = time.monotonic() + MEMORY_RETRY_S
+        self._reactor.at(self._memory_timer, again, self._progressed)
+
+    @property
+    def _memory_timer(self) -> str:
+        return f"memory-{id(self)}"
+
+    def _drop_starved(self, dropped: Callable[[_Starved], bool]) -> list[Ended]:
+        """Take out what the kernel has never had; return their ends, as the kernel would tell."""
+        gone = [each for each in self._starved if dropped(each)]
+        self._starved = deque(each for each in self._starved if not dropped(each))
+        ended: list[Ended] = []
+        for each in gone:
+            number = each.flight.urb.urb_id
+            ended.append(Completion(number, -errno.ENOENT, 0))
+            ended += self._fail_those_behind(number)
+        return ended
 
     # Faults.
 
@@ -310,13 +401,14 @@ class MappedDevice:
         if fired is None:
             return None
         self._on_fault(fired, urb)
-        packet_bytes = self._packet_bytes.get(urb.endpoint_address, 512)
+        packet_bytes = self._interfaces.packet_bytes.get(urb.endpoint_address, 512)
         return alter(fired.effect, urb.buffer_bytes, packet_bytes)
 
     def _fail_in_turn(self, urb: Submit, status: int) -> None:
         """Fail an URB that the controller never hears of, behind those that it has."""
         address = urb.endpoint_address
-        before = {n for n, f in self._in_flight.items() if f.urb.endpoint_address == address}
+        flights = [*self._in_flight.values(), *(each.flight for each in self._starved)]
+        before = {f.urb.urb_id for f in flights if f.urb.endpoint_address == address}
         failed = Completion(urb.urb_id, status, 0)
         if before:
             self._faulted.append((before, failed))
@@ -332,19 +424,19 @@ class MappedDevice:
 
     # What blocks.
 
-    def _block(self, job: Callable[[], None], then: Callable[[], None]) -> None:
-        """Have the helper do a job when it is its turn, and then do something on this thread."""
-
-        def begin() -> None:
-            # Whoever asks the device for anything now would wait for the helper.
-            self._reactor.unwatch(self._usbfs)
-            self._after_job = then
-            self._helper.do(job)
-
+    def _in_turn(self, do: Callable[[], None]) -> None:
+        """Do something now, or behind what the helper does and what waits for that."""
         if self._helper.busy or self._later:
-            self._later.append(begin)
+            self._later.append(do)
         else:
-            begin()
+            do()
+
+    def _block(self, job: Callable[[], None], then: Callable[[], None]) -> None:
+        """Have the helper do a job now, and then do something on this thread."""
+        # Whoever asks the device for anything now would wait for the helper.
+        self._reactor.unwatch(self._usbfs)
+        self._after_job = then
+        self._helper.do(job)
 
     def _on_helper(self, _: int) -> None:
         self._helper.finished()
@@ -363,18 +455,26 @@ class MappedDevice:
         self._progressed()
 
     def _discard(self, urb_id: int) -> None:
-        try:
-            self._usbfs.discard(urb_id)
-        except OSError as error:
-            _log.warning("%s: URB %d is not let go: %s", self._usbfs.path, urb_id, error.strerror)
+        ended = self._drop_starved(lambda each: each.flight.urb.urb_id == urb_id)
+        if ended:
+            self._at_once += ended
+            return
+
+        def job() -> None:
+            try:
+                self._usbfs.discard(urb_id)
+            except OSError as error:
+                reason = error.strerror
+                _log.warning("%s: URB %d is not let go: %s", self._usbfs.path, urb_id, reason)
+
+        self._block(job, self._nothing)
 
     def _perform(self, operation: Operation) -> None:
         match operation:
             case SetConfiguration(value):
-                # The kernel refuses while any interface is claimed, even by us.
-                self._around_release(lambda usbfs: usbfs.set_configuration(value), value)
+                self._interfaces.configure(value)
             case SetInterface(interface, alternate):
-                self._usbfs.set_interface(interface, alternate)
+                self._interfaces.choose(interface, alternate)
             case ClearHalt(endpoint_address):
                 self._usbfs.clear_halt(endpoint_address)
 
@@ -388,41 +488,20 @@ class MappedDevice:
             return -(error.errno or errno.EIO) if known else -errno.EPIPE
         return 0
 
-    def _around_release(
-        self, do: Callable[[UsbfsDevice], None], configuration: int | None = None
-    ) -> None:
-        """Release all interfaces, do it, and claim those that there are then."""
-        wanted = self._claimed
-        for number in wanted:
-            self._usbfs.release_interface(number)
-        self._claimed = []
-        try:
-            do(self._usbfs)
-            if configuration is not None:
-                wanted = self._configured(configuration)
-        finally:
-            # Also after a failure: what was claimed before still is to be.
-            for number in wanted:
-                self._usbfs.claim_interface(number)
-                self._claimed.append(number)
+    def _news(self) -> list[Ended]:
+        """Tell of other endpoints, also when the request failed that has made them so."""
+        kinds = self._interfaces.kinds
+        if kinds == self._told_kinds:
+            return []
+        self._told_kinds = kinds
+        return [Configured(kinds)]
 
-    def _performed(self, urb_id: int, status: int, operation: Operation) -> list[Ended]:
-        done: list[Ended] = [Completion(urb_id, status, 0)]
-        if isinstance(operation, SetConfiguration) and status == 0:
-            done.insert(0, Configured(self._kinds))
-        return done
-
-    def _carried_out(self, ended: list[Ended]) -> None:
+    def _carried_out(self, kills: _Kills, ended: list[Ended]) -> None:
         """Tell that a request has been carried out, and first what the kernel has killed for it."""
-        self._at_once += [*self._reap(), *ended]
-
-    def _configured(self, value: int) -> list[int]:
-        """Take note of a new configuration; return its interfaces."""
-        chosen = self._layout.configuration(value)
-        endpoints = [e for i in chosen.interfaces for e in i.endpoints] if chosen else []
-        self._packet_bytes = {e.address: e.max_packet_bytes for e in endpoints}
-        self._kinds = {e.address: e.transfer_type for e in endpoints}
-        return list(chosen.interface_numbers) if chosen else []
+        self._at_once += self._reap()
+        # And what it would have killed, if it had had it.
+        self._at_once += self._drop_starved(lambda each: kills(each.endpoint_address))
+        self._at_once += ended
 
     def _nothing(self) -> None:
         """What follows a job that nobody is told of: an URB that was discarded is reaped."""

@@ -211,6 +211,130 @@ def test_the_same_errno_of_one_that_continues_none_is_its_status(world: World) -
     assert world.device.ended_at_once() == [Completion(1, -errno.EREMOTEIO, 0)]
 
 
+# What the kernel has no memory for.
+
+
+@pytest.fixture
+def starved(world: World) -> World:
+    """URB 1 is in the controller; the kernel has no memory for URBs 2 and 3 behind it."""
+    world.device.start(urb(1, OUT, b"data"))
+    world.node.errors = {"submit": errno.ENOMEM}
+    world.device.start(urb(2, OUT, b"data"))
+    world.device.start(urb(3, OUT, b"data"))
+    world.node.take()
+    return world
+
+
+def end(world: World, *numbers: int) -> list[Ended]:
+    """Let URBs end; return what is told."""
+    world.node.complete(*(Reaped(number, 0, 4) for number in numbers))
+    world.reactor.turn()
+    return world.take()
+
+
+def submitted(world: World) -> list[object]:
+    return [call[1] for call in world.node.take() if call[0] == "submit"]
+
+
+def test_an_urb_without_memory_waits_for_another_to_end(starved: World) -> None:
+    assert starved.device.ended_at_once() == []
+    starved.device.start(urb(4, IN, length=4))
+    starved.node.errors = {}
+    assert end(starved, 1) == [Completion(1, 0, 4)]
+    assert submitted(starved) == [4, 2, 3, 4]  # each endpoint's in their order
+    assert end(starved, 2, 3) == [Completion(2, 0, 4), Completion(3, 0, 4)]
+    assert starved.reactor.timers() == set()
+
+
+def test_what_stands_behind_one_without_memory_does_not_overtake_it(starved: World) -> None:
+    starved.node.errors = {}
+    starved.device.start(urb(4, OUT, b"data"))
+    assert submitted(starved) == []
+    end(starved, 1)
+    assert submitted(starved) == [2, 3, 4]
+
+
+def test_without_another_in_flight_it_is_told(starved: World) -> None:
+    assert end(starved, 1) == [
+        Completion(1, 0, 4),
+        Completion(2, -errno.ENOMEM, 0),
+        Completion(3, -errno.ENOMEM, 0),
+    ]
+    assert starved.reactor.timers() == set()
+
+
+def test_memory_that_another_device_gives_back_is_found(starved: World) -> None:
+    starved.reactor.fire("memory")
+    assert submitted(starved) == [2]
+    starved.node.errors = {}
+    starved.reactor.fire("memory")
+    assert (submitted(starved), starved.take()) == ([2, 3], [])
+
+
+def test_one_without_memory_is_taken_back_at_once(starved: World) -> None:
+    starved.device.discard(3)
+    assert starved.device.ended_at_once() == [Completion(3, -errno.ENOENT, 0)]
+    starved.node.errors = {}
+    end(starved, 1)
+    assert submitted(starved) == [2]
+
+
+def test_one_that_waits_for_memory_behind_what_blocks_is_taken_back_in_its_turn(
+    world: World,
+) -> None:
+    world.device.start(urb(1, IN, length=4))
+    world.node.errors = {"submit": errno.ENOMEM}
+    let_go = world.node.hold("clear_halt")
+    world.device.perform(urb(9, 0), ClearHalt(IN))
+    world.reactor.until(lambda: world.node.blocks_in("clear_halt"))
+    world.device.start(urb(2, OUT, b"data"))
+    world.device.discard(2)
+    let_go()
+    assert world.until_told() == [Completion(9, 0, 0), Completion(2, -errno.ENOENT, 0)]
+
+
+def test_a_reset_kills_it_behind_what_the_kernel_has_killed(starved: World) -> None:
+    let_go = starved.node.hold("reset")
+    starved.device.reset()
+    starved.reactor.until(lambda: starved.node.blocks_in("reset"))
+    starved.reactor.fire("memory")  # nothing is asked of the device meanwhile
+    starved.node.complete(Reaped(1, -errno.ENOENT, 0))
+    let_go()
+    assert starved.until_told() == [
+        *(Completion(number, -errno.ENOENT, 0) for number in (1, 2, 3)),
+        ResetEnded(0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "killed"),
+    [(SetInterface(0, 0), [2, 3]), (SetInterface(7, 0), []), (ClearHalt(IN), [])],
+)
+def test_a_request_kills_it_as_the_kernel_would(
+    starved: World, operation: Operation, killed: list[int]
+) -> None:
+    told = starved.perform(operation, 9)
+    assert told == [*(Completion(n, -errno.ENOENT, 0) for n in killed), Completion(9, 0, 0)]
+
+
+def test_what_continues_one_that_failed_meanwhile_comes_back_untouched(world: World) -> None:
+    world.device.start(urb(1, OUT, b"data"))
+    world.node.errors = {"submit": errno.ENOMEM}
+    world.device.start(urb(2, OUT, b"data"), continues=True)
+    world.node.errors = {"submit": errno.EREMOTEIO}
+    world.device.start(urb(3, IN, length=4))  # of another endpoint: its own business
+    world.node.complete(Reaped(1, -errno.EPROTO, 0))
+    world.reactor.turn()
+    assert world.take()[1:] == [
+        Completion(1, -errno.EPROTO, 0),
+        Completion(2, -errno.ECONNRESET, 0),
+    ]
+
+
+def test_a_device_is_not_lent_while_something_waits_for_memory(starved: World) -> None:
+    assert starved.device.lend([]) is None
+
+
 # What blocks.
 
 
@@ -250,7 +374,7 @@ def test_what_was_claimed_is_claimed_again_when_a_reset_fails(world: World) -> N
 
 @pytest.mark.parametrize(
     ("operation", "call"),
-    [(SetInterface(0, 1), ("set_interface", 0, 1)), (ClearHalt(IN), ("clear_halt", IN))],
+    [(SetInterface(0, 0), ("set_interface", 0, 0)), (ClearHalt(IN), ("clear_halt", IN))],
 )
 def test_other_requests_become_their_ioctls(
     world: World, operation: SetInterface | ClearHalt, call: tuple[object, ...]
@@ -393,6 +517,19 @@ def test_a_fault_takes_its_turn_behind_what_the_controller_has(faulty: World) ->
     faulty.node.complete(Reaped(2, 0, 4))
     faulty.reactor.turn()
     assert faulty.take() == [Completion(2, 0, 4), Completion(3, -errno.EPROTO, 0)]
+
+
+@with_faults(fault(When.BEFORE, nth=3))
+def test_a_fault_takes_its_turn_behind_what_the_kernel_has_no_memory_for(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.node.errors = {"submit": errno.ENOMEM}
+    faulty.device.start(urb(2, OUT, b"data"))
+    faulty.device.start(urb(3, OUT, b"data"))
+    faulty.device.discard(2)
+    assert faulty.device.ended_at_once() == [Completion(2, -errno.ENOENT, 0)]
+    faulty.node.complete(Reaped(1, 0, 4))
+    faulty.reactor.turn()
+    assert faulty.take() == [Completion(1, 0, 4), Completion(3, -errno.EPROTO, 0)]
 
 
 @with_faults(fault(When.BEFORE))
