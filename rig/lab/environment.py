@@ -98,11 +98,6 @@ class Places:
         return self.private / "id_ed25519"
 
     @property
-    def link(self) -> Path:
-        """The socket that joins the two guests' private link."""
-        return self.private / "link"
-
-    @property
     def cable(self) -> Path:
         """The socket of the back machine's end of the cable."""
         return self.private / "cable"
@@ -125,6 +120,10 @@ class Places:
     def logs(self, role: Role) -> Path:
         """The log directory of a machine."""
         return self.directory / role.value
+
+    def link(self, role: Role) -> Path:
+        """The socket of a machine's end of the private link."""
+        return self.private / f"link-{role.value}"
 
     def scratch(self, role: Role) -> Path:
         """The writable disk of a guest."""
@@ -211,8 +210,11 @@ def _extra_args(role: Role, image: GuestImage, places: Places, options: GuestOpt
     # romfile= : the guest never boots from the network, and the ROM is in another package.
     args += ["-netdev", "user,id=user,restrict=off,hostfwd=tcp:127.0.0.1:0-:22"]
     args += ["-device", "virtio-net-pci,netdev=user,romfile="]
-    server = "on" if role is Role.BACK else "off"
-    args += ["-netdev", f"stream,id=link,server={server},addr.type=unix,addr.path={places.link}"]
+    # Datagrams, so that either machine may go and come again; a stream's client calls once.
+    peer = Role.FRONT if role is Role.BACK else Role.BACK
+    ends = (("local", places.link(role)), ("remote", places.link(peer)))
+    sockets = ",".join(f"{end}.type=unix,{end}.path={path}" for end, path in ends)
+    args += ["-netdev", f"dgram,id=link,{sockets}"]
     args += ["-device", f"virtio-net-pci,netdev=link,mac={MACS[role]},romfile="]
     if role is Role.BACK:
         args += options.attachment.qemu_args(places.cable)

@@ -31,7 +31,6 @@ class Hands:
         self._strategy = strategy
         self._crew = strategy.crew
         self._started = started
-        self._positions: dict[Role, int] = {}
 
     def keep_medium(self) -> None:
         """Let the back machine's disk hold at once what is written to it.
@@ -71,7 +70,7 @@ class Hands:
             case Deed.SHUT_DOWN:
                 self._shut_down(role)
             case Deed.CUT_POWER:
-                self._cut_power(role)
+                self._strategy.cut_power(role)
             case Deed.BRING_UP:
                 self._bring_up(role)
 
@@ -97,21 +96,10 @@ class Hands:
             daemon = self._crew.daemons[name]
             daemon.stop(self._crew.stop_deadline_s)
         self._crew.machines[role].check("sync", COMMAND_DEADLINE_S)
-        self._cut_power(role)
-
-    def _cut_power(self, role: Role) -> None:
-        driver = self._strategy.driver(role)
-        # A crash must end QEMU (-no-reboot), this reset must not.
-        driver.monitor_command("set-action", {"reboot": "reset"})
-        driver.monitor_command("stop")
-        driver.monitor_command("system_reset")
-        self._positions[role] = driver.powered_console.position
+        self._strategy.cut_power(role)
 
     def _bring_up(self, role: Role) -> None:
-        driver = self._strategy.driver(role)
-        driver.monitor_command("cont")
-        self._strategy.reach_again(role, self._positions.pop(role))
-        driver.monitor_command("set-action", {"reboot": "shutdown"})
+        self._strategy.power_up(role)
         if role is Role.BACK:
             self.keep_medium()
         for name in self._present(role):

@@ -222,20 +222,29 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             raise ApiViolationError("A lab without a setup has no client.")
         return self.setup.device_path().client
 
-    def reach_again(self, role: Role, position: int) -> None:
-        """Wait until a machine that was reset can be reached, and connect to it anew.
+    def cut_power(self, role: Role) -> None:
+        """Let a machine lose its power: all who use it lose it; `power_up` starts it again."""
+        driver = self.driver(role)
+        driver.target.deactivate(self._target(role).get_driver("RigSSHDriver"))
+        driver.off()
 
-        Args:
-            role: Which machine.
-            position: Of its console when it was reset.
+    def power_up(self, role: Role) -> None:
+        """Start a machine that has lost its power, and reach it; its disk is as it was.
 
         Raises:
             MachineError: It did not boot in time, or cannot be reached.
         """
-        driver, ssh = self.driver(role), self._target(role).get_driver("RigSSHDriver")
-        driver.powered_console.wait_for(BOOTED, BOOT_DEADLINE_S, since=position)
-        driver.target.deactivate(ssh)
-        self._connect(role, ssh)
+        driver = self.driver(role)
+        driver.on()
+        try:
+            driver.powered_console.wait_for(r"\S", FIRST_LINE_DEADLINE_S)
+        except LostVMError:
+            if driver.health.lost:
+                raise
+            self.boot_retries += 1
+            driver.off()
+            driver.on()
+        self.machines[role] = self._reach(role)
 
     def processes(self) -> list[int]:
         """Return the process IDs of all QEMUs and SSH masters that run for the lab."""
@@ -319,7 +328,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         self._ssh.clear()
         while self.machines:
             self.machines.popitem()[1].stop_daemons(ABANDON_DEADLINE_S)
-        # The front end's QEMU is the client of the link's socket: it goes first.
+        # The front end's QEMU is the client of the port's socket: it goes first.
         for role in reversed(Role):
             target, driver = self._target(role), self.driver(role)
             target.deactivate(target.get_driver("RigSSHDriver", activate=False))

@@ -134,6 +134,8 @@ class Disturbance:
         """
         if not self.unsteady:
             return False
+        if self._machine is not None:
+            self._machine.settle(BACK_DEADLINE_S)
         told = workload.ask("follow", FOLLOW_DEADLINE_S, disk=self._find_disk())
         return msgspec.convert(told, _Followed).moved
 

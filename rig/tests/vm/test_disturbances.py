@@ -18,7 +18,8 @@ from rig.experiments.conformance.report import trouble
 from rig.experiments.run.run import STORE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
-from rig.lab.strategy import LabState, wait_for_disk
+from rig.lab.machine import Machine
+from rig.lab.strategy import LabState, Setup, wait_for_disk
 from rig.lab.waits import Awaited
 from rig.tests.conftest import LabKeeper
 from rig.tests.harness import disk_client
@@ -47,12 +48,12 @@ class Site:
     watchers: list[Daemon] = field(default_factory=list)
     files: int = 0  # so many are known to be on the medium
 
-    def prepare(self) -> None:
+    def prepare(self, setup: Setup | None = None, *watched: Machine) -> None:
         lab = self.lab
         gadget = ("--directory", STORE, "--size", "16M")
-        lab.setup = split_setup(gadget, awaits=Awaited.DISK)
+        lab.setup = setup or split_setup(gadget, awaits=Awaited.DISK)
         lab.transition(LabState.ATTACHED)
-        for machine in (lab.back, lab.front):
+        for machine in watched or (lab.back, lab.front):
             machine.check("echo 60 >/proc/sys/kernel/hung_task_timeout_secs")
             self.watchers.append(start_client(machine, disk_client, "watch"))
         lab.front.check(f"mkdir -p {MOUNT} && {MKFS} {lab.disk}", DEADLINE_S)
