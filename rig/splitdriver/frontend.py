@@ -343,7 +343,11 @@ class FrontEnd:
             Request.SET_CONFIGURATION,
         ):
             self._configured = True
-        elif self._configured and self._port_reset and announces_port_reset(setup, self._speed):
+        elif (
+            self._configured
+            and self._port_reset
+            and announces_port_reset(setup, command.flags, self._speed)
+        ):
             self._send(Reset(device))
 
     def _complete(self, message: Complete) -> None:

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import msgspec
 
-from rig.usb.urb import Speed
+from rig.usb.urb import Speed, TransferFlags
 
 SETUP = struct.Struct("<BBHHH")
 SETUP_BYTES = SETUP.size
@@ -100,16 +100,23 @@ def operation(setup: SetupPacket) -> Operation | None:
     return None
 
 
-def announces_port_reset(setup: SetupPacket, speed: Speed) -> bool:
+def announces_port_reset(setup: SetupPacket, flags: int, speed: Speed) -> bool:
     """Tell whether this is the first request a hub driver sends after it has reset a port.
 
     ``vhci_hcd`` never forwards a port reset.  It shows on ep0 alone: ``hub_port_init`` asks for the
-    device descriptor with wLength 64 (up to high speed) or 8 (SuperSpeed), and nothing else in the
-    kernel asks for it with that length (``drivers/usb/core/hub.c``).
+    device descriptor with wLength 64 (up to high speed) or 8 (SuperSpeed), by ``usb_control_msg``,
+    so without flags (``drivers/usb/core/hub.c``).  Only ``usbtest`` asks for it with that length,
+    too, in its case 10, and flags all that it reads (``drivers/usb/misc/usbtest.c``).
+
+    Args:
+        setup: The SETUP packet.
+        flags: The URB's `TransferFlags`.
+        speed: The device's.
     """
     return (
         setup.request_type == RequestType.FROM_DEVICE
         and setup.request == Request.GET_DESCRIPTOR
         and setup.value >> 8 == DESCRIPTOR_DEVICE
         and setup.length == (8 if speed >= Speed.SUPER else 64)
+        and not flags & TransferFlags.SHORT_NOT_OK
     )

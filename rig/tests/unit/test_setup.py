@@ -13,7 +13,7 @@ from rig.usb.setup import (
     announces_port_reset,
     operation,
 )
-from rig.usb.urb import Speed
+from rig.usb.urb import Speed, TransferFlags
 
 
 def test_a_setup_packet_is_little_endian() -> None:
@@ -68,7 +68,7 @@ def test_only_requests_of_which_the_kernel_keeps_state_are_operations(
 def test_a_port_reset_is_announced_by_the_length_of_one_request(
     speed: Speed, length: int, announced: bool
 ) -> None:
-    assert announces_port_reset(SetupPacket(0x80, 0x06, 0x0100, 0, length), speed) is announced
+    assert announces_port_reset(SetupPacket(0x80, 0x06, 0x0100, 0, length), 0, speed) is announced
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,10 @@ def test_a_port_reset_is_announced_by_the_length_of_one_request(
     ],
 )
 def test_other_requests_of_that_length_announce_nothing(packet: SetupPacket) -> None:
-    assert not announces_port_reset(packet, Speed.HIGH)
+    assert not announces_port_reset(packet, 0, Speed.HIGH)
+
+
+def test_what_a_driver_reads_by_an_urb_of_its_own_announces_nothing() -> None:
+    packet = SetupPacket(0x80, 0x06, 0x0100, 0, 64)
+    assert not announces_port_reset(packet, TransferFlags.SHORT_NOT_OK, Speed.HIGH)
+    assert announces_port_reset(packet, 0x200, Speed.HIGH)  # vhci_hcd's flag for IN
