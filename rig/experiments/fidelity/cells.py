@@ -9,10 +9,8 @@ import msgspec
 
 from rig.cable.controllers import OHCI_OUT_BYTES, Controller, check_rule
 from rig.errors import UserError
-from rig.experiments.fidelity.monitor import Told
 from rig.faults.rules.endpoint import (
     STATUS_DIRECTION,
-    EndpointEffect,
     EndpointFault,
     EndpointStatus,
     Place,
@@ -20,7 +18,6 @@ from rig.faults.rules.endpoint import (
 )
 from rig.lab.attachment import DUMMY
 from rig.lab.paths import PathName
-from rig.splitdriver.porthook import alter
 from rig.usb.urb import Direction
 
 ATTACHMENTS = (DUMMY.name, *Controller)
@@ -32,8 +29,6 @@ every wire but OHCI's."""
 
 OPCODES = {Direction.OUT: 0x2A, Direction.IN: 0x28}
 """WRITE(10) and READ(10)."""
-
-_HIGH_SPEED_PACKET = 512
 
 RULE = """
 [[fault]]
@@ -98,11 +93,6 @@ class Injection(msgspec.Struct, frozen=True, order=True):
             nth=nth,
         )
 
-    def made(self) -> Told:
-        """Return what the back end's port tells of the URB; nobody below knows of the error."""
-        altered = alter(self._effect(), REQUEST_BYTES, _HIGH_SPEED_PACKET)
-        return Told(altered.status, altered.run_bytes or 0)
-
     def fault(self) -> EndpointFault:
         """Return the rule as the layers know it."""
         return EndpointFault(
@@ -113,9 +103,6 @@ class Injection(msgspec.Struct, frozen=True, order=True):
             when=self.when,
             place=self.place,
         )
-
-    def _effect(self) -> EndpointEffect:
-        return self.fault().effect(None, 0)
 
 
 def plan(injections: tuple[Injection, ...]) -> str:

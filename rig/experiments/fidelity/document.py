@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from rig.cable.controllers import Controller
 from rig.experiments.fidelity.cells import REQUEST_BYTES, Injection, no_path, refused
+from rig.experiments.fidelity.findings import TITLES, differences, summary
+from rig.experiments.fidelity.markdown import row, rule
 from rig.experiments.fidelity.report import Data, Fidelity, Observation, Report
 from rig.lab.attachment import DUMMY
 from rig.lab.paths import PathName
 from rig.usb.urb import Direction
-
-TITLES = {PathName.SPLIT: "split", PathName.USBIP: "USB/IP", PathName.DIRECT: "direct"}
 
 BELOW = {
     DUMMY.name: "`dummy_hcd`; the error is made above it, in the port of `rig back`",
@@ -40,8 +40,9 @@ usbmon on the client's machine what usb-storage was told.
 _READING = """\
 ## How to read it
 
-*below* is what the back's controller driver told: status, bytes moved. Under *split*, *USB/IP* and
-*direct* stands what the client's driver was told, and what it made of it:
+*below* is what the back's controller driver told: status, bytes moved (at `dummy` the status is the
+port's, above that driver). Under *split*, *USB/IP* and *direct* stands what the client's driver was
+told, and what it made of it:
 
 - `=`: what stands under *below*; `≠` and the status and bytes: something else; `({below} …)`: the
   driver below told something else itself this time, and the client that.
@@ -71,8 +72,8 @@ def document(report: Report) -> str:
     parts = [
         head,
         *(["Not the whole table: some of it was left out by options.\n"] * (not report.whole)),
-        "\n".join(_summary(report)),
-        "\n".join(_differences(report)),
+        "\n".join(summary(report)),
+        "\n".join(differences(report)),
         _READING.format(patience_s=report.patience_s, below="below"),
         *("\n".join(_section(report, name, letters)) for name in _attachments(report)),
         "\n".join(_log(letters)),
@@ -99,64 +100,13 @@ def _name(number: int) -> str:
     return (_name(more - 1) if more else "") + chr(ord("a") + rest)
 
 
-def _summary(report: Report) -> Iterator[str]:
-    yield "## In short\n"
-    names = ("errors", "told the same", "other status", "other length", "not seen", "data wrong")
-    yield _row("path", *names)
-    yield _rule(1, len(names))
-    for path in PathName:
-        seen = report.on(path)
-        if not seen:
-            continue
-        kinds = Counter(one.fidelity for one in seen)
-        wrong = sum(one.data is Data.WRONG and not one.note for one in seen)
-        yield _row(TITLES[path], len(seen), *(kinds[kind] for kind in Fidelity), wrong)
-    yield ""
-
-
-def _differences(report: Report) -> Iterator[str]:
-    """Explain what is not the same, or say that nothing is."""
-    unlike = [
-        one
-        for one in report.observations
-        if not one.complete or one.data is Data.WRONG or one.fidelity is not Fidelity.SAME
-    ]
-    yield "## What is not the same, and why\n"
-    if not unlike:
-        yield "Nothing: each error came through as it was made, over every path.\n"
-        return
-    found: dict[str, list[Observation]] = {}
-    for one in unlike:
-        found.setdefault(explain(one), []).append(one)
-    for why, cells in found.items():
-        places = Counter(f"{TITLES[one.path]} at {one.injection.attachment}" for one in cells)
-        where = ", ".join(f"{place} ({count})" for place, count in places.items())
-        yield f"- {where}: {why}"
-    yield ""
-
-
-def explain(seen: Observation) -> str:
-    """Say why a cell is not as it should be, as far as that is known."""
-    if seen.note:
-        return f"{seen.note.rstrip('.')}."
-    if seen.fired != 1:
-        return f"the error was made {seen.fired} times, not once."
-    if seen.fidelity is Fidelity.UNSEEN:
-        return "usbmon saw no completion of the URB."
-    if seen.fidelity is Fidelity.STATUS:
-        return f"the client was told {seen.above} where the controller's driver told {seen.below}."
-    if seen.fidelity is Fidelity.LENGTH:
-        return "the status came through; the count of bytes that had moved did not."
-    return "the client's driver was told the same, but took it for a success: the data are wrong."
-
-
 def _section(report: Report, attachment: str, letters: dict[str, str]) -> Iterator[str]:
     yield f"## {attachment}\n"
     yield f"Below: {BELOW[attachment]}.\n"
     seen = [one for one in report.observations if one.injection.attachment == attachment]
     paths = [path for path in PathName if report.on(path)]
-    yield _row("data", "error", "moment", "below", *(TITLES[path] for path in paths))
-    yield _rule(4, 0, len(paths))
+    yield row("data", "error", "moment", "below", *(TITLES[path] for path in paths))
+    yield rule(4, 0, len(paths))
     for injection in dict.fromkeys(one.injection for one in seen):
         cells = {one.path: one for one in seen if one.injection == injection}
         yield _line(injection, cells, paths, letters)
@@ -172,7 +122,7 @@ def _line(
 ) -> str:
     told = Counter(str(one.below) for one in cells.values() if one.below is not None)
     below = told.most_common(1)[0][0] if told else "?"
-    return _row(
+    return row(
         injection.direction.upper(),
         injection.status,
         injection.when,
@@ -197,7 +147,7 @@ def cell(seen: Observation, below: str, letters: dict[str, str]) -> str:
     if str(seen.below) != below:
         told = f"(below {seen.below}) {told.removeprefix('≠ ')}"
     halts = f"halt {seen.halts_cleared}" if seen.halts_cleared else ""
-    log = " ".join(sorted(letters[line] for line in seen.lines))
+    log = " ".join(letters[line] for line in seen.lines)
     return " · ".join(filter(None, (told, f"{seen.sent} sent", halts, log, _end(seen))))
 
 
@@ -221,26 +171,22 @@ def _missing(attachment: str, paths: Sequence[PathName]) -> Iterator[str]:
 
 
 def _and(names: Sequence[str]) -> str:
-    """Return "OUT EPROTO, ETIME; IN EPROTO"."""
+    """Return ``EPIPE; OUT ENOSR``: without a direction what is refused of both."""
     found: dict[str, list[str]] = {}
     for name in names:
         direction, _, status = name.partition(" ")
-        found.setdefault(direction, []).append(status)
-    return "; ".join(f"{way} {', '.join(which)}" for way, which in found.items())
+        found.setdefault(status, []).append(direction)
+    ways: dict[str, list[str]] = {}
+    for status, directions in found.items():
+        way = f"{directions[0]} " if len(directions) == 1 else ""
+        ways.setdefault(way, []).append(status)
+    return "; ".join(f"{way}{', '.join(which)}" for way, which in sorted(ways.items()))
 
 
 def _log(letters: dict[str, str]) -> Iterator[str]:
     yield "## The clients' kernel log\n"
-    yield _row("", "line")
-    yield _rule(2)
+    yield row("", "line")
+    yield rule(2)
     for line, name in letters.items():
-        yield _row(name, f"`{line.replace('|', '/').replace('`', chr(39))}`")
+        yield row(name, f"`{line.replace('|', '/').replace('`', chr(39))}`")
     yield ""
-
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(str(one) for one in cells)} |"
-
-
-def _rule(left: int, right: int = 0, more: int = 0) -> str:
-    return _row(*["---"] * left, *["---:"] * right, *["---"] * more)

@@ -8,8 +8,11 @@ and the kernel's log say what usb-storage then did, and the disk whether the dat
 
 from __future__ import annotations
 
-from contextlib import suppress
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,7 +26,7 @@ from rig.experiments.fidelity.report import (
     Report,
 )
 from rig.experiments.fidelity.wishes import PLAN_ON_MACHINE, Wishes
-from rig.guest_images.image import GuestImage, ensure
+from rig.guest_images.image import ensure
 from rig.lab.accelerator import accelerator
 from rig.lab.attachment import parse_attachment
 from rig.lab.cable import NAME as CABLE
@@ -37,34 +40,31 @@ AFTERMATH_S = 4.0
 """So long a kernel may take to say that it is dying."""
 
 
-class PathTrial:
-    """One attachment and path: cell after cell, on machines that may not outlive them.
+class Trials:
+    """One attachment after the other, on machines that may not outlive an error.
 
     Args:
-        image: What the machines boot.
-        directory: Gets their logs, below numbered names.
-        chosen: The accelerator.
         wishes: What to try.
-        progress: Is told of the cells.
+        open_lab: Opens a lab for an attachment; its second argument counts the labs.
+        plug: Attaches the disk in a lab for an attachment and a path; its last argument counts.
+        progress: Is told of the errors.
     """
 
     def __init__(
         self,
-        image: GuestImage,
-        directory: Path,
-        chosen: str,
         wishes: Wishes,
+        open_lab: Callable[[str, int], AbstractContextManager[Lab]],
+        plug: Callable[[Lab, str, PathName, int], Plugged],
         progress: Progress,
     ) -> None:
-        self._image = image
-        self._directory = directory
-        self._chosen = chosen
         self._wishes = wishes
+        self._open_lab = open_lab
+        self._plug = plug
         self._progress = progress
-        self._plugs = 0
-        self._labs = 0
+        self._plugs = itertools.count(1)
+        self._labs = itertools.count(1)
 
-    def run(self, attachment: str) -> list[Observation]:
+    def at(self, attachment: str) -> list[Observation]:
         """Try all that is wished at an attachment.
 
         Raises:
@@ -73,15 +73,7 @@ class PathTrial:
         waiting = [(path, one) for path, cells in self._wishes.cells(attachment) for one in cells]
         found: list[Observation] = []
         while waiting:
-            self._labs += 1
-            with Lab.open(
-                self._image,
-                self._directory / f"{attachment}-{self._labs}",
-                accelerator=self._chosen,
-                memory_mib=self._wishes.memory_mib,
-                attachment=parse_attachment(attachment),
-                progress=self._progress,
-            ) as lab:
+            with self._open_lab(attachment, next(self._labs)) as lab:
                 lab.transition(LabState.BOOTED)
                 self._in_lab(lab, attachment, waiting, found)
         return found
@@ -99,7 +91,7 @@ class PathTrial:
             path, injection = waiting[0]
             tried = None
             try:
-                plugged = self._plug(lab, attachment, path)
+                plugged = self._plug(lab, attachment, path, next(self._plugs))
                 fresh, tried = False, len(found)
                 while waiting and waiting[0][0] is path:
                     found.append(self._observe(plugged, *waiting[0]))
@@ -128,16 +120,6 @@ class PathTrial:
         )
         return seen
 
-    def _plug(self, lab: Lab, attachment: str, path: PathName) -> Plugged:
-        self._plugs += 1
-        plan_file = lab.directory / "plan.toml"
-        plan_file.write_text(plan(self._wishes.injections(attachment)))
-        lab.back.put(plan_file, PLAN_ON_MACHINE)
-        lab.setup = self._wishes.setup(attachment, path, str(plan_file), self._plugs)
-        lab.transition(LabState.ATTACHED)
-        name = CABLE if lab.strategy.attachment.has_cable else "back"
-        return Plugged(lab, lab.strategy.daemons[name])
-
     @staticmethod
     def _taken_away(lab: Lab) -> bool:
         """Take the disk away; return whether that worked."""
@@ -147,6 +129,21 @@ class PathTrial:
             lab.transition(LabState.BOOTED)
             return True
         return False
+
+
+def attach(wishes: Wishes, lab: Lab, attachment: str, path: PathName, number: int) -> Plugged:
+    """Attach a new disk, with the plan that has all its errors.
+
+    Raises:
+        MachineError: A machine did not do its part.
+    """
+    plan_file = lab.directory / "plan.toml"
+    plan_file.write_text(plan(wishes.injections(attachment)))
+    lab.back.put(plan_file, PLAN_ON_MACHINE)
+    lab.setup = wishes.setup(attachment, path, str(plan_file), number)
+    lab.transition(LabState.ATTACHED)
+    name = CABLE if lab.strategy.attachment.has_cable else "back"
+    return Plugged(lab, lab.strategy.daemons[name])
 
 
 def _loss(lab: Lab, error: MachineError) -> str:
@@ -174,7 +171,18 @@ def run(wishes: Wishes, command: str, directory: Path, progress: Progress) -> Re
     """
     image = ensure(wishes.kernel, progress)
     chosen = accelerator(image)
-    trial = PathTrial(image, directory, chosen, wishes, progress)
+
+    def open_lab(attachment: str, number: int) -> AbstractContextManager[Lab]:
+        return Lab.open(
+            image,
+            directory / f"{attachment}-{number}",
+            accelerator=chosen,
+            memory_mib=wishes.memory_mib,
+            attachment=parse_attachment(attachment),
+            progress=progress,
+        )
+
+    trials = Trials(wishes, open_lab, partial(attach, wishes), progress)
     report = Report(
         command=command,
         kernel=image.kernel_version,
@@ -185,7 +193,7 @@ def run(wishes: Wishes, command: str, directory: Path, progress: Progress) -> Re
         observations=(),
     )
     for attachment in wishes.attachments:
-        observations = (*report.observations, *trial.run(attachment))
+        observations = (*report.observations, *trials.at(attachment))
         report = msgspec.structs.replace(report, observations=observations)
         leave(report, directory / "fidelity.json")
     return report

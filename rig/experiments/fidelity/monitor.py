@@ -66,7 +66,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What a kernel's usbmon saw of one SCSI command and all that followed from it.
 
     Attributes:
-        first: What was told of the first URB of the command's data; None: no such URB came back.
+        first: What was told of the first URB of data of the command that was sent first; None: no
+            such URB came back.
         sent: How often the command was sent.
         halts_cleared: How often a halt was cleared.
     """
@@ -100,7 +101,7 @@ def look(records: Iterable[Record], opcode: int) -> Seen:
             stage = tracker.see(direction, record.length_bytes, bytes.fromhex(record.head))
             if stage.opcode == opcode:
                 sent += stage.stage is Stage.COMMAND
-                if stage.stage is Stage.DATA and watched is None:
+                if stage.stage is Stage.DATA and sent == 1 and watched is None:
                     watched = record.id
         elif record.id == watched and first is None:
             moved = record.length_bytes if record.kind == COMPLETED else 0

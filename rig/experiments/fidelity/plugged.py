@@ -11,7 +11,7 @@ import msgspec
 from rig.errors import MachineError
 from rig.experiments.fidelity import agent
 from rig.experiments.fidelity.cells import REQUEST_BYTES, Injection
-from rig.experiments.fidelity.monitor import Record, look
+from rig.experiments.fidelity.monitor import Record, Told, look
 from rig.experiments.fidelity.report import Observation, judge_read, judge_write, kernel_words
 from rig.faults.rules.endpoint import Place
 from rig.lab.daemons import Daemon
@@ -77,7 +77,9 @@ class Plugged:
         client = look(_records(above), injection.opcode)
         controller = look(_records(below), injection.opcode).first
         if injection.place is Place.PORT:
-            controller = injection.made()
+            # The status is the port's own; what has moved is seen below it.
+            moved = controller.actual_bytes if controller else 0
+            controller = Told(injection.status.code, moved)
         if injection.direction is Direction.OUT:
             data = judge_write(told["errno"], self._held([new, old]), new=new, old=old)
         else:

@@ -19,12 +19,17 @@ _WHO = re.compile(r"^(?:usb \S+: |sd \S+ (?:\[sd\w+\] )?|\[sd\w+\] )?(?:tag#\d+ 
 """Who says a line of the kernel's log, and of which request: another one each time."""
 
 _VARIES = (
-    (re.compile(r"\bUSB device number \d+"), "USB device"),
+    (re.compile(r"\bUSB device number \d+ using \S+"), "USB device"),
+    (re.compile(r"\bRequest \(\d+\) to port \d+"), "Request"),
     (re.compile(r"\bdev sd[a-z]+, sector \d+"), "the disk"),
     (re.compile(r"\bsd[a-z]+\b"), "sdX"),
-    (re.compile(r"\b(seqnum|sector|age=|scsi|host|cmd_age=)\s*\d+"), r"\1 N"),
-    (re.compile(r"\b\d+s\b"), "Ns"),
+    (re.compile(r"\bseqnum \d+"), "seqnum N"),
+    (re.compile(r"\bcmd_age=\d+s"), "cmd_age=N"),
 )
+
+
+VHCI = re.compile(r"vhci_hcd|^SetAddress Request|urb->status")
+"""What only a virtual host controller says, of its own work."""
 
 
 class Data(StrEnum):
@@ -57,8 +62,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         injection: The error.
         path: Between device and client.
         fired: How often it was made; once, or the cell says nothing.
-        below: What the driver of the back's controller told of the URB; for an error that is made
-            in the back end's port, what the port told.
+        below: What the driver of the back's controller told of the URB.  For an error that is made
+            in the back end's port: the port's status, and what that driver has moved.
         above: What the client's driver was told.
         sent: How often the client's driver sent the command.
         halts_cleared: How often it cleared a halt.
@@ -93,6 +98,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         return Fidelity.SAME if same else Fidelity.LENGTH
 
     @property
+    def reaction(self) -> tuple[object, ...]:
+        """What the client's driver did, for comparison with other paths."""
+        said = frozenset(line for line in self.lines if not VHCI.search(line))
+        return self.sent, self.halts_cleared, self.errno, self.data, said
+
+    @property
     def complete(self) -> bool:
         """Whether the error was made once, and seen at both ends."""
         return self.fired == 1 and not self.note and self.fidelity is not Fidelity.UNSEEN
@@ -122,6 +133,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def on(self, path: PathName) -> list[Observation]:
         """Return those of a path."""
         return [one for one in self.observations if one.path is path]
+
+    def otherwise(self, path: PathName) -> list[Observation]:
+        """Return those of a path in which the client's driver did not do what it does directly."""
+        direct = {one.injection: one.reaction for one in self.on(PathName.DIRECT)}
+        return [
+            one
+            for one in self.on(path)
+            if one.injection in direct and one.reaction != direct[one.injection]
+        ]
 
     @property
     def unfaithful(self) -> list[Observation]:

@@ -114,6 +114,7 @@ PURE = {
     "rig.link.pieces",
     "rig.link.relay",
     "rig.lab.timetable",
+    "rig.experiments.fidelity.markdown",
     "rig.experiments.fidelity.monitor",
     "rig.gadget.bot.descriptors",
     "rig.gadget.functions",
