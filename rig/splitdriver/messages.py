@@ -68,7 +68,7 @@ class Hello(msgspec.Struct, frozen=True):
 
     Attributes:
         role: The sender's.
-        policy: The sender's.
+        policy: The sender's; one that this code does not know by its number.
         name: The sender's name for people, such as a host name.
         oldest: The oldest protocol version that it speaks.
         newest: The newest.
@@ -76,7 +76,7 @@ class Hello(msgspec.Struct, frozen=True):
     """
 
     role: Role
-    policy: Policy
+    policy: Policy | int
     name: str
     oldest: int = OLDEST_VERSION
     newest: int = NEWEST_VERSION

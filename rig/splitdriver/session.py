@@ -129,6 +129,11 @@ class Session:
                 f"The other end speaks protocol versions {hello.oldest} to {hello.newest}, this one"
                 f" {OLDEST_VERSION} to {NEWEST_VERSION}: install the same rig on both machines."
             )
+        if not isinstance(hello.policy, Policy):
+            raise RemoteProtocolError(
+                f"The other end's policy has the number {hello.policy}, which this one does not"
+                " know: install the same rig on both machines."
+            )
         if hello.policy is not self._policy:
             raise RemoteProtocolError(
                 f"The other end's policy is {hello.policy}, this one's {self._policy}: start both"

@@ -137,7 +137,7 @@ def _parts(message: Message) -> tuple[FrameType, int, bytes, Payload]:  # noqa: 
         case Pong() as m:
             return FrameType.PONG, 0, _TOKEN.pack(m.token), b""
         case Hello() as m:
-            policy = PolicyCode[m.policy.name]
+            policy = PolicyCode[m.policy.name] if isinstance(m.policy, Policy) else m.policy
             head = (m.role, m.oldest, m.newest, m.capabilities, policy)
             return FrameType.HELLO, 0, _HELLO.pack(_MAGIC, *head) + _text(m.name), b""
     return FrameType.REFUSED, 0, _text(message.reason), b""
@@ -216,6 +216,9 @@ def _read_reset_done(device: int, body: memoryview) -> ResetDone:
     return ResetDone(device, status)
 
 
+_POLICIES: dict[int, Policy] = {code: Policy[code.name] for code in PolicyCode}
+
+
 def _read_hello(_device: int, body: memoryview) -> Hello:
     magic, role, oldest, newest, capabilities, policy = _HELLO.unpack_from(body)
     if magic != _MAGIC:
@@ -224,7 +227,7 @@ def _read_hello(_device: int, body: memoryview) -> Hello:
         raise ValueError(f"its versions go from {oldest} to {newest}")
     return Hello(
         Role(role),
-        Policy[PolicyCode(policy).name],
+        _POLICIES.get(policy, policy),
         _read_text(body[_HELLO.size :]),
         oldest,
         newest,

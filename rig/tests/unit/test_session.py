@@ -71,6 +71,14 @@ def test_a_peer_without_a_name_is_established_too() -> None:
             Hello(Role.BACK, Policy.NAIVE, "x"),
             "policy is naive, this one's hold: start both with the same --policy",
         ),
+        (
+            Hello(Role.BACK, 4, "x"),
+            "policy has the number 4, which this one does not know: install the same rig",
+        ),
+        (
+            Hello(Role.BACK, 4, "x", NEWEST_VERSION + 1, NEWEST_VERSION + 2),
+            "versions 3 to 4, this one 2 to 2: install the same rig",
+        ),
         (Refused("Busy."), "closed the link: Busy."),
     ],
 )

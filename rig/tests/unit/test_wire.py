@@ -152,8 +152,6 @@ def test_sent_data_are_not_copied() -> None:
         ("HELLO", "52494701 01 0002 0002 00000000 01", "does not begin with RIG"),
         ("HELLO", "52494700 03 0002 0002 00000000 01", "3 is not a valid Role"),
         ("HELLO", "52494700 01 0003 0002 00000000 01", "versions go from 3 to 2"),
-        ("HELLO", "52494700 01 0002 0002 00000000 00", "0 is not a valid PolicyCode"),
-        ("HELLO", "52494700 01 0002 0002 00000000 04", "4 is not a valid PolicyCode"),
         ("HELLO", "52494700 01 0002 0002 00000000 01 ff", "utf-8"),
         ("HELLO", "52494700 01 0001 66726f6e74", "requires a buffer"),  # of version 1
         ("HELLO", "524947", "requires a buffer"),
@@ -202,6 +200,11 @@ def test_capabilities_that_are_not_known_are_dropped() -> None:
 @pytest.mark.parametrize("policy", Policy)
 def test_every_policy_has_its_octet(policy: Policy) -> None:
     assert read(octets_of([Hello(Role.BACK, policy, "x")])) == [Hello(Role.BACK, policy, "x")]
+
+
+def test_a_policy_that_is_not_known_is_carried_by_its_number() -> None:
+    hello = Hello(Role.BACK, 4, "x")
+    assert read(octets_of([hello])) == [hello]
 
 
 @pytest.mark.parametrize(("port", "plug"), [(0, 1), (1, 1), (255, 65535)])
