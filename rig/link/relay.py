@@ -44,12 +44,12 @@ def other(end: LinkEnd) -> LinkEnd:
 
 
 class ReleasedBy(StrEnum):
-    """Why something no longer stands still."""
+    """Why something lasts no longer."""
 
     DEADLINE = "deadline"
     COMMAND = "command"
     END = "end"
-    """There is nothing left that could stand still: its connection is gone."""
+    """Its connection is gone."""
 
 
 class Dial(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class Released(msgspec.Struct, frozen=True):
-    """The end of what stood still."""
+    """The end of what lasted: what stood still goes on, what was slow is not."""
 
     rule: str
     effect: LinkKind
@@ -128,7 +128,7 @@ class Relay:
     Attributes:
         actions: What is to be done, in order; who does it empties the list.
         faults: Faults that were made; likewise.
-        released: What stood still and does no longer; likewise.
+        released: What lasted and does no longer; likewise.
     """
 
     def __init__(self, injector: LinkInjector) -> None:
@@ -204,9 +204,11 @@ class Relay:
             self._run(number, now_s)
 
     def release(self, now_s: float) -> int:
-        """End all that stands still, for good; return how much that was."""
-        standing = [*self._holds, *(c.half_open for c in self._circuits.values() if c.half_open)]
+        """End all that lasts, for good; return how much that was."""
+        half_open = (c.half_open for c in self._circuits.values() if c.half_open)
+        standing = [*self._holds, *self._slow, *half_open]
         self._holds.clear()
+        self._slow.clear()
         for lasting in standing:
             self._tell_release(lasting, now_s, ReleasedBy.COMMAND)
         for number, circuit in list(self._circuits.items()):
@@ -224,9 +226,9 @@ class Relay:
 
     @property
     def standing(self) -> list[str]:
-        """The rules that make something stand still now."""
+        """The rules whose effect lasts."""
         half_open = [c.half_open.rule_name for c in self._circuits.values() if c.half_open]
-        return [hold.rule_name for hold in self._holds] + half_open
+        return [one.rule_name for one in (*self._holds, *self._slow)] + half_open
 
     def backlog_bytes(self, number: int, end: LinkEnd) -> int:
         """How many octets from an end wait here."""
@@ -391,10 +393,10 @@ class Relay:
         self.actions += [Close(number, end, reset) for end in LinkEnd if end in ends]
 
     def _expire(self, now_s: float) -> None:
-        for hold in [hold for hold in self._holds if hold.until_s <= now_s]:
-            self._holds.remove(hold)
-            self._tell_release(hold, now_s, ReleasedBy.DEADLINE)
-        self._slow = [slow for slow in self._slow if slow.until_s > now_s]
+        for all_of_them in (self._holds, self._slow):
+            for lasting in [one for one in all_of_them if one.until_s <= now_s]:
+                all_of_them.remove(lasting)
+                self._tell_release(lasting, now_s, ReleasedBy.DEADLINE)
         for number, circuit in list(self._circuits.items()):
             for lane in circuit.lanes.values():
                 if lane.overtaken is not None and lane.overtaken.until_s <= now_s:

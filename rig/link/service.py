@@ -5,8 +5,8 @@ calls the relay calls ``--connect``, where the back end listens.  What is encryp
 the two ends prove to each other who they are, through the relay.
 
 Events: ``listening`` with host and port; ``circuit`` when a front end has called, ``circuit-gone``;
-``fault`` for every fault that was made, ``released`` for all that stood still and does no longer.
-Commands: ``status``, ``release`` (end all that stands still), and those of `rig.control.commands`.
+``fault`` for every fault that was made, ``released`` for all that lasted and does no longer.
+Commands: ``status``, ``release`` (end all that lasts), and those of `rig.control.commands`.
 """
 
 from __future__ import annotations

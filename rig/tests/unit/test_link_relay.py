@@ -324,6 +324,21 @@ def test_a_command_ends_all_that_stands_still() -> None:
     assert {r.by for r in world.relay.released} == {ReleasedBy.COMMAND}
 
 
+def test_a_command_ends_what_is_slow_and_so_does_its_deadline() -> None:
+    world = joined(
+        'effect = "delay"\ndelay_ms = 100\nat_s = 0',
+        'effect = "bandwidth"\nbytes_per_s = 10\nat_s = 0\nfor_s = 1',
+    )
+    world.phase("write")
+    assert world.relay.standing == ["0", "1"]
+    world.wait(1)
+    assert [(r.rule, r.by) for r in world.relay.released] == [("1", ReleasedBy.DEADLINE)]
+    assert world.relay.release(world.now_s) == 1
+    world.say(FRONT, A)
+    assert world.at_back() == A
+    assert [r.rule for r in world.relay.released] == ["1", "0"]
+
+
 # What breaks.
 
 
