@@ -19,10 +19,12 @@ class Altered(msgspec.Struct, frozen=True):
         run_bytes: So much of its buffer goes to the controller; None: the controller never hears
             of it.
         status: What is told at the end, a negative errno, if the transfer itself does not fail.
+        halt: The device is to halt the endpoint before it is told.
     """
 
     run_bytes: int | None
     status: int
+    halt: bool = False
 
 
 def alter(effect: EndpointEffect, buffer_bytes: int, max_packet_bytes: int) -> Altered:
@@ -34,10 +36,11 @@ def alter(effect: EndpointEffect, buffer_bytes: int, max_packet_bytes: int) -> A
     packets = buffer_bytes // max(max_packet_bytes, 1)
     if effect.at_bytes is not None:
         packets = min(packets, effect.at_bytes // max(max_packet_bytes, 1))
-        return Altered(packets * max_packet_bytes or None, effect.status)
+        return Altered(packets * max_packet_bytes or None, effect.status, effect.halt)
     match effect.when:
         case When.BEFORE:
-            return Altered(None, effect.status)
+            return Altered(None, effect.status, effect.halt)
         case When.MIDDLE:
-            return Altered(packets // 2 * max_packet_bytes or None, effect.status)
-    return Altered(buffer_bytes, effect.status)
+            run_bytes = packets // 2 * max_packet_bytes or None
+            return Altered(run_bytes, effect.status, effect.halt)
+    return Altered(buffer_bytes, effect.status, effect.halt)

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from rig.usb.setup import ENDPOINT_HALT, Request, RequestType
 from rig.usb.urb import Speed, TransferType
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -55,6 +56,18 @@ class _TwoUints(ctypes.Structure):
     _fields_ = (("first", ctypes.c_uint), ("second", ctypes.c_uint))
 
 
+class _ControlTransfer(ctypes.Structure):
+    _fields_ = (
+        ("request_type", ctypes.c_uint8),
+        ("request", ctypes.c_uint8),
+        ("value", ctypes.c_uint16),
+        ("index", ctypes.c_uint16),
+        ("length", ctypes.c_uint16),
+        ("timeout_ms", ctypes.c_uint32),
+        ("data", ctypes.c_void_p),
+    )
+
+
 class _DisconnectClaim(ctypes.Structure):
     _fields_ = (
         ("interface", ctypes.c_uint),
@@ -71,6 +84,7 @@ def _ioc(direction: int, number: int, size: int) -> int:
     return direction << 30 | size << 16 | ord("U") << 8 | number
 
 
+CONTROL: Final = _ioc(_READ | _WRITE, 0, ctypes.sizeof(_ControlTransfer))
 SETINTERFACE: Final = _ioc(_READ, 4, 8)
 SETCONFIGURATION: Final = _ioc(_READ, 5, 4)
 SUBMITURB: Final = _ioc(_READ, 10, _URB.size)
@@ -85,6 +99,8 @@ BULK_CONTINUATION: Final = 0x04
 """``USBDEVFS_URB_BULK_CONTINUATION``: take this URB back if one before it fails."""
 
 GET_SPEED: Final = _ioc(_NONE, 31, 0)
+_CONTROL_TIMEOUT_MS: Final = 5000
+"""USB_CTRL_SET_TIMEOUT of ``include/linux/usb.h``."""
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -259,6 +275,20 @@ class UsbfsDevice:
         """Clear a halted endpoint and its data toggle on both sides."""
         word = ctypes.c_uint(endpoint_address)
         self._ioctl(CLEAR_HALT, ctypes.addressof(word))
+
+    def set_halt(self, endpoint_address: int) -> None:
+        """Have the device halt an endpoint of a claimed interface: SET_FEATURE(ENDPOINT_HALT).
+
+        The host's side knows nothing of it until a transfer is answered with a STALL.
+        """
+        transfer = _ControlTransfer(
+            request_type=RequestType.TO_ENDPOINT,
+            request=Request.SET_FEATURE,
+            value=ENDPOINT_HALT,
+            index=endpoint_address,
+            timeout_ms=_CONTROL_TIMEOUT_MS,
+        )
+        self._ioctl(CONTROL, ctypes.addressof(transfer))
 
     def reset(self) -> None:
         """Reset the device's port.  ENODEV if another device answered afterwards."""

@@ -118,11 +118,13 @@ class EndpointEffect(msgspec.Struct, frozen=True):
         status: The URB's status, a negative errno.
         at_bytes: So many bytes move before the error, instead of what `when` says; rounded down to
             whole packets.
+        halt: The device's endpoint is halted, too, before the status is told.
     """
 
     when: When
     status: int
     at_bytes: int | None = None
+    halt: bool = False
 
 
 class EndpointFault(
@@ -146,6 +148,8 @@ class EndpointFault(
         max_bytes: Only transfers whose buffer has at most this size.
         opcode: Only stages of this SCSI command, its CBW included.
         stage: Only this stage of Bulk-Only commands.
+        halt: With status EPIPE: the device's endpoint is really halted, so that nothing moves there
+            before the host has cleared the halt.
     """
 
     direction: Direction
@@ -158,6 +162,7 @@ class EndpointFault(
     max_bytes: Positive | None = None
     opcode: Octet | None = None
     stage: Stage | None = None
+    halt: bool = False
 
     def contradiction(self) -> str:
         """See `Rule.contradiction`."""
@@ -181,6 +186,14 @@ class EndpointFault(
                     self.when is not None and self.at_bytes is not None,
                     "'at_bytes' and 'when' exclude each other",
                 ),
+                (
+                    self.halt and self.status is not EndpointStatus.EPIPE,
+                    f"'halt' is seen as 'EPIPE', not as '{self.status}'",
+                ),
+                (
+                    self.halt and self.place is Place.CABLE,
+                    "'halt' is brought about by the back end, not on the cable",
+                ),
             )
             or empty_range("min_bytes", self.min_bytes, "max_bytes", self.max_bytes)
             or empty_range("at_bytes", self.at_bytes, "max_bytes", self.max_bytes)
@@ -201,7 +214,8 @@ class EndpointFault(
     def effect(self, event: EndpointTransfer | None, luck: int) -> EndpointEffect:
         """See `Rule.effect`."""
         del event, luck
-        return EndpointEffect(self.when or When.MIDDLE, self.status.code, self.at_bytes)
+        when = self.when or When.MIDDLE
+        return EndpointEffect(when, self.status.code, self.at_bytes, self.halt)
 
     def words(self) -> str:
         """See `Rule.words`."""
@@ -214,4 +228,6 @@ class EndpointFault(
             size = f" of {self.min_bytes} bytes or more" if self.min_bytes > 1 else ""
         moved = f"after {self.at_bytes} bytes" if self.when is None else _MOVED[self.when]
         way = self.direction.upper()
-        return f"{way} {stages}{of}{where}{size}: {self.status} {moved}, {_IN_PLACE[self.place]}"
+        halted = ", and the device's endpoint halted" if self.halt else ""
+        place = _IN_PLACE[self.place] + halted
+        return f"{way} {stages}{of}{where}{size}: {self.status} {moved}, {place}"

@@ -82,6 +82,14 @@ class _InFlight(msgspec.Struct):
     altered: Altered | None = None
 
 
+class _Failing(msgspec.Struct, frozen=True):
+    """What fails when these others of its endpoint, which the controller has, have ended."""
+
+    before: set[int]
+    urb: Submit
+    altered: Altered
+
+
 class _Starved(msgspec.Struct, frozen=True):
     """What the kernel had no memory for."""
 
@@ -132,7 +140,7 @@ class MappedDevice:
         self._at_once: list[Ended] = []
         self._refused: set[int] = set()  # endpoints with an URB in _at_once that usbfs refused
         self._starved: deque[_Starved] = deque()
-        self._faulted: list[tuple[set[int], Completion]] = []  # wait for those before them
+        self._failing: list[_Failing] = []
         self._later: deque[Callable[[], None]] = deque()
         self._after_job: Callable[[], None] = self._nothing
         self._hung_up = False
@@ -206,7 +214,7 @@ class MappedDevice:
         done = self.ended_at_once()
         if not self._helper.busy:
             done += self._reap()
-            if self._starved:
+            if self._starved and not self._helper.busy:
                 self._feed_starved()
                 done += self.ended_at_once()
         return done
@@ -227,7 +235,7 @@ class MappedDevice:
             return None
         if self._helper.busy or self._hung_up or self._later or self._starved:
             return None
-        if self._at_once or self._faulted:
+        if self._at_once or self._failing:
             return None
         if any(flight.altered is not None for flight in self._in_flight.values()):
             return None  # of a rule that was taken away meanwhile
@@ -294,7 +302,7 @@ class MappedDevice:
             flight.altered = self._fault(urb, self._injector)
             if flight.altered is not None:
                 if flight.altered.run_bytes is None:
-                    self._fail_in_turn(urb, flight.altered.status)
+                    self._fail_in_turn(urb, flight.altered)
                     return
                 run = run[: flight.altered.run_bytes]
         wanted = _Starved(flight, kind, run, continues)
@@ -332,7 +340,7 @@ class MappedDevice:
 
     def _reap(self) -> list[Ended]:
         done: list[Ended] = []
-        while self._in_flight:
+        while self._in_flight and not self._helper.busy:  # it may have an endpoint to halt
             try:
                 reaped = self._usbfs.reap()
             except OSError:  # ENODEV: gone, and nothing is left to reap
@@ -340,8 +348,10 @@ class MappedDevice:
             if reaped is None:
                 break
             flight = self._in_flight.pop(reaped.urb_id)
-            done.append(_completion(flight, reaped.status, reaped.actual_bytes))
-            if self._faulted:
+            induced = flight.altered if reaped.status == 0 else None
+            completion = _completion(flight, reaped.status, reaped.actual_bytes)
+            done += self._told(completion, flight.urb.endpoint_address, induced)
+            if self._failing:
                 done += self._fail_those_behind(reaped.urb_id)
         return done
 
@@ -404,23 +414,51 @@ class MappedDevice:
         packet_bytes = self._interfaces.packet_bytes.get(urb.endpoint_address, 512)
         return alter(fired.effect, urb.buffer_bytes, packet_bytes)
 
-    def _fail_in_turn(self, urb: Submit, status: int) -> None:
+    def _fail_in_turn(self, urb: Submit, altered: Altered) -> None:
         """Fail an URB that the controller never hears of, behind those that it has."""
         address = urb.endpoint_address
         flights = [*self._in_flight.values(), *(each.flight for each in self._starved)]
         before = {f.urb.urb_id for f in flights if f.urb.endpoint_address == address}
-        failed = Completion(urb.urb_id, status, 0)
+        failing = _Failing(before, urb, altered)
         if before:
-            self._faulted.append((before, failed))
+            self._failing.append(failing)
         else:
-            self._at_once.append(failed)
+            self._at_once += self._fail(failing)
 
     def _fail_those_behind(self, urb_id: int) -> list[Ended]:
-        for before, _ in self._faulted:
-            before.discard(urb_id)
-        due: list[Ended] = [failed for before, failed in self._faulted if not before]
-        self._faulted = [(before, failed) for before, failed in self._faulted if before]
-        return due
+        for failing in self._failing:
+            failing.before.discard(urb_id)
+        due = [failing for failing in self._failing if not failing.before]
+        self._failing = [failing for failing in self._failing if failing.before]
+        return [ended for failing in due for ended in self._fail(failing)]
+
+    def _fail(self, failing: _Failing) -> list[Ended]:
+        urb, altered = failing.urb, failing.altered
+        return self._told(Completion(urb.urb_id, altered.status, 0), urb.endpoint_address, altered)
+
+    def _told(self, completion: Completion, address: int, induced: Altered | None) -> list[Ended]:
+        """Return an end to tell; nothing yet if the device has to halt the endpoint before."""
+        if induced is None or not induced.halt:
+            return [completion]
+
+        def halt() -> None:
+            self._block(
+                partial(self._halt, address), lambda: self._carried_out(_none, [completion])
+            )
+
+        if self._helper.busy:
+            self._later.append(halt)
+        else:
+            halt()
+        return []
+
+    def _halt(self, address: int) -> None:
+        try:
+            self._usbfs.set_halt(address)
+        except OSError as error:
+            # The host is told of a STALL all the same: to it the endpoint is halted.
+            reason = error.strerror
+            _log.warning("%s: endpoint %#04x is not halted: %s", self._usbfs.path, address, reason)
 
     # What blocks.
 

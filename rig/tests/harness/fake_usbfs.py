@@ -154,6 +154,9 @@ class Node:
     def clear_halt(self, address: int) -> None:
         self._note("clear_halt", address)
 
+    def set_halt(self, address: int) -> None:
+        self._note("set_halt", address)
+
     def reset(self) -> None:
         self._note("reset")
 

@@ -34,6 +34,8 @@ def _good(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.integers(low, kind.le if kind.le is not None else low + 10_000)
         case inspect.FloatType():
             return st.floats(0.25, 1)
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.TupleType():
             return st.tuples(*map(_good, kind.item_types)).map(list)
     return st.text("abc", min_size=1, max_size=3)

@@ -104,6 +104,13 @@ def fault(when: When, direction: Direction = Direction.OUT, nth: int = 1) -> End
     return EndpointFault(name="f", direction=direction, status=status, when=when, nth=nth)
 
 
+def halt(when: When, direction: Direction = Direction.OUT, nth: int = 1) -> EndpointFault:
+    status = EndpointStatus.EPIPE
+    return EndpointFault(
+        name=f"h{nth}", direction=direction, status=status, when=when, nth=nth, halt=True
+    )
+
+
 def urb(number: int, address: int, data: bytes = b"", length: int = 0) -> Submit:
     setup = bytes(range(8)) if not address & 0x7F else bytes(8)
     flags = TransferFlags.SHORT_NOT_OK
@@ -545,6 +552,75 @@ def test_a_fault_in_the_middle_lets_half_of_the_packets_through(faulty: World) -
     assert len(faulty.node.buffers[1]) == 1024
     faulty.node.complete(Reaped(1, 0, 1024))
     assert faulty.until_told() == [Completion(1, -errno.EPROTO, 1024)]
+
+
+@with_faults(halt(When.BEFORE))
+def test_an_endpoint_is_halted_before_the_stall_is_told(faulty: World) -> None:
+    let_go = faulty.node.hold("set_halt")
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.reactor.until(lambda: faulty.node.blocks_in("set_halt"))
+    assert faulty.device.ended() == []
+    let_go()
+    assert faulty.until_told() == [Completion(1, -errno.EPIPE, 0)]
+    assert faulty.node.take() == [("set_halt", OUT)]
+
+
+@with_faults(halt(When.MIDDLE, Direction.IN))
+def test_an_endpoint_is_halted_when_what_moves_before_has_moved(faulty: World) -> None:
+    faulty.device.start(urb(1, IN, length=1024))
+    assert names(faulty.node.take()) == ["submit"]
+    faulty.node.complete(Reaped(1, 0, 512))
+    assert faulty.until_told() == [Completion(1, -errno.EPIPE, 512, bytes(512))]
+    assert faulty.node.take() == [("set_halt", IN)]
+
+
+@with_faults(halt(When.BEFORE, nth=2))
+def test_no_endpoint_is_halted_while_the_controller_has_others_of_it(faulty: World) -> None:
+    for number in (1, 2):
+        faulty.device.start(urb(number, OUT, b"data"))
+    faulty.reactor.turn()
+    assert names(faulty.node.take()) == ["submit"]
+    faulty.node.complete(Reaped(1, 0, 4))
+    faulty.reactor.until(lambda: len(faulty.told) == 2)
+    assert faulty.take() == [Completion(1, 0, 4), Completion(2, -errno.EPIPE, 0)]
+    assert faulty.node.take() == [("set_halt", OUT)]
+
+
+@with_faults(halt(When.AFTER), halt(When.BEFORE, nth=2))
+def test_halts_that_meet_are_brought_about_one_after_the_other(faulty: World) -> None:
+    for number in (1, 2):
+        faulty.device.start(urb(number, OUT, b"data"))
+    faulty.node.complete(Reaped(1, 0, 4))
+    faulty.reactor.until(lambda: len(faulty.told) == 2)
+    assert faulty.take() == [Completion(1, -errno.EPIPE, 4), Completion(2, -errno.EPIPE, 0)]
+    assert names(faulty.node.take()) == ["submit", "set_halt", "set_halt"]
+
+
+@with_faults(halt(When.AFTER))
+def test_other_endpoints_ends_are_told_behind_a_halt(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.device.start(urb(2, IN, length=4))
+    faulty.node.complete(Reaped(1, 0, 4), Reaped(2, 0, 4))
+    faulty.reactor.until(lambda: len(faulty.told) == 2)
+    assert faulty.take() == [Completion(2, 0, 4, bytes(4)), Completion(1, -errno.EPIPE, 4)]
+
+
+@with_faults(halt(When.AFTER))
+def test_a_transfer_that_fails_by_itself_halts_nothing(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.node.complete(Reaped(1, -errno.EPROTO, 0))
+    assert faulty.until_told() == [Completion(1, -errno.EPROTO, 0)]
+    assert names(faulty.node.take()) == ["submit"]
+
+
+@with_faults(halt(When.BEFORE))
+def test_a_stall_is_told_also_if_the_device_does_not_halt(
+    faulty: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty.node.errors = {"set_halt": errno.EPIPE}
+    faulty.device.start(urb(1, OUT, b"data"))
+    assert faulty.until_told() == [Completion(1, -errno.EPIPE, 0)]
+    assert "endpoint 0x01 is not halted" in caplog.text
 
 
 @with_faults(fault(When.AFTER, Direction.IN))

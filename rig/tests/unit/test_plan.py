@@ -216,6 +216,15 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
             "'stage' 'status' goes the other way than 'out'.",
         ),
         (
+            ENDPOINT + "nth = 1\nhalt = true",
+            "demo.toml, line 8: fault 1 (endpoint): 'halt' is seen as 'EPIPE', not as 'EPROTO'.",
+        ),
+        (
+            ENDPOINT.replace("EPROTO", "EPIPE") + 'nth = 1\nhalt = true\nplace = "cable"',
+            "demo.toml, line 8: fault 1 (endpoint): 'halt' is brought about by the back end, "
+            "not on the cable.",
+        ),
+        (
             ENDPOINT + "nth = 1\nat_s = 2",
             "demo.toml, line 7: fault 1 (endpoint): 'nth' and 'at_s' exclude each other.",
         ),

@@ -47,3 +47,10 @@ def test_bytes_are_rounded_down_to_packets_and_are_no_more_than_there_are(
 def test_an_endpoint_without_a_packet_size_moves_nothing_in_the_middle() -> None:
     effect = EndpointEffect(When.MIDDLE, -errno.EPROTO)
     assert alter(effect, 4096, 0) == Altered(None, -errno.EPROTO)
+
+
+@pytest.mark.parametrize("when", list(When))
+def test_a_halt_stays_one(when: When) -> None:
+    assert alter(EndpointEffect(when, -errno.EPIPE, halt=True), 4096, 512).halt
+    assert alter(EndpointEffect(when, -errno.EPIPE, 1024, halt=True), 4096, 512).halt
+    assert not alter(EndpointEffect(when, -errno.EPIPE), 4096, 512).halt

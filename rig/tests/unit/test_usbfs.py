@@ -91,6 +91,7 @@ def device(kernel: Kernel, tmp_path: Path) -> Iterator[UsbfsDevice]:
 @pytest.mark.parametrize(
     ("name", "number"),
     [  # on 64-bit machines, from the header's _IO macros
+        ("CONTROL", 0xC0185500),
         ("SETINTERFACE", 0x80085504),
         ("SETCONFIGURATION", 0x80045505),
         ("SUBMITURB", 0x8038550A),
@@ -192,6 +193,11 @@ def test_other_errors_of_discard_and_reap_are_raised(device: UsbfsDevice, kernel
         (lambda d: d.set_configuration(0), usbfs.SETCONFIGURATION, struct.pack("@i", -1)),
         (lambda d: d.set_interface(3, 1), usbfs.SETINTERFACE, struct.pack("@II", 3, 1)),
         (lambda d: d.clear_halt(0x81), usbfs.CLEAR_HALT, struct.pack("@I", 0x81)),
+        (
+            lambda d: d.set_halt(0x81),
+            usbfs.CONTROL,
+            struct.pack("@BBHHHIP", 0x02, 0x03, 0, 0x81, 0, 5000, 0),
+        ),
         (lambda d: d.release_interface(3), usbfs.RELEASEINTERFACE, struct.pack("@I", 3)),
         (lambda d: d.claim_interface(3), usbfs.DISCONNECT_CLAIM, struct.pack("@II256x", 3, 0)),
         (lambda d: d.claim_port(4), usbfs.CLAIM_PORT, struct.pack("@I", 4)),
