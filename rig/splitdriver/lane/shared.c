@@ -174,17 +174,19 @@ static PyObject *left_over(const struct epoll_event *events, int first, int coun
     return list;
 }
 
-/* As wait_and_forward, without end. */
-static PyObject *forward_until(int epoll_fd, int timer, descriptor_came came, void *lane)
+/* As wait_and_forward, until the timer's time or, without a timer, so long without an event; -1 for
+ * ever. */
+static PyObject *forward_until(int epoll_fd, int timer, int timeout_ms, descriptor_came came,
+                               void *lane)
 {
     struct epoll_event events[MAX_EVENTS];
 
     for (;;) {
         int count;
         Py_BEGIN_ALLOW_THREADS
-        count = epoll_wait(epoll_fd, events, MAX_EVENTS, -1);
+        count = epoll_wait(epoll_fd, events, MAX_EVENTS, timeout_ms);
         Py_END_ALLOW_THREADS
-        if (count < 0) /* a signal came */
+        if (count <= 0) /* a signal came, or it is time */
             return PyList_New(0);
         for (int i = 0; i < count; i++) {
             if (events[i].data.fd == timer)
@@ -198,15 +200,18 @@ static PyObject *forward_until(int epoll_fd, int timer, descriptor_came came, vo
                 break;
             }
         }
+        if (timeout_ms >= 0)
+            return PyList_New(0); /* Python knows how much of the time is left */
     }
 }
 
 PyObject *wait_and_forward(int epoll_fd, double timeout_s, descriptor_came came, void *lane)
 {
     int timer = timeout_s < 0 ? -1 : watched_timer(epoll_fd, timeout_s);
-    if (timeout_s >= 0 && timer < 0)
-        return PyList_New(0);
-    PyObject *left = forward_until(epoll_fd, timer, came, lane);
+    /* Without a descriptor for a timer Python must not spin: it still has others to look after. */
+    int timeout_ms = timeout_s < 0 || timer >= 0 ? -1 : timeout_s < 1 ? (int)(timeout_s * 1e3) + 1
+                                                                     : 1000;
+    PyObject *left = forward_until(epoll_fd, timer, timeout_ms, came, lane);
     if (timer >= 0)
         close(timer);
     return left;

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rig.reactor import READABLE
 from rig.splitdriver.messages import Complete, Refused, Resume
 from rig.tests.harness.lane_back import DEVICE, IN, OUT, World, annoy, answer, compare, urb
 
@@ -127,6 +130,25 @@ def test_many_errors_leave_no_memory_behind(world: World) -> None:
     device = world.service._ports[0]._device
     assert device is not None
     assert len(device._usbfs._free) < 100
+
+
+def test_a_process_without_a_descriptor_to_spare_goes_on_and_hears_others(world: World) -> None:
+    """The lane's timer needs one; without it, it waits as Python would, and comes back."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    heard: list[int] = []
+    reader, writer = os.pipe()
+    world.reactor.watch(reader, READABLE, lambda _: heard.append(len(os.read(reader, 9))))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        os.write(writer, b"!")
+        world.reactor.turn(0.01)
+        served_by_lane(world)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        world.reactor.unwatch(reader)
+        os.close(reader)
+        os.close(writer)
+    assert heard == [1]
 
 
 def test_last_words_that_the_lane_has_read_are_heard_though_the_link_is_closed(
