@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rig.experiments.run.run import STORE
-from rig.lab.environment import LINK_ADDRESS
+from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState, Setup, wait_for_disk
 
@@ -17,20 +17,29 @@ DEADLINE_S = 60.0
 # The kernel takes leave of a disk some time after its port was detached.
 NO_DISK = "while readlink /sys/block/sd* | grep -q vhci_hcd; do sleep 0.05; done"
 
+# One only: the one before it may still be on its way out.
+ONE_DISK = "until [ $(readlink /sys/block/sd* | grep -c vhci_hcd) = 1 ]; do sleep 0.05; done"
+READ = "dd if={disk} bs=64k count=16 iflag=direct status=none | sha256sum"
 
-@pytest.fixture
-def attached_lab(booted_lab: Lab) -> Lab:
-    booted_lab.setup = Setup(
+
+def setup(link: Link, *options: str) -> Setup:
+    """A disk behind the split driver; the options are of both its ends."""
+    return Setup(
         gadget=(
             *("rig", "gadget", "--directory", STORE, "--size", "16M"),
             *("--udc", "dummy_udc.0", "--supervised"),
         ),
         back=(
-            *("rig", "back", "--port", "dummy_hcd.0/1", "--listen", LINK_ADDRESS),
-            *("--insecure", "--supervised"),
+            *("rig", "back", "--port", "dummy_hcd.0/1", "--listen", *link.options),
+            *("--supervised", *options),
         ),
-        front=("rig", "front", "--connect", LINK_ADDRESS, "--insecure", "--supervised"),
+        front=("rig", "front", "--connect", *link.options, "--supervised", *options),
     )
+
+
+@pytest.fixture
+def attached_lab(booted_lab: Lab) -> Lab:
+    booted_lab.setup = setup(Link.TCP)
     booted_lab.transition(LabState.ATTACHED)
     return booted_lab
 
@@ -57,21 +66,32 @@ def test_no_driver_of_the_back_machine_binds_what_is_in_a_mapped_port(attached_l
     assert attached_lab.back.run("ls /sys/block | grep ^sd").stdout == ""
 
 
-def test_a_back_end_that_is_killed_is_an_unplug_and_another_serves_again(
-    attached_lab: Lab,
+@pytest.mark.parametrize(
+    ("link", "options"),
+    [(Link.TCP, ["--no-lane"]), (Link.VIRTIO, [])],
+    ids=["over TCP without lanes", "over virtio-serial"],
+)
+def test_an_end_that_is_killed_is_an_unplug_and_another_one_serves_again(
+    booted_lab: Lab, link: Link, options: list[str]
 ) -> None:
-    strategy = attached_lab.strategy
-    front = strategy.daemons["front"]
-    seen = len(front.events)
-    assert strategy.setup is not None
+    lab, strategy = booted_lab, booted_lab.strategy
+    lab.setup = setup(link, *options)
+    lab.transition(LabState.ATTACHED)
+    for machine in (lab.back, lab.front):
+        machine.check("python3 -c 'import rig.splitdriver.lane._lane'")  # it is compiled for them
+    disk = wait_for_disk(lab.front, DEADLINE_S)
+    lab.front.check(f"dd if=/dev/urandom of={disk} bs=64k count=16 oflag=direct")
+    written = lab.front.check(READ.format(disk=disk)).stdout
 
-    attached_lab.back.check(f"kill -9 {strategy.daemons['back'].pid()}")
-    front.wait_event("detached", DEADLINE_S, since=seen)
-    strategy.daemons["back"] = attached_lab.back.start_daemon(strategy.setup.back, "back-again")
-    front.wait_event("attached", DEADLINE_S, since=seen)
-
-    disk = wait_for_disk(attached_lab.front, DEADLINE_S)
-    attached_lab.front.check(f"dd if={disk} of=/dev/null bs=64k count=4 iflag=direct")
+    for name, machine in (("back", lab.back), ("front", lab.front)):
+        machine.check(f"kill -9 {strategy.daemons[name].pid()}")
+        again = lab.setup.back if name == "back" else lab.setup.front
+        seen = len(strategy.daemons["front"].events) if name == "back" else 0
+        strategy.daemons[name] = machine.start_daemon(again, f"{name}-again")
+        strategy.daemons["front"].wait_event("attached", DEADLINE_S, since=seen)
+        lab.front.check(ONE_DISK, DEADLINE_S)
+        disk = wait_for_disk(lab.front, DEADLINE_S)
+        assert lab.front.check(READ.format(disk=disk)).stdout == written
 
 
 def test_a_second_front_end_is_told_that_it_is_not_wanted(attached_lab: Lab) -> None:
