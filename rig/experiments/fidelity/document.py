@@ -18,8 +18,14 @@ BELOW = {
     DUMMY.name: "`dummy_hcd`; the error is made above it, in the port of `rig back`",
     Controller.XHCI: "`xhci_hcd` on an emulated xHCI; the error is made on the cable",
     Controller.XHCI_RAW: "`xhci_hcd` without soft retries; the error is made on the cable",
-    Controller.EHCI: "`ehci_hcd` on an emulated EHCI; the error is made on the cable",
-    Controller.OHCI: "`ohci_hcd` on an emulated OHCI, full speed; the error is made on the cable",
+    Controller.EHCI: (
+        "`ehci_hcd` on an emulated EHCI; the error is made on the cable. QEMU's EHCI keeps no count"
+        " of what it has sent when a transfer fails: of OUT data all seem to have moved"
+    ),
+    Controller.OHCI: (
+        "`ohci_hcd` on an emulated OHCI, full speed; the error is made on the cable. Data go OUT in"
+        " packets of 64 bytes and come IN as one piece; the piece with the error is not counted"
+    ),
 }
 """What is at the other end of the gadget's port."""
 
@@ -42,7 +48,8 @@ _READING = """\
 
 *below* is what the back's controller driver told: status, bytes moved (at `dummy` the status is the
 port's, above that driver). Under *split*, *USB/IP* and *direct* stands what the client's driver was
-told, and what it made of it:
+told, and what it made of it. With no split there is one driver, which is told the same in any case:
+what it makes of that is what the others are compared with.
 
 - `=`: what stands under *below*; `≠` and the status and bytes: something else; `({below} …)`: the
   driver below told something else itself this time, and the client that.
