@@ -564,4 +564,7 @@ def _completion(flight: _InFlight, status: int, actual_bytes: int) -> Completion
     if urb.endpoint_address & DIRECTION_IN:
         start = SETUP_BYTES if urb.endpoint_address & ~DIRECTION_IN == CONTROL_ENDPOINT else 0
         data = flight.buffer[start : start + actual_bytes]
+        if 2 * actual_bytes < len(flight.buffer):
+            # A view would keep the whole buffer for as long as the link does not take the data.
+            data = bytes(data)
     return Completion(urb.urb_id, status, actual_bytes, data)

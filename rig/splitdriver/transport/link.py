@@ -15,6 +15,8 @@ from rig.splitdriver.wire import FrameReader, encode
 DEFAULT_PORT = 7205
 _IOV_MAX = 512
 _BACKLOG = 16
+PART_BYTES = 200
+"""What a piece that waits costs beside its octets: an object, often a view with its buffer's."""
 _TLS_BEGINNINGS = (b"\x16\x03", b"\x15\x03")
 """A record of TLS that holds a handshake or an alert (RFC 8446 §5.1).  No frame begins so: it would
 be 352 MB long."""
@@ -76,6 +78,11 @@ class Outbox:
     def backlog_bytes(self) -> int:
         """How many octets wait."""
         return self._bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory, about, that keeps: many small pieces are more than their octets."""
+        return self._bytes + PART_BYTES * len(self._parts)
 
     def put(self, head: Payload, data: Payload = b"") -> None:
         """Add octets; `flush` sends them."""
@@ -141,6 +148,11 @@ class Link:
     def backlog_bytes(self) -> int:
         """How many octets wait until the socket becomes writable."""
         return self._outbox.backlog_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory, about, that keeps."""
+        return self._outbox.held_bytes
 
     def fileno(self) -> int:
         """The descriptor, for poll."""

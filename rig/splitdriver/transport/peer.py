@@ -16,8 +16,8 @@ from rig.splitdriver.session import Session
 from rig.splitdriver.transport.link import Link, Stream
 
 MAX_BACKLOG_BYTES = 128 << 20
-"""So much may wait to be sent.  It is twice what a front end may have queued at the back end; a
-peer that lets more pile up does not read."""
+"""So much may wait to be sent, with what it costs to keep it.  It is twice what a front end may
+have queued at the back end; a peer that lets more pile up does not read."""
 
 
 class Peer:
@@ -82,8 +82,8 @@ class Peer:
         except OSError as error:
             self.close(f"The link broke: {error.strerror}.")
             return
-        if self._link.backlog_bytes > MAX_BACKLOG_BYTES:
-            self.close(f"The other end did not read {MAX_BACKLOG_BYTES} octets.")
+        if self._link.held_bytes > MAX_BACKLOG_BYTES:
+            self.close(f"The other end did not read {self._link.backlog_bytes} octets.")
             return
         self._watch()
 

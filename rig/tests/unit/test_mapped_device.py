@@ -148,6 +148,15 @@ def test_in_data_come_back_as_long_as_they_moved(world: World) -> None:
     assert world.until_told() == [Completion(1, -errno.EREMOTEIO, 2, b"in")]
 
 
+@pytest.mark.parametrize(("count", "keeps"), [(4, True), (2, True), (1, False), (0, False)])
+def test_few_in_data_do_not_keep_a_large_buffer(world: World, count: int, keeps: bool) -> None:
+    world.device.start(urb(1, IN, length=4))
+    world.node.complete(Reaped(1, 0, count))
+    (told,) = world.until_told()
+    assert isinstance(told, Completion)
+    assert isinstance(told.data, memoryview) is keeps
+
+
 def test_a_control_transfer_carries_its_setup_packet_first(world: World) -> None:
     world.device.start(urb(1, 0x80, length=4))
     assert world.node.take()[0][-1] == bytes(range(8)) + bytes(4)

@@ -266,3 +266,19 @@ def test_what_came_before_a_link_broke_is_not_shown_after_its_loss(world: World)
     world.sockets[0].close()  # the answer to the Ping cannot be sent
     world.run_until(lambda: back.reasons)
     assert back.messages == []
+
+
+def test_many_small_messages_that_nobody_reads_count_with_what_keeps_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    one = world.end(Role.BACK)
+    monkeypatch.setattr(peer_module, "MAX_BACKLOG_BYTES", 1 << 20)
+    octets = 0
+    while not one.reasons and octets < 2 << 20:
+        one.peer.send([Reset(1)] * 100)
+        octets += 800
+    (reason,) = one.reasons
+    assert reason.startswith("The other end did not read")
+    assert octets < 1 << 20
+    world.close()
