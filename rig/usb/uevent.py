@@ -9,17 +9,32 @@ from __future__ import annotations
 import os
 import socket
 
+from rig.errors import MachineError
+
 _NETLINK_KOBJECT_UEVENT = 15
 _GROUP_KERNEL = 1
 _MESSAGE_BYTES = 8192
 
 
 def open_socket() -> socket.socket:
-    """Return a non-blocking socket that receives every uevent from now on."""
-    listener = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_KOBJECT_UEVENT
-    )
-    listener.bind((0, _GROUP_KERNEL))
+    """Return a non-blocking socket that receives every uevent from now on.
+
+    Raises:
+        MachineError: This kernel, or what confines us, has none for us.
+    """
+    listener = None
+    try:
+        listener = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_KOBJECT_UEVENT
+        )
+        listener.bind((0, _GROUP_KERNEL))
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise MachineError(
+            f"The kernel's news of USB devices cannot be heard: {error.strerror}.",
+            hint="Run this outside of sandboxes that forbid netlink sockets.",
+        ) from error
     listener.setblocking(False)
     return listener
 

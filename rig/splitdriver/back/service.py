@@ -363,7 +363,7 @@ def main(argv: list[str]) -> int:
     """Run ``rig back`` until it is stopped.
 
     Returns:
-        The exit status: 0, or 2 for what the user must mend.
+        The exit status: 0, 2 for what the user must mend, 3 if this machine lacks something.
     """
     options = parser().parse_args(argv)
     start_logging()
@@ -385,7 +385,7 @@ def main(argv: list[str]) -> int:
         )
     except RigError as error:
         _log.error("%s", error)
-        return 2
+        return 2 if isinstance(error, UserError) else 3
     supervise(reactor, events, service.obey, supervised=options.supervised)
     events.emit("listening", **service.place)
     try:

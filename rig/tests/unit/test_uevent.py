@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import socket
 
+import pytest
+
+from rig.errors import MachineError
 from rig.usb import uevent
 
 PLUG = (
@@ -59,3 +62,26 @@ def test_the_kernels_socket_opens_and_does_not_block() -> None:
     with uevent.open_socket() as listener:
         assert not listener.getblocking()
         assert isinstance(uevent.drain(listener), list)
+
+
+@pytest.mark.parametrize("call", ["socket", "bind"])
+def test_a_kernel_that_lets_nobody_hear_its_news_is_told(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[bool] = []
+
+    class Deaf:
+        def __init__(self, *_: int) -> None:
+            if call == "socket":
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+        def bind(self, _: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    monkeypatch.setattr(socket, "socket", Deaf)
+    with pytest.raises(MachineError, match=r"cannot be heard: \w.* Run this outside"):
+        uevent.open_socket()
+    assert closed == ([True] if call == "bind" else [])
