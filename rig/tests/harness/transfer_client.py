@@ -5,7 +5,8 @@ transfer_client.py echo NODE BYTES...   send so much to a Loopback function in o
 transfer_client.py read NODE            read from a SourceSink function for ever; the command
                                         ``count`` tells how many URBs came back
 transfer_client.py carry NODE          move data from or to a SourceSink function by commands,
-                                        one URB each: ``in {bytes}``, ``out {bytes}``
+                                        one URB each: ``in {bytes}``, ``out {bytes}``; an endpoint
+                                        that is not told ``stays: true`` is cleared of halts then
 transfer_client.py reset NODE           have a disk begin to write a block, and reset its port
 """
 
@@ -106,8 +107,9 @@ def carry_by_command(events: Events, node: str) -> None:
         device.submit(1, TransferType.BULK, endpoint, 0, bytearray(command.args["bytes"]))
         reaped = reap(device)
         # A stalled endpoint stays so until it is told otherwise.
-        with contextlib.suppress(OSError):
-            device.clear_halt(endpoint)
+        if not command.args.get("stays"):
+            with contextlib.suppress(OSError):
+                device.clear_halt(endpoint)
         return {"status": status_name(reaped.status), "bytes": reaped.actual_bytes}
 
     events.emit("carrying")

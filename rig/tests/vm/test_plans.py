@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 from rig.faults.explain import firings
 from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
+from rig.lab.lab import Lab
+from rig.lab.strategy import LabState
+from rig.lab.waits import Awaited
 from rig.report.verdict import Outcome
+from rig.tests.harness import transfer_client
+from rig.tests.harness.guests import split_setup, start_client
 from rig.tests.vm.test_run import events, small_run
 
 pytestmark = pytest.mark.vm
@@ -119,3 +125,60 @@ def test_every_key_of_an_endpoint_rule_picks_its_transfer_and_the_host_recovers(
     assert len(re.findall("reset high-speed USB device", log)) == resets
     # Babble fails the READ with sense data that usb-storage makes up, and nobody tries again.
     assert "Add. Sense: Invalid field in cdb" in log
+
+
+HALTS = """
+name = "halts"
+[[fault]]
+name = "in"
+layer = "endpoint"
+phase = "in"
+direction = "in"
+nth = 1
+when = "middle"
+status = "EPIPE"
+halt = true
+[[fault]]
+name = "out"
+layer = "endpoint"
+phase = "out"
+direction = "out"
+nth = 1
+when = "after"
+status = "EPIPE"
+halt = true
+"""
+HALTS_ON_MACHINE = "/run/rig-halts.toml"
+DEADLINE_S = 60.0
+
+
+@pytest.mark.timeout(240)
+def test_an_endpoint_that_a_rule_halts_stalls_until_its_client_clears_the_halt(
+    booted_lab: Lab, tmp_path: Path
+) -> None:
+    lab = booted_lab
+    plan = tmp_path / "halts.toml"
+    plan.write_text(HALTS)
+    lab.back.put(plan, HALTS_ON_MACHINE)
+    setup = split_setup(("--function", "source-sink"), awaits=Awaited.USBTEST)
+    lab.setup = dataclasses.replace(setup, back=(*setup.back, "--plan", HALTS_ON_MACHINE))
+    lab.transition(LabState.ATTACHED)
+    back = lab.strategy.daemons["back"]
+    client = start_client(lab.front, transfer_client, "carry", lab.found)
+    client.wait_event("carrying", DEADLINE_S)
+
+    for direction, moved in (("in", 2048), ("out", 4096)):
+        back.ask("phase", name=direction)
+        told = [
+            client.ask(direction, DEADLINE_S, bytes=4096, stays=stays)
+            for stays in (True, True, False, False)
+        ]
+        assert told == [
+            {"status": "-EPIPE", "bytes": moved},
+            {"status": "-EPIPE", "bytes": 0},
+            {"status": "-EPIPE", "bytes": 0},  # and is cleared then
+            {"status": "0", "bytes": 4096},
+        ]
+
+    assert back.ask("faults")["fired"] == {"in": 1, "out": 1}
+    client.stop()
