@@ -53,17 +53,24 @@ class Injection(msgspec.Struct, frozen=True, order=True):
         direction: Of the data.
         status: That is asked for.
         when: Relative to the data.
+        halt: The device's endpoint is halted, too.  Else it knows nothing of the error.
     """
 
     attachment: str
     direction: Direction
     status: EndpointStatus
     when: When
+    halt: bool = False
+
+    @property
+    def label(self) -> str:
+        """Names the error, whatever the direction and the moment."""
+        return f"{self.status} halted" if self.halt else str(self.status)
 
     @property
     def name(self) -> str:
         """Names it in a plan, and the phase in which it happens."""
-        return f"{self.direction}-{self.status}-{self.when}"
+        return f"{self.direction}-{self.label.replace(' ', '-')}-{self.when}"
 
     @property
     def opcode(self) -> int:
@@ -83,7 +90,7 @@ class Injection(msgspec.Struct, frozen=True, order=True):
             packets = REQUEST_BYTES // OHCI_OUT_BYTES
             nth = {When.BEFORE: 1, When.MIDDLE: packets // 2 + 1, When.AFTER: packets}[when]
             when = When.AFTER if when is When.AFTER else When.BEFORE
-        return RULE.format(
+        text = RULE.format(
             name=self.name,
             place=self.place,
             direction=self.direction,
@@ -92,6 +99,7 @@ class Injection(msgspec.Struct, frozen=True, order=True):
             opcode=self.opcode,
             nth=nth,
         )
+        return f"{text}halt = true\n" if self.halt else text
 
     def fault(self) -> EndpointFault:
         """Return the rule as the layers know it."""
@@ -117,6 +125,8 @@ def refusal(injection: Injection) -> str:
         return f"no controller reports it of {injection.direction.upper()} transfers"
     if injection.place is Place.PORT:
         return ""
+    if injection.halt:
+        return "only `rig back` can halt an endpoint of the device"
     try:
         check_rule(injection.fault(), Controller(injection.attachment))
     except UserError as error:
@@ -134,7 +144,7 @@ def refused(attachment: str) -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = {}
     for one in _asked(attachment):
         if why := refusal(one):
-            found.setdefault(why, {})[f"{one.direction.upper()} {one.status}"] = None
+            found.setdefault(why, {})[f"{one.direction.upper()} {one.label}"] = None
     return {why: list(names) for why, names in found.items()}
 
 
@@ -146,5 +156,7 @@ def no_path(attachment: str, path: PathName) -> str:
 
 
 def _asked(attachment: str) -> Iterator[Injection]:
-    for direction, status, when in product(Direction, EndpointStatus, When):
-        yield Injection(attachment, direction, status, when)
+    errors = [(status, False) for status in EndpointStatus]
+    errors.insert(errors.index((EndpointStatus.EPIPE, False)) + 1, (EndpointStatus.EPIPE, True))
+    for direction, (status, halt), when in product(Direction, errors, When):
+        yield Injection(attachment, direction, status, when, halt)

@@ -61,6 +61,8 @@ what it makes of that is what the others are compared with.
   `old`, what was there before, or `new`. `WRONG`: success was told, and it was none.
 - `-`: there is no such error on this path, for the reason below the table.
 
+*halted*: the device's endpoint has really been halted. Of other errors the device knows nothing.
+
 SCSI waited {patience_s} s for a command, instead of 30: a STALL or a babble that only the host has
 seen leaves the gadget waiting for data, or for somebody to take them.
 """
@@ -131,7 +133,7 @@ def _line(
     below = told.most_common(1)[0][0] if told else "?"
     return row(
         injection.direction.upper(),
-        injection.status,
+        injection.label,
         injection.when,
         below,
         *(cell(cells[path], below, letters) if path in cells else "-" for path in paths),

@@ -71,7 +71,7 @@ def differences(report: Report) -> Iterator[str]:
 
 
 def _name_of(injection: Injection) -> str:
-    return f"{injection.direction.upper()} {injection.status} {injection.when}"
+    return f"{injection.direction.upper()} {injection.label} {injection.when}"
 
 
 def explain(seen: Observation) -> str:

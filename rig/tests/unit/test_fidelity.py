@@ -91,15 +91,16 @@ def report(*observations: Observation) -> Report:
 def test_each_error_that_can_be_made_has_a_rule_in_a_phase_of_its_own(attachment: str) -> None:
     made = injections(attachment)
     rules = parse_plan(plan(made), "plan.toml").rules(EndpointFault)
-    assert [rule.phase for rule in rules] == [one.name for one in made]
+    assert [(rule.phase, rule.halt) for rule in rules] == [(one.name, one.halt) for one in made]
     assert len({rule.phase for rule in rules}) == len(made) > 0
 
 
 @pytest.mark.parametrize("attachment", ATTACHMENTS)
 def test_each_error_is_either_made_or_refused_with_a_reason(attachment: str) -> None:
-    made = {f"{one.direction.upper()} {one.status}" for one in injections(attachment)}
+    made = {f"{one.direction.upper()} {one.label}" for one in injections(attachment)}
     not_made = [name for names in refused(attachment).values() for name in names]
-    everything = {f"{way.upper()} {status}" for way in Direction for status in EndpointStatus}
+    labels = (*EndpointStatus, "EPIPE halted")
+    everything = {f"{way.upper()} {label}" for way in Direction for label in labels}
     assert made | set(not_made) == everything
     assert not made & set(not_made)
     assert all(refused(attachment))
