@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 
 from rig.reactor import Reactor
+from rig.splitdriver.transport.connecting import Connecting
 from rig.splitdriver.transport.handshake import Handshake, Security
 from rig.splitdriver.transport.link import Stream
 
 _log = logging.getLogger("rig.front")
 
-CONNECT_DEADLINE_S = 2.0
 RETRY_S = 0.5
 """A back end that is away is asked so often whether it is there again."""
 REFUSED_RETRY_S = 2.0
@@ -41,18 +41,25 @@ class Caller:
         self._security = security
         self._reactor = reactor
         self._reached = reached
+        self._connecting: Connecting | None = None
         self._handshake: Handshake | None = None
         self._said = ""
         self._closed = False
 
     def call(self) -> None:
         """Call now; `reached` may be called before this returns."""
-        try:
-            connection = socket.create_connection(self._back, timeout=CONNECT_DEADLINE_S)
-        except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
-            self._say(f"no answer: {getattr(error, 'strerror', None) or error}")
-            self._call_in(RETRY_S)
-            return
+        self._connecting = Connecting(
+            self._back, self._reactor, connected=self._connected, failed=self._unanswered
+        )
+        self._connecting.start()
+
+    def _unanswered(self, reason: str) -> None:
+        self._connecting = None
+        self._say(f"no answer: {reason}")
+        self._call_in(RETRY_S)
+
+    def _connected(self, connection: socket.socket) -> None:
+        self._connecting = None
         self._handshake = Handshake(
             connection, self._security, self._reactor, ready=self._ready, failed=self._failed
         )
@@ -74,6 +81,8 @@ class Caller:
         """Call no more."""
         self._closed = True
         self._reactor.cancel("call")
+        if self._connecting is not None:
+            self._connecting.close()
         if self._handshake is not None:
             self._handshake.close("The front end is being stopped.")
 
