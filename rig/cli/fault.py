@@ -21,17 +21,23 @@ from rig.errors import UserError
 from rig.faults.plan import Fault, layer_of
 from rig.faults.reader import parse_rule
 from rig.faults.rules.base import NO_LIMIT, Layer
-from rig.faults.rules.endpoint import EndpointFault
+from rig.faults.rules.endpoint import EndpointFault, Place
 
-OWNERS = {Layer.MEDIUM: "store", Layer.DEVICE: "gadget", Layer.LINK: "link"}
+OWNERS = {
+    Layer.MEDIUM: "store",
+    Layer.DEVICE: "gadget",
+    Layer.LINK: "link",
+    Layer.MACHINE: "run",
+}
 """Which process brings the faults of a layer about; the endpoint layer has two."""
+PLACES = {Place.PORT: "back", Place.CABLE: "cable"}
 BY_NAME = {
     "remove": "removed",
     "arm": "armed",
     "disarm": "disarmed",
     "fire": "fires at its next match, or at once",
 }
-HANGING = frozenset({"store", "link"})
+HANGING = frozenset({"store", "link", "run"})
 """What can let something wait, and release it."""
 
 
@@ -72,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "--lab", type=Path, metavar="RUN", help="run directory of a run that is under way"
     )
     common.add_argument("--machine", help="back, front or station; with --lab")
-    common.add_argument("--process", help="back, store, gadget, cable or link")
+    common.add_argument("--process", help="back, store, gadget, cable, link or run")
     commands = made.add_subparsers(dest="do", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", parents=[common], help="rules, and what they have done")
     listing.add_argument("--json", action="store_true", help="print a JSON array")
@@ -231,12 +237,7 @@ def _owner(asked: list[Asked], rule: Fault) -> Asked:
         UserError: There is none, or several.
     """
     layer = layer_of(rule)
-    kind = str(rule.place) if isinstance(rule, EndpointFault) else OWNERS.get(layer)
-    kind = {"port": "back"}.get(str(kind), kind)
-    if kind is None:
-        raise UserError(
-            f"Faults of layer '{layer}' are brought about by the run itself, by its plan alone."
-        )
+    kind = PLACES[rule.place] if isinstance(rule, EndpointFault) else OWNERS[layer]
     fitting = [one for one in asked if one.is_a(kind)]
     if len(fitting) == 1:
         return fitting[0]

@@ -25,8 +25,8 @@ class Process(Protocol):
 
     Attributes:
         machine: Where it is.
-        name: ``back``, ``store``, ``gadget``, ``cable`` or ``link``; with a number behind it if
-            there are several of a kind.
+        name: ``back``, ``store``, ``gadget``, ``cable``, ``link`` or ``run``; with a number behind
+            it if there are several of a kind.
     """
 
     @property

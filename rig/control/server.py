@@ -15,6 +15,7 @@ import logging
 import os
 import select
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -143,6 +144,39 @@ def control_socket(
         return
     with contextlib.closing(control):
         yield control
+
+
+@contextlib.contextmanager
+def served_by_thread(
+    directory: Path, name: str, obey: Callable[[Command], object]
+) -> Iterator[None]:
+    """Have a control socket for a while, served by a thread: for a process without a loop.
+
+    Args:
+        directory: See `ControlSocket`.
+        name: See `ControlSocket`.
+        obey: Called in the thread.
+    """
+    with control_socket(directory, name, obey) as control:
+        if control is None:
+            yield
+            return
+        end, other = socket.socketpair()
+        with end, other:
+            args = (control, end)
+            thread = threading.Thread(target=_serve, args=args, name=f"{name}-control", daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                other.shutdown(socket.SHUT_WR)
+                thread.join()
+
+
+def _serve(control: ControlSocket, end: socket.socket) -> None:
+    numbers = [control.fileno(), end.fileno()]
+    while end.fileno() not in select.select(numbers, [], [])[0]:
+        control.pump()
 
 
 def _listen(directory: Path, name: str) -> tuple[socket.socket, Path]:

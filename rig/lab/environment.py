@@ -19,6 +19,9 @@ from rig.lab.ssh import encoded_public_key, make_key
 
 QEMU = "qemu-system-x86_64"
 
+CONTROL = "control"
+"""In a lab's private directory: the control sockets of its processes on the station."""
+
 SCRATCH_BYTES = 1 << 30
 """Size of each guest's writable disk; sparse, so it costs what is written."""
 
@@ -105,7 +108,7 @@ class Places:
     @property
     def control(self) -> Path:
         """The directory of the control sockets of the lab's processes on the station."""
-        return self.private / "control"
+        return self.private / CONTROL
 
     @property
     def port(self) -> Path:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
-from rig.daemon import Events
+from rig.control.commands import FaultCommands
+from rig.daemon import Command, Events
 from rig.errors import MachineError, RigError
 from rig.faults.plan import Plan
-from rig.faults.rules.base import Layer
-from rig.faults.rules.machine import MachineFault
+from rig.faults.rules.base import Event, Layer, Rule
+from rig.faults.rules.machine import MachineEffect, MachineFault
 from rig.faults.triggers import Clock, Injector
 from rig.lab.timetable import Step, Timetable
 
@@ -42,16 +44,23 @@ class MachineFaults:
         hands: Does the deeds.
         events: Where faults and their ends are told, as a daemon's are.
         clock_s: Seconds.
+        accept: Raises `UserError` for a rule that must not be added.
     """
 
     def __init__(
-        self, plan: Plan, hands: Doer, events: Events, clock_s: Clock = time.monotonic
+        self,
+        plan: Plan,
+        hands: Doer,
+        events: Events,
+        clock_s: Clock = time.monotonic,
+        accept: Callable[[Rule[Event, MachineEffect]], None] = lambda _: None,
     ) -> None:
         self._hands = hands
         self._events = events
         self._clock_s = clock_s
         self._changed = threading.Condition()
         self._injector = Injector(plan, MachineFault, clock_s)
+        self._commands = FaultCommands("rig run", self._injector, events, accept=accept)
         self._timetable = Timetable(self._injector)
         self._busy = False
         self._closed = False
@@ -93,6 +102,22 @@ class MachineFaults:
         """How often each rule has fired."""
         with self._changed:
             return self._injector.fired
+
+    def obey(self, command: Command) -> Any:
+        """Carry out one of the commands of `rig.control.commands`, or ``release``.
+
+        Raises:
+            UserError: It is unknown, or cannot be carried out.
+        """
+        if command.do == "release":
+            with self._changed:
+                standing = len(self._timetable.standing)
+            self.release()
+            return {"released": standing}
+        with self._changed:
+            result = self._commands.obey(command)
+            self._changed.notify_all()
+        return result
 
     def fire(self, name: str) -> None:
         """Let a rule fire now.

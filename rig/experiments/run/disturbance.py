@@ -7,21 +7,24 @@ while its file systems are mounted; `Disturbance.follow` finds it.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
-from rig.daemon import Events
+from rig.control.server import served_by_thread
+from rig.daemon import Command, Events
 from rig.errors import MachineError
-from rig.experiments.run.options import RunOptions
+from rig.experiments.run.options import RunOptions, check_machine
 from rig.experiments.run.trace import Clocks
 from rig.faults.plan import layer_of
-from rig.faults.rules.base import Layer
+from rig.faults.rules.base import Event, Layer, Rule
 from rig.faults.rules.link import LinkFault
-from rig.faults.rules.machine import MachineFault, MachineKind
+from rig.faults.rules.machine import MachineEffect, MachineFault, MachineKind
 from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
+from rig.lab.environment import CONTROL
 from rig.lab.hands import Hands
 from rig.lab.lab import Lab
 from rig.lab.machine_faults import MachineFaults
@@ -76,22 +79,27 @@ class Disturbance:
         self._daemons = ("back", *link, *cable, "gadget")
         self._directory = directory
         self._phase: str | None = None
-        self._machine: MachineFaults | None = None
-        self._out: BinaryIO | None = None
-        self._of_plan = {fault.name: layer_of(fault) for fault in self._plan.faults}
-        self.unsteady = any(layer_of(fault) in _UNSTEADY for fault in self._plan.faults)
+        self._attachment = options.attachment
+        self._undo = ExitStack()
+        self._hands = Hands(lab.strategy, self._on_started)
+        self._keeps_medium = False
+        self._by_hand: set[str] = set()
+        self._of_plan: dict[str, str] = {fault.name: layer_of(fault) for fault in self._plan.faults}
+        path = directory.file(EVENTS)
+        path.parent.mkdir(exist_ok=True)
+        out = self._undo.enter_context(path.open("ab", buffering=0))
+        self._machine = MachineFaults(self._plan, self._hands, Events(out), accept=self._accept)
 
     def __enter__(self) -> Disturbance:
         """Begin."""
-        rules = self._plan.rules(MachineFault)
-        if rules:
-            hands = Hands(self._lab.strategy, self._on_started)
-            if any(rule.kind in _WITHOUT_POWER for rule in rules):
-                hands.keep_medium()
-            path = self._directory.file(EVENTS)
-            path.parent.mkdir(exist_ok=True)
-            self._out = path.open("ab", buffering=0)
-            self._machine = MachineFaults(self._plan, hands, Events(self._out)).__enter__()
+        with ExitStack() as undo:
+            undo.push(self._undo)
+            for rule in self._plan.rules(MachineFault):
+                self._accept(rule)
+            undo.enter_context(self._machine)
+            control = self._lab.private / CONTROL
+            undo.enter_context(served_by_thread(control, "run", self._machine.obey))
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(
@@ -101,10 +109,33 @@ class Disturbance:
         trace: TracebackType | None,
     ) -> None:
         """End the machine faults."""
-        if self._machine is not None:
-            self._machine.__exit__(kind, error, trace)
-        if self._out is not None:
-            self._out.close()
+        self._undo.__exit__(kind, error, trace)
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether the disk may go away: by the plan, or by what was added by hand."""
+        added = (
+            event.get("layer")
+            for daemon in self._lab.strategy.daemons.copy().values()
+            for event in daemon.events
+            if event["event"] == "control"
+        )
+        return bool(_UNSTEADY & {*self._of_plan.values(), *added, *self._by_hand})
+
+    def _accept(self, rule: Rule[Event, MachineEffect]) -> None:
+        """Refuse a rule that a run cannot bear, and prepare for one that it can.
+
+        Raises:
+            UserError: It strikes a machine that the run cannot do without.
+            MachineError: The back machine does not do its part.
+        """
+        if not isinstance(rule, MachineFault):
+            return
+        check_machine(rule, self._attachment)
+        self._by_hand.add(Layer.MACHINE)
+        if rule.kind in _WITHOUT_POWER and not self._keeps_medium:
+            self._hands.keep_medium()
+            self._keeps_medium = True
 
     def set_phase(self, name: str | None) -> None:
         """Tell everybody in which phase the workload is; what was struck before is back then.
@@ -112,16 +143,14 @@ class Disturbance:
         Raises:
             MachineError: A daemon does not answer, or something did not come back.
         """
-        if self._machine is not None:
-            self._machine.set_phase(None)
-            self._machine.settle(BACK_DEADLINE_S)
+        self._machine.set_phase(None)
+        self._machine.settle(BACK_DEADLINE_S)
         self._phase = name
         for daemon in reversed(self._daemons):
             self._lab.strategy.daemons[daemon].ask("phase", name=name)
         if name is None:
             self._clocks.measure(self._lab.strategy.daemons)
-        if self._machine is not None:
-            self._machine.set_phase(name)
+        self._machine.set_phase(name)
 
     def follow(self, workload: Daemon) -> bool:
         """See to it that the workload has its disk, if that may have gone away.
@@ -134,8 +163,7 @@ class Disturbance:
         """
         if not self.unsteady:
             return False
-        if self._machine is not None:
-            self._machine.settle(BACK_DEADLINE_S)
+        self._machine.settle(BACK_DEADLINE_S)
         told = workload.ask("follow", FOLLOW_DEADLINE_S, disk=self._find_disk())
         return msgspec.convert(told, _Followed).moved
 
@@ -151,12 +179,8 @@ class Disturbance:
             rules += [
                 self._rule(rule, told, self._fired_before(daemon, rule)) for rule in told.planned
             ]
-        if self._machine is not None:
-            fired = self._machine.fired
-            rules += [
-                FaultRule(rule, Layer.MACHINE, planned, fired[rule])
-                for rule, planned in self._machine.planned.items()
-            ]
+        own = msgspec.convert(self._machine.obey(Command(0, "faults", {})), _ToldFaults)
+        rules += [self._rule(rule, own, 0) for rule in own.planned]
         if not {rule.rule for rule in rules} >= self._of_plan.keys():
             raise MachineError("The daemons do not know the faults of the plan.")
         return Faults.of(tuple(rules))

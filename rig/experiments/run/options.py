@@ -218,19 +218,28 @@ def _check_machines(plan: Plan, attachment: Attachment) -> None:
         UserError: A rule strikes a machine that the run cannot do without.
     """
     for fault in plan.rules(MachineFault):
-        if fault.machine is MachineRole.FRONT and fault.kind in GONE_FOR_GOOD:
-            raise UserError(
-                f"Fault '{fault.name}' ends the front machine, and the workload with it.",
-                hint="A run can pause the front machine, and kill or stop its daemon.",
-            )
-        if fault.kind is MachineKind.KILL:
-            raise UserError(
-                f"Fault '{fault.name}' ends the back machine for good, and the medium with it.",
-                hint="A run can power-cycle or reboot it.",
-            )
-        if fault.kind in GONE_FOR_GOOD and attachment.has_cable:
-            raise UserError(
-                f"Fault '{fault.name}' does not go with attachment '{attachment.name}': the cable"
-                " does not survive it.",
-                hint="Take attachment dummy.",
-            )
+        check_machine(fault, attachment)
+
+
+def check_machine(fault: MachineFault, attachment: Attachment) -> None:
+    """Refuse a rule that would leave nothing to judge.
+
+    Raises:
+        UserError: It strikes a machine that the run cannot do without.
+    """
+    if fault.machine is MachineRole.FRONT and fault.kind in GONE_FOR_GOOD:
+        raise UserError(
+            f"Fault '{fault.name}' ends the front machine, and the workload with it.",
+            hint="A run can pause the front machine, and kill or stop its daemon.",
+        )
+    if fault.kind is MachineKind.KILL:
+        raise UserError(
+            f"Fault '{fault.name}' ends the back machine for good, and the medium with it.",
+            hint="A run can power-cycle or reboot it.",
+        )
+    if fault.kind in GONE_FOR_GOOD and attachment.has_cable:
+        raise UserError(
+            f"Fault '{fault.name}' does not go with attachment '{attachment.name}': the cable"
+            " does not survive it.",
+            hint="Take attachment dummy.",
+        )

@@ -181,7 +181,7 @@ def test_what_hangs_is_released(site: Site, capsys: pytest.CaptureFixture[str]) 
         (["add", *MEDIUM, "name=kept"], "already"),
         (["add", "layer=link", "effect=cut", "nth=1"], "needs a process 'link'"),
         (["add", *ENDPOINT, "place=cable"], "needs a process 'cable'"),
-        (["add", "layer=machine", "effect=pause", "machine=back", "for_s=1", "at_s=1"], "the run"),
+        (["add", "layer=machine", "effect=pause", "machine=back", "for_s=1", "at_s=1"], "'run'"),
         (["add", "--file", "/nonexistent"], "cannot be read"),
         (["remove", "none"], "no rule 'none'"),
         (["list", "--process", "cable"], "no process 'cable'"),
@@ -271,4 +271,4 @@ def test_the_ways_of_a_lab_go_with_it(tmp_path: Path) -> None:
 
 
 def test_every_layer_but_the_runs_own_has_a_process() -> None:
-    assert {*fault.OWNERS, "endpoint", "machine"} == {*Layer}
+    assert {*fault.OWNERS, "endpoint"} == {*Layer}

@@ -14,7 +14,7 @@ import pytest
 
 from rig.control import server
 from rig.control.client import connect
-from rig.control.server import ControlSocket, control_socket
+from rig.control.server import ControlSocket, control_socket, served_by_thread
 from rig.daemon import Command
 from rig.errors import MachineError, UserError
 
@@ -158,3 +158,24 @@ def test_a_process_that_ends_is_a_sentence(tmp_path: Path) -> None:
         control.close()
         with pytest.raises(MachineError, match="'store'"):
             client.ask("list")
+
+
+def test_a_process_without_a_loop_is_served_by_a_thread_to_the_end(tmp_path: Path) -> None:
+    def failing() -> None:
+        with (
+            served_by_thread(tmp_path, "run", obey),
+            connect(tmp_path / "run.sock", "run") as client,
+        ):
+            assert client.ask("list") == {"did": "list"}
+            raise MachineError("Something else is wrong.")
+
+    with pytest.raises(MachineError, match="Something else"):
+        failing()
+    assert not (tmp_path / "run.sock").exists()
+    assert not any("run-control" in thread.name for thread in threading.enumerate())
+
+
+def test_without_a_place_a_process_goes_on_without_a_thread(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with served_by_thread(tmp_path / "file", "run", obey):
+        assert not any("run-control" in thread.name for thread in threading.enumerate())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rig.daemon import Events
+from rig.daemon import Command, Events
 from rig.errors import LostVMError, MachineError, UserError
 from rig.faults.reader import parse_plan
 from rig.lab.machine_faults import MachineFaults
@@ -102,3 +102,17 @@ def test_a_rule_can_be_fired_by_hand() -> None:
         faults.fire("a")
         faults.settle(DEADLINE_S)
     assert stage.events[0]["by_hand"] is True
+
+
+def test_rules_are_added_and_what_stands_still_released_by_commands() -> None:
+    stage = Stage(KILL.replace("at_s = 0", "at_s = 3600"))
+    pause = {"layer": "machine", "machine": "front", "effect": "pause", "at_s": 0, "for_s": 600}
+    with stage.faults as faults:
+        faults.set_phase("write")
+        assert faults.obey(Command(1, "add", {"rules": [pause]})) == ["machine-1"]
+        assert stage.hands.paused.wait(DEADLINE_S)
+        assert faults.obey(Command(2, "release", {})) == {"released": 1}
+        faults.settle(DEADLINE_S)
+        assert faults.obey(Command(3, "faults", {}))["fired"] == {"a": 0, "machine-1": 1}
+    assert stage.hands.deeds == [Deed.PAUSE, Deed.RESUME]
+    assert [event["event"] for event in stage.events] == ["control", "fault", "released"]

@@ -23,7 +23,7 @@ LAYERS = {
     },
     "experiments": {
         *("lab", "report", "guest_images"),
-        *("splitdriver", "gadget", "cable", "link", "integrity", "faults", "usb"),
+        *("splitdriver", "gadget", "cable", "link", "integrity", "control", "faults", "usb"),
     },
     "lab": {"guest_images", "control", "faults"},
     "report": {"faults", "integrity"},

@@ -253,6 +253,7 @@ class FakeLab:
     def __init__(self, world: World, directory: Path) -> None:
         self._world = world
         self._directory = directory
+        self.private = directory.parent / "private"
         self.disk = ""
         self.boot_retries = 0
         self.setup: Setup | None = None
@@ -372,6 +373,15 @@ def test_a_link_that_may_break_has_a_relay_and_its_disk_is_followed(stage: Stage
     assert verdict.faults.fired == 3
 
 
+def test_the_disk_is_followed_too_where_a_fault_that_takes_it_away_was_added_by_hand(
+    stage: Stage,
+) -> None:
+    added = {"event": "control", "t": time.time(), "do": "add", "layer": "device", "rules": ["x"]}
+    stage.world.events["gadget"] = [added]
+    assert stage.run().verdict is Outcome.PASS
+    assert "workload follow" in stage.world.log
+
+
 def test_what_a_disk_that_went_away_left_open_is_written_again(stage: Stage) -> None:
     world = stage.world
     world.planned["link"] = {"snap": 1}
@@ -425,6 +435,7 @@ def test_a_run_leaves_a_complete_directory(stage: Stage) -> None:
     assert files == {
         *("plan.toml", "seed", "verdict.json", "summary.txt", "journal.jsonl", "ranges.json"),
         *("back/kernel.log", "front/kernel.log", "trace.jsonl"),
+        "station/machine-faults.events.jsonl",
     }
     assert (stage.out / "plan.toml").read_text() == PLAN
     assert (stage.out / "seed").read_text() == "5\n"
