@@ -141,6 +141,7 @@ def check_rule(rule: EndpointFault, controller: Controller | None) -> None:
             f"Fault '{rule.name}' is to happen on the cable, and this attachment has none.",
             hint=f"Take one of the attachments {', '.join(Controller)}.",
         )
+    assert rule.status is not None  # a rule without one is of the back end's port alone
     if rule.status not in SHOWS[controller]:
         can = ", ".join(sorted(SHOWS[controller]))
         why, hint = _WHY_NOT.get(

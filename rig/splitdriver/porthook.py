@@ -18,13 +18,15 @@ class Altered(msgspec.Struct, frozen=True):
     Attributes:
         run_bytes: So much of its buffer goes to the controller; None: the controller never hears
             of it.
-        status: What is told at the end, a negative errno, if the transfer itself does not fail.
+        status: What is told at the end if the transfer itself does not fail: a negative errno, or 0.
         halt: The device is to halt the endpoint before it is told.
+        nak_s: For so long the controller does not get it.
     """
 
     run_bytes: int | None
     status: int
     halt: bool = False
+    nak_s: float = 0.0
 
 
 def alter(effect: EndpointEffect, buffer_bytes: int, max_packet_bytes: int) -> Altered:
@@ -43,4 +45,4 @@ def alter(effect: EndpointEffect, buffer_bytes: int, max_packet_bytes: int) -> A
         case When.MIDDLE:
             run_bytes = packets // 2 * max_packet_bytes or None
             return Altered(run_bytes, effect.status, effect.halt)
-    return Altered(buffer_bytes, effect.status, effect.halt)
+    return Altered(buffer_bytes, effect.status, effect.halt, effect.nak_s)

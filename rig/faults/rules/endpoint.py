@@ -14,6 +14,9 @@ from rig.usb.urb import Direction
 
 EndpointNumber = Annotated[int, msgspec.Meta(ge=1, le=15)]
 Octet = Annotated[int, msgspec.Meta(ge=0, le=255)]
+LONGEST_NAK_S = 60.0
+"""No transfer is kept from its endpoint for longer: nothing may hang for ever."""
+NakSeconds = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_NAK_S)]
 
 
 class Place(StrEnum):
@@ -115,16 +118,18 @@ class EndpointEffect(msgspec.Struct, frozen=True):
 
     Attributes:
         when: How much of the data moves before the error.
-        status: The URB's status, a negative errno.
+        status: The URB's status, a negative errno; 0 if it does not fail.
         at_bytes: So many bytes move before the error, instead of what `when` says; rounded down to
             whole packets.
         halt: The device's endpoint is halted, too, before the status is told.
+        nak_s: For so long the endpoint moves nothing.
     """
 
     when: When
     status: int
     at_bytes: int | None = None
     halt: bool = False
+    nak_s: float = 0.0
 
 
 class EndpointFault(
@@ -135,11 +140,13 @@ class EndpointFault(
     tag_field="layer",
     tag="endpoint",
 ):
-    """A bulk transfer that fails.
+    """A bulk transfer that fails, or waits.
 
     Attributes:
         direction: Of the transfer.
-        status: What the host sees.
+        status: What the host sees of a transfer that fails.
+        for_s: Instead of `status`: for so long nothing moves, as if the device answered NAK; then
+            the transfer runs.
         when: Before, in the middle of or after the data.
         at_bytes: Instead of `when`: after so many bytes of the data.
         place: In the back end's port, or on the cable.
@@ -153,7 +160,8 @@ class EndpointFault(
     """
 
     direction: Direction
-    status: EndpointStatus
+    status: EndpointStatus | None = None
+    for_s: NakSeconds | None = None
     when: When | None = None
     at_bytes: NotNegative | None = None
     place: Place = Place.PORT
@@ -166,38 +174,61 @@ class EndpointFault(
 
     def contradiction(self) -> str:
         """See `Rule.contradiction`."""
-        only = STATUS_DIRECTION.get(self.status, self.direction)
         return (
-            first_true(
-                (
-                    only is not self.direction,
-                    f"'status' '{self.status}' is seen on '{only}' transfers only, "
-                    f"but the direction is '{self.direction}'",
-                ),
-                (
-                    STAGE_DIRECTION.get(self.stage, self.direction) is not self.direction,
-                    f"'stage' '{self.stage}' goes the other way than '{self.direction}'",
-                ),
-                (
-                    self.when is None and self.at_bytes is None,
-                    "neither 'when' nor 'at_bytes' is given, so the moment is not known",
-                ),
-                (
-                    self.when is not None and self.at_bytes is not None,
-                    "'at_bytes' and 'when' exclude each other",
-                ),
-                (
-                    self.halt and self.status is not EndpointStatus.EPIPE,
-                    f"'halt' is seen as 'EPIPE', not as '{self.status}'",
-                ),
-                (
-                    self.halt and self.place is Place.CABLE,
-                    "'halt' is brought about by the back end, not on the cable",
-                ),
-            )
+            self._contradiction_of_ends()
             or empty_range("min_bytes", self.min_bytes, "max_bytes", self.max_bytes)
             or empty_range("at_bytes", self.at_bytes, "max_bytes", self.max_bytes)
             or Rule.contradiction(self)
+        )
+
+    def _contradiction_of_ends(self) -> str:
+        """What is wrong with how the transfer ends."""
+        wrong_stage = (
+            STAGE_DIRECTION.get(self.stage, self.direction) is not self.direction,
+            f"'stage' '{self.stage}' goes the other way than '{self.direction}'",
+        )
+        if self.status is None:
+            return first_true(
+                wrong_stage,
+                (
+                    self.for_s is None,
+                    "neither 'status' nor 'for_s' is given, so nothing would happen",
+                ),
+                (
+                    (self.when, self.at_bytes, self.halt) != (None, None, False),
+                    "'for_s' lets the transfer run in the end: 'when', 'at_bytes' and 'halt' go"
+                    " with 'status'",
+                ),
+                (
+                    self.place is Place.CABLE,
+                    "'for_s' is brought about by the back end, not on the cable",
+                ),
+            )
+        only = STATUS_DIRECTION.get(self.status, self.direction)
+        return first_true(
+            (self.for_s is not None, "'for_s' and 'status' exclude each other"),
+            (
+                only is not self.direction,
+                f"'status' '{self.status}' is seen on '{only}' transfers only, "
+                f"but the direction is '{self.direction}'",
+            ),
+            wrong_stage,
+            (
+                self.when is None and self.at_bytes is None,
+                "neither 'when' nor 'at_bytes' is given, so the moment is not known",
+            ),
+            (
+                self.when is not None and self.at_bytes is not None,
+                "'at_bytes' and 'when' exclude each other",
+            ),
+            (
+                self.halt and self.status is not EndpointStatus.EPIPE,
+                f"'halt' is seen as 'EPIPE', not as '{self.status}'",
+            ),
+            (
+                self.halt and self.place is Place.CABLE,
+                "'halt' is brought about by the back end, not on the cable",
+            ),
         )
 
     def matches(self, event: EndpointTransfer) -> bool:
@@ -214,6 +245,8 @@ class EndpointFault(
     def effect(self, event: EndpointTransfer | None, luck: int) -> EndpointEffect:
         """See `Rule.effect`."""
         del event, luck
+        if self.status is None:
+            return EndpointEffect(When.AFTER, 0, nak_s=self.for_s or 0.0)
         when = self.when or When.MIDDLE
         return EndpointEffect(when, self.status.code, self.at_bytes, self.halt)
 
@@ -226,8 +259,10 @@ class EndpointFault(
             size = f" of {self.min_bytes} to {self.max_bytes} bytes"
         else:
             size = f" of {self.min_bytes} bytes or more" if self.min_bytes > 1 else ""
-        moved = f"after {self.at_bytes} bytes" if self.when is None else _MOVED[self.when]
         way = self.direction.upper()
+        if self.status is None:
+            return f"{way} {stages}{of}{where}{size}: NAK for {self.for_s:g} s, then they run"
+        moved = f"after {self.at_bytes} bytes" if self.when is None else _MOVED[self.when]
         halted = ", and the device's endpoint halted" if self.halt else ""
         place = _IN_PLACE[self.place] + halted
         return f"{way} {stages}{of}{where}{size}: {self.status} {moved}, {place}"

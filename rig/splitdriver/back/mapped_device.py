@@ -91,12 +91,13 @@ class _Failing(msgspec.Struct, frozen=True):
 
 
 class _Starved(msgspec.Struct, frozen=True):
-    """What the kernel had no memory for."""
+    """What the kernel had no memory for, or is not to get before its time."""
 
     flight: _InFlight
     kind: TransferType
     run: memoryview
     continues: bool
+    not_before_s: float = 0.0
 
     @property
     def endpoint_address(self) -> int:
@@ -297,7 +298,7 @@ class MappedDevice:
     def _start(self, urb: Submit, continues: bool) -> None:
         kind = self._transfer_type(urb.endpoint_address)
         flight = _InFlight(urb, _buffer(urb, kind))
-        run = flight.buffer
+        run, not_before_s = flight.buffer, 0.0
         if kind is TransferType.BULK and self._injector is not None:
             flight.altered = self._fault(urb, self._injector)
             if flight.altered is not None:
@@ -305,8 +306,9 @@ class MappedDevice:
                     self._fail_in_turn(urb, flight.altered)
                     return
                 run = run[: flight.altered.run_bytes]
-        wanted = _Starved(flight, kind, run, continues)
-        if self._starves(urb.endpoint_address) or not self._submit(wanted):
+                not_before_s = time.monotonic() + flight.altered.nak_s
+        wanted = _Starved(flight, kind, run, continues, not_before_s)
+        if self._must_wait(wanted) or not self._submit(wanted):
             self._starved.append(wanted)
             self._await_memory()
 
@@ -360,16 +362,19 @@ class MappedDevice:
             return TransferType.CONTROL
         return self._interfaces.kinds.get(address, TransferType.BULK)
 
-    # What the kernel has no memory for.
+    # What the kernel has no memory for, and what is not to run yet.
 
-    def _starves(self, address: int) -> bool:
-        return any(each.endpoint_address == address for each in self._starved)
+    def _must_wait(self, wanted: _Starved) -> bool:
+        address = wanted.endpoint_address
+        if any(each.endpoint_address == address for each in self._starved):
+            return True
+        return wanted.not_before_s > time.monotonic()
 
     def _feed_starved(self) -> None:
         """Try again, each endpoint's in their order."""
         starved, self._starved = self._starved, deque()
         for each in starved:
-            if self._starves(each.endpoint_address) or not self._submit(each):
+            if self._must_wait(each) or not self._submit(each):
                 self._starved.append(each)
         if self._starved:
             self._await_memory()
@@ -378,7 +383,8 @@ class MappedDevice:
 
     def _await_memory(self) -> None:
         # Nothing tells that another device has given memory back.
-        again = time.monotonic() + MEMORY_RETRY_S
+        retry = time.monotonic() + MEMORY_RETRY_S
+        again = min(max(each.not_before_s, retry) for each in self._starved)
         self._reactor.at(self._memory_timer, again, self._progressed)
 
     @property

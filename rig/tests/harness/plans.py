@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from rig.faults.plan import FAULT_TYPES
 
-_ALWAYS = {"when"}
+_ALWAYS = {"when", "status"}
 """Keys that rules nearly always have, although they may do without."""
 _STRANGE: st.SearchStrategy[Any] = st.one_of(
     st.integers(),

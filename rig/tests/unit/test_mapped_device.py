@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -561,6 +562,51 @@ def test_a_fault_in_the_middle_lets_half_of_the_packets_through(faulty: World) -
     assert len(faulty.node.buffers[1]) == 1024
     faulty.node.complete(Reaped(1, 0, 1024))
     assert faulty.until_told() == [Completion(1, -errno.EPROTO, 1024)]
+
+
+def nak(for_s: float, nth: int = 1) -> EndpointFault:
+    return EndpointFault(name="nak", direction=Direction.OUT, for_s=for_s, nth=nth)
+
+
+@with_faults(nak(60))
+def test_what_is_answered_nak_runs_when_its_time_has_come(
+    faulty: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    assert faulty.node.take() == []
+    later_s = time.monotonic() + 61
+    monkeypatch.setattr("rig.splitdriver.back.mapped_device.time.monotonic", lambda: later_s)
+    faulty.reactor.fire("memory")
+    assert names(faulty.node.take()) == ["submit"]
+    faulty.node.complete(Reaped(1, 0, 4))
+    assert faulty.until_told() == [Completion(1, 0, 4)]
+
+
+@with_faults(nak(60))
+def test_what_is_answered_nak_holds_up_its_own_endpoint_alone(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.device.start(urb(2, OUT, b"data"))
+    faulty.device.start(urb(3, IN, length=4))
+    faulty.reactor.fire("memory")
+    assert [call[1] for call in faulty.node.take()] == [3]
+
+
+@with_faults(nak(60))
+def test_what_is_answered_nak_is_taken_back_at_once(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.device.discard(1)
+    assert faulty.device.ended() == [Completion(1, -errno.ENOENT, 0)]
+    assert faulty.node.take() == []
+    assert "memory" in faulty.reactor.timers()
+    faulty.reactor.fire("memory")
+    assert faulty.reactor.timers() == set()
+
+
+@with_faults(nak(60))
+def test_a_reset_ends_what_is_answered_nak(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.device.reset()
+    assert Completion(1, -errno.ENOENT, 0) in faulty.until_told()
 
 
 @with_faults(halt(When.BEFORE))

@@ -216,6 +216,20 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
             "'stage' 'status' goes the other way than 'out'.",
         ),
         (
+            ENDPOINT.replace('status = "EPROTO"\n', "nth = 1\n"),
+            "demo.toml, line 2: fault 1 (endpoint): neither 'status' nor 'for_s' is given, so "
+            "nothing would happen.",
+        ),
+        (
+            ENDPOINT + "nth = 1\nfor_s = 2",
+            "demo.toml, line 8: fault 1 (endpoint): 'for_s' and 'status' exclude each other.",
+        ),
+        (
+            ENDPOINT.replace('status = "EPROTO"\n', "nth = 1\nfor_s = 2\n"),
+            "demo.toml, line 6: fault 1 (endpoint): 'for_s' lets the transfer run in the end: "
+            "'when', 'at_bytes' and 'halt' go with 'status'.",
+        ),
+        (
             ENDPOINT + "nth = 1\nhalt = true",
             "demo.toml, line 8: fault 1 (endpoint): 'halt' is seen as 'EPIPE', not as 'EPROTO'.",
         ),

@@ -49,6 +49,11 @@ def test_an_endpoint_without_a_packet_size_moves_nothing_in_the_middle() -> None
     assert alter(effect, 4096, 0) == Altered(None, -errno.EPROTO)
 
 
+def test_what_is_answered_nak_runs_whole_and_does_not_fail() -> None:
+    effect = EndpointEffect(When.AFTER, 0, nak_s=2.5)
+    assert alter(effect, 4096, 512) == Altered(4096, 0, nak_s=2.5)
+
+
 @pytest.mark.parametrize("when", list(When))
 def test_a_halt_stays_one(when: When) -> None:
     assert alter(EndpointEffect(when, -errno.EPIPE, halt=True), 4096, 512).halt
