@@ -18,7 +18,7 @@ class Altered(msgspec.Struct, frozen=True):
     Attributes:
         run_bytes: So much of its buffer goes to the controller; None: the controller never hears
             of it.
-        status: What is told at the end if the transfer itself does not fail: a negative errno, or 0.
+        status: What is told at the end if the transfer itself does not fail: negative errno, or 0.
         halt: The device is to halt the endpoint before it is told.
         nak_s: For so long the controller does not get it.
     """
