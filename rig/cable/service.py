@@ -21,6 +21,7 @@ import sys
 import time
 from pathlib import Path
 
+from rig.arguments import ArgumentParser
 from rig.cable.asking import FaultHappened
 from rig.cable.controllers import Controller, check_plan, check_rule
 from rig.cable.pipe import Pipe
@@ -264,7 +265,7 @@ def read_secret(path: Path) -> bytes:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     description, _, rest = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(prog="rig cable", description=description, epilog=rest)
+    made = ArgumentParser(prog="rig cable", description=description, epilog=rest)
     made.add_argument("--usb-redir", type=Path, required=True, help="socket of QEMU's chardev")
     made.add_argument(
         "--secret", type=Path, required=True, help="file with what the gadget's machine says first"

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.errors import MachineError, UserError
 from rig.gadget.journal import Damage, Op, Record, read_journal
 from rig.gadget.journal_words import HEADING, Filter, fields_of, line_of, sentence_of
@@ -107,7 +108,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rig journal", description=(__doc__ or "").split("\n")[0])
+    parser = ArgumentParser(prog="rig journal", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("file", type=Path, help="journal.bin in the gadget's directory")
     parser.add_argument("--lba", metavar="FIRST[-LAST]", help="only accesses that touch one")
     parser.add_argument("--op", choices=[op.name.lower() for op in Op])

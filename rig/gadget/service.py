@@ -32,6 +32,7 @@ import selectors
 import sys
 from pathlib import Path
 
+from rig.arguments import ArgumentParser
 from rig.control.server import ControlSocket, add_option, control_socket
 from rig.daemon import CommandLines, Events, start_logging, wake_on_signals
 from rig.errors import MachineError, RigError, UserError
@@ -163,7 +164,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     description, _, rest = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(
+    made = ArgumentParser(
         prog="rig gadget",
         description=description,
         epilog=rest,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
 from rig.control.server import add_option, control_socket
 from rig.daemon import Command, CommandLines, Events, start_logging
@@ -114,7 +115,7 @@ def fault_fields(report: FaultReport) -> dict[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rig store", description="Serve a medium by FUSE.")
+    parser = ArgumentParser(prog="rig store", description="Serve a medium by FUSE.")
     parser.add_argument("--medium", type=Path, required=True)
     parser.add_argument("--journal", type=Path, required=True)
     parser.add_argument("--mount", type=Path, required=True)

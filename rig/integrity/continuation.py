@@ -13,7 +13,6 @@ command ``write {run_id, repetition, lba, urbs, urb_bytes, recovery}`` does it o
 
 from __future__ import annotations
 
-import argparse
 import os
 import select
 import sys
@@ -24,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import MachineError, RemoteProtocolError, UserError
 from rig.integrity.stamp import RAW_DEVICE, SECTOR_BYTES, Stamp, encode_run
@@ -300,7 +300,7 @@ def main(argv: list[str]) -> int:
     Raises:
         MachineError: There is no device to use.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="rig continuation",
         description="Write with several URBs in flight, which the kernel unlinks when one fails.",
     )

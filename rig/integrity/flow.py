@@ -12,7 +12,6 @@ the command ``watch``, which leaves the account as it is.
 
 from __future__ import annotations
 
-import argparse
 import mmap
 import os
 import select
@@ -25,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
+from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import UserError
 from rig.integrity.account import Account
@@ -264,7 +264,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: The place has not its form, or cannot be opened.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="rig flow", description="Send numbered records through a device, and see what comes."
     )
     parser.add_argument("what", choices=("send", "receive", "write", "read", "test"))

@@ -26,7 +26,6 @@ At the end of input it unmounts what it mounted.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -37,6 +36,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import CommandFailure, RemoteProtocolError, RigError, UserError
 from rig.integrity import disk
@@ -338,7 +338,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(prog="rig workload", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="rig workload", description=__doc__.splitlines()[0])
     parser.add_argument("--supervised", action="store_true", help="events go to standard output")
     parser.add_argument("--mounts", type=Path, default=MOUNTS, help="mount under this directory")
     options = parser.parse_args(argv)

@@ -20,6 +20,7 @@ from functools import partial
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
 from rig.control.server import add_option, control_socket
 from rig.daemon import Command, Events, start_logging
@@ -262,7 +263,7 @@ def listen(address: Address) -> socket.socket:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = ArgumentParser(
         prog="rig link",
         description="Relay between a front end and a back end, and let their link fail by a plan.",
     )

@@ -11,7 +11,6 @@ knows (0525:a4a0, "Gadget Zero").
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import errno
 import fcntl
@@ -23,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, UserError
 
@@ -221,7 +221,7 @@ def main(argv: list[str]) -> int:
         UserError: There is no such case or device.
         RemoteProtocolError: What came in is no command.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="rig usbtest",
         description="Run the kernel's own test cases on a device that usbtest has bound.",
     )

@@ -7,7 +7,6 @@ other.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.errors import UserError
 from rig.gadget.journal import Damage, Injected, Op, Record, read_journal
 from rig.integrity.scan import Run, Scanner, scan
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: A file cannot be read, or holds no ranges.
     """
-    arguments = argparse.ArgumentParser(prog="rig scan", description=__doc__.splitlines()[0])
+    arguments = ArgumentParser(prog="rig scan", description=__doc__.splitlines()[0])
     kinds = arguments.add_subparsers(dest="kind", required=True)
     journal = kinds.add_parser("journal", help="one JSON line an access")
     journal.add_argument("file", type=Path)

@@ -11,6 +11,7 @@ from functools import partial
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
 from rig.control.rules import check_place
 from rig.control.server import add_option, control_socket
@@ -255,7 +256,7 @@ class BackService:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``rig back``."""
-    arguments = argparse.ArgumentParser(
+    arguments = ArgumentParser(
         prog="rig back",
         description="Map USB ports of this machine and serve them to a front end.",
     )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
+from rig.arguments import ArgumentParser
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RemoteProtocolError, RigError, UserError
 from rig.reactor import Reactor, supervise
@@ -152,7 +153,7 @@ class FrontService:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``rig front``."""
-    arguments = argparse.ArgumentParser(
+    arguments = ArgumentParser(
         prog="rig front",
         description="Show the ports that a back end serves as USB ports of this machine.",
     )

@@ -128,7 +128,7 @@ def test_a_host_that_is_silent_is_given_up_after_a_while(
     class Silent(socket.socket):
         connect_ex = silent
 
-    monkeypatch.setattr(connecting.socket, "socket", Silent)
+    monkeypatch.setattr(socket, "socket", Silent)
     # A socket that was never connected hangs up at once: nobody is to look.
     monkeypatch.setattr(world.reactor, "watch", lambda *_: None)
     world.connect()

@@ -40,7 +40,10 @@ LAYERS = {
 }
 """What each package may import besides itself and the modules at the top."""
 
-COMMON = {"rig", "rig.errors", "rig.progress", "rig.daemon", "rig.reactor", "rig.buffers"}
+COMMON = {
+    *("rig", "rig.arguments", "rig.errors", "rig.progress"),
+    *("rig.daemon", "rig.reactor", "rig.buffers"),
+}
 """The modules at the top, which every package may import."""
 
 PURE = {
