@@ -61,7 +61,7 @@ class Row(msgspec.Struct, frozen=True):
             verdict.attachment,
             " ".join([self.plan.expect, "/".join(self.plan.classes)]).strip(),
             verdict.verdict + (" (!)" if self.difference else ""),
-            f"{verdict.faults.fired} of {verdict.faults.planned}",
+            f"{verdict.faults.fired} of {verdict.faults.planned or 'any'}",
             ", ".join(f"{name} {count}" for name, count in bad.items()) or "-",
             f"{verdict.durations_s.get('total', 0.0):.0f}",
         )
@@ -160,6 +160,8 @@ def main(runner: Runner = _run_in_lab) -> int:
             print(f"{name}: {row.verdict.verdict}. {row.difference}".rstrip(), flush=True)
     except RigError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"\n{parser.prog}: ended by hand; '--out {out}' goes on from here.\n")
     print("\n" + table(rows))
     different = [row.difference for row in rows if row.difference]
     print("\n".join(different) or f"All {len(rows)} verdicts are what their plans expect.")

@@ -128,6 +128,19 @@ def test_a_run_that_was_ended_before_its_end_does_not_count(
     assert rig.ran == ["calm-2"]
 
 
+def test_what_is_ended_by_hand_says_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(options: RunOptions, path: Path) -> Verdict:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["plans", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as left:
+        plans.main(interrupted)
+    assert left.value.code == 130
+    assert f"'--out {tmp_path}' goes on" in capsys.readouterr().err
+
+
 def test_a_plan_that_there_is_not_is_a_sentence(
     rig: Rig,
     monkeypatch: pytest.MonkeyPatch,
