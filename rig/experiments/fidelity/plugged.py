@@ -12,7 +12,7 @@ from rig.errors import MachineError
 from rig.experiments.fidelity import agent
 from rig.experiments.fidelity.cells import REQUEST_BYTES, Injection
 from rig.experiments.fidelity.monitor import Record, Told, look
-from rig.experiments.fidelity.report import Observation, judge_read, judge_write, kernel_words
+from rig.experiments.fidelity.report import Data, Observation, judge_read, judge_write, kernel_words
 from rig.faults.rules.endpoint import Place
 from rig.lab.daemons import Daemon
 from rig.lab.environment import Role
@@ -75,29 +75,25 @@ class Plugged:
         ends = {one: one.ask("end", DEADLINE_S) for one in watching}
         above, below = ends[self._client], ends[self._back]
         client = look(_records(above), injection.opcode)
-        controller = look(_records(below), injection.opcode).first
-        if injection.place is Place.PORT:
-            # The status is the port's own; what has moved is seen below it.
-            moved = controller.actual_bytes if controller else 0
-            controller = Told(injection.status.code, moved)
-        if injection.direction is Direction.OUT:
-            data = judge_write(told["errno"], self._held([new, old]), new=new, old=old)
-        else:
-            data = judge_read(told["errno"], told["number"], old=old)
         return Observation(
             injection=injection,
             path=path,
             fired=self._fired() - fired,
-            below=controller,
+            below=_told_below(injection, _records(below)),
             above=client.first,
             sent=client.sent,
             halts_cleared=client.halts_cleared,
             errno=told["errno"],
-            data=data,
+            data=self._judge(injection, told, new=new, old=old),
             taken_s=told["taken_s"],
             lines=kernel_words(above["lines"]),
             note="usbmon lost events" if above["lost"] or below["lost"] else "",
         )
+
+    def _judge(self, injection: Injection, told: dict[str, Any], *, new: int, old: int) -> Data:
+        if injection.direction is Direction.OUT:
+            return judge_write(told["errno"], self._held([new, old]), new=new, old=old)
+        return judge_read(told["errno"], told["number"], old=old)
 
     def _calm(self) -> int:
         """Have the disk as before any error, with a pattern of its own; return its number.
@@ -146,6 +142,14 @@ def _start_agent(lab: Lab, role: Role) -> Daemon:
     daemon = lab.strategy.machine(role).start_daemon(argv, "fidelity")
     daemon.wait_event("ready", DEADLINE_S)
     return daemon
+
+
+def _told_below(injection: Injection, records: Sequence[Record]) -> Told | None:
+    told = look(records, injection.opcode).first
+    if injection.place is Place.PORT:
+        # The status is the port's own; what has moved is seen below it.
+        return Told(injection.status.code, told.actual_bytes if told else 0)
+    return told
 
 
 def _records(told: dict[str, Any]) -> list[Record]:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import msgspec
 import pytest
 
 from rig.cable.controllers import Controller
 from rig.cli.main import run as rig
-from rig.errors import LostVMError, MachineError, UserError
-from rig.experiments.fidelity import agent, fidelity
+from rig.errors import UserError
+from rig.experiments.fidelity import agent
 from rig.experiments.fidelity.cells import (
     ATTACHMENTS,
     OPCODES,
@@ -28,10 +24,8 @@ from rig.experiments.fidelity.cells import (
     refused,
 )
 from rig.experiments.fidelity.document import cell, document
-from rig.experiments.fidelity.fidelity import Trials
 from rig.experiments.fidelity.findings import explain
 from rig.experiments.fidelity.monitor import Record, Seen, Told, look
-from rig.experiments.fidelity.plugged import Plugged
 from rig.experiments.fidelity.report import (
     Data,
     Fidelity,
@@ -44,32 +38,17 @@ from rig.experiments.fidelity.report import (
 from rig.experiments.fidelity.wishes import Wishes, read_wishes
 from rig.faults.reader import parse_plan
 from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, When
-from rig.lab.health import Health
-from rig.lab.lab import Lab
 from rig.lab.paths import PathName
-from rig.lab.strategy import LabState
-from rig.progress import Silent
 from rig.report.record import encode
-from rig.usb import bot
+from rig.tests.harness.fidelity_cells import (
+    INJECTION,
+    PROTO,
+    TOLD,
+    observation,
+    records,
+    write_once,
+)
 from rig.usb.urb import Direction
-
-PROTO = -errno.EPROTO
-INJECTION = Injection("xhci-raw", Direction.OUT, EndpointStatus.EPROTO, When.MIDDLE)
-TOLD = Told(PROTO, 2048)
-
-
-def observation(**fields: object) -> Observation:
-    usual = Observation(
-        injection=INJECTION,
-        path=PathName.SPLIT,
-        fired=1,
-        below=TOLD,
-        above=TOLD,
-        sent=2,
-        data=Data.RIGHT,
-        lines=("reset high-speed USB device",),
-    )
-    return msgspec.structs.replace(usual, **fields)
 
 
 def report(*observations: Observation) -> Report:
@@ -144,26 +123,6 @@ def test_only_the_split_driver_is_tried_where_the_port_makes_the_errors() -> Non
 
 
 # What usbmon says.
-
-
-def records(*told: tuple[str, int, int, int, str], device: int = 2) -> list[Record]:
-    """Make records of (kind, endpoint, status, length, head in hex)."""
-    return [
-        Record(7, kind, 3, endpoint, 1, device, status, length, at, head)
-        for at, (kind, endpoint, status, length, head) in enumerate(told)
-    ]
-
-
-CBW = bot.write_10(1, 0, 8).hex()
-
-
-def write_once(status: int, moved: int) -> list[Record]:
-    return records(
-        ("S", 0x01, -115, 31, CBW),
-        ("C", 0x01, 0, 31, ""),
-        ("S", 0x01, -115, 4096, "00" * 31),
-        ("C", 0x01, status, moved, ""),
-    )
 
 
 def test_the_first_urb_of_the_data_is_told_whatever_follows() -> None:
@@ -368,123 +327,3 @@ def test_the_exit_status_is_the_split_drivers(
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no report"):
         rig(["fidelity", "--from", str(tmp_path / "nothing.json")])
-
-
-# On machines that may be lost.
-
-
-class FakeDisk:
-    """A disk with which something goes wrong where `World` says so."""
-
-    def __init__(self, world: World, path: PathName) -> None:
-        self.world, self.path, self.tried = world, path, 0
-
-    def observe(self, injection: Injection, path: PathName) -> Observation:
-        assert path is self.path
-        self.tried += 1
-        act = self.world.acts.get((path, injection.when))
-        if act is not None and (act == "always" or self.tried > 1):
-            if act == "crash":
-                self.world.lab.back.health.lose(LostVMError("It crashed.", hint="RIP: 0010:stub+1"))
-            raise MachineError("The disk does not recover.")
-        return observation(injection=injection, path=path)
-
-    def stop(self) -> None:
-        pass
-
-
-class World:
-    """Labs without machines; ``acts`` by path and moment: ``always``, ``crash``, ``once``."""
-
-    def __init__(self) -> None:
-        self.acts: dict[tuple[PathName, When], str] = {}
-        self.labs = 0
-        self.plugs: list[PathName] = []
-        self.lab = SimpleNamespace()
-        self.plug: Callable[[Lab, str, PathName, int], Plugged] = self.plug_in
-
-    @contextmanager
-    def open_lab(self, attachment: str, number: int) -> Iterator[Lab]:
-        self.labs += 1
-        assert (attachment, number) == ("xhci-raw", self.labs)
-        self.lab = SimpleNamespace(
-            state=LabState.BOOTED,
-            transition=lambda _: None,
-            back=SimpleNamespace(health=Health("back")),
-            front=SimpleNamespace(health=Health("front")),
-        )
-        yield cast("Lab", self.lab)
-
-    def plug_in(self, lab: Lab, attachment: str, path: PathName, number: int) -> Plugged:
-        assert (attachment, number) == ("xhci-raw", len(self.plugs) + 1)
-        lab.back.health.check()
-        self.plugs.append(path)
-        return cast("Plugged", FakeDisk(self, path))
-
-    def found(self) -> list[str]:
-        wishes = read_wishes(
-            attachments=["xhci-raw"],
-            paths=["split", "usbip"],
-            statuses=["EPROTO"],
-            directions=["in"],
-        )
-        trials = Trials(wishes, self.open_lab, self.plug, Silent())
-        return [f"{one.path} {one.injection.when} {one.note}" for one in trials.at("xhci-raw")]
-
-
-WELL = [f"{path} {when} " for path in ("split", "usbip") for when in When]
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(fidelity, "AFTERMATH_S", 0.0)
-    return World()
-
-
-def test_each_path_gets_its_disk_once_if_all_is_well(world: World) -> None:
-    assert world.found() == WELL
-    assert (world.labs, world.plugs) == (1, [PathName.SPLIT, PathName.USBIP])
-
-
-def test_a_disk_that_an_error_has_spoilt_is_replaced_for_the_next_one(world: World) -> None:
-    world.acts[PathName.SPLIT, When.MIDDLE] = "once"
-    assert world.found() == WELL
-    assert (world.labs, len(world.plugs)) == (1, 3)
-
-
-def test_an_error_that_spoils_a_new_disk_is_told_so(world: World) -> None:
-    world.acts[PathName.SPLIT, When.MIDDLE] = "always"
-    found = world.found()
-    assert found.pop(1) == "split middle The disk does not recover."
-    assert found == [WELL[0], *WELL[2:]]
-    assert world.labs == 1
-
-
-def test_a_machine_that_is_lost_is_replaced_and_the_error_tried_again(world: World) -> None:
-    world.acts[PathName.USBIP, When.AFTER] = "crash"
-    assert world.found() == WELL
-    assert world.labs == 2
-
-
-def test_machines_that_cannot_even_attach_a_disk_end_it(world: World) -> None:
-    def fail(*_: object) -> Plugged:
-        raise MachineError("It is not served.")
-
-    world.plug = fail
-    with pytest.raises(MachineError, match="not served"):
-        world.found()
-
-
-def test_how_a_machine_was_lost_is_said(world: World) -> None:
-    world.acts[PathName.SPLIT, When.BEFORE] = "always"
-    crash = LostVMError("The kernel crashed", hint="RIP: 0010:stub_rx+0x1")
-
-    def plug(lab: Lab, attachment: str, path: PathName, number: int) -> Plugged:
-        if number == 1:
-            lab.back.health.lose(crash)
-        world.plugs.append(path)
-        return cast("Plugged", FakeDisk(world, path))
-
-    world.plug = plug
-    assert world.found()[0] == "split before The kernel crashed, in stub_rx+0x1"
-    assert world.labs == 2
