@@ -12,17 +12,11 @@ import pytest
 
 from rig.errors import LostVMError, MachineError
 from rig.experiments.fidelity import fidelity
-from rig.experiments.fidelity.cells import (
-    Injection,
-)
+from rig.experiments.fidelity.cells import Injection
 from rig.experiments.fidelity.fidelity import Trials
 from rig.experiments.fidelity.monitor import Record, Told
 from rig.experiments.fidelity.plugged import Plugged
-from rig.experiments.fidelity.report import (
-    Data,
-    Fidelity,
-    Observation,
-)
+from rig.experiments.fidelity.report import Data, Fidelity, Observation
 from rig.experiments.fidelity.wishes import read_wishes
 from rig.faults.rules.endpoint import When
 from rig.lab.daemons import Daemon
