@@ -210,14 +210,17 @@ class BackPort:
             self._events.emit("unplugged", device=self._device_name)
 
     def _on_fault(self, fired: Fired[EndpointEffect], urb: Submit) -> None:
+        effect = fired.effect
+        more = {"halt": effect.halt, "nak_s": effect.nak_s}
         self._events.emit(
             "fault",
             layer=Layer.ENDPOINT,
             rule=fired.rule_name,
             match=fired.match,
             by_hand=fired.by_hand,
-            when=fired.effect.when,
-            status=status_name(fired.effect.status),
+            when=effect.when,
+            status=status_name(effect.status),
+            **{name: value for name, value in more.items() if value},
             endpoint=urb.endpoint_address,
             urb=urb.urb_id,
             buffer_bytes=urb.buffer_bytes,

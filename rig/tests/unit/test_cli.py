@@ -138,6 +138,28 @@ def test_a_bad_plan_is_told_with_its_place(
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("attachment", "words", "said"),
+    [
+        ("uhci", ("plan", "check"), "There is no attachment 'uhci'."),
+        ("dummy", ("plan", "check"), "is to happen on the cable, and this attachment has none"),
+        ("ehci", ("run", "--attachment", "xhci", "--plan"), "is for attachment 'ehci', not for"),
+    ],
+)
+def test_a_plan_that_cannot_be_plugged_in_is_refused_before_anything_starts(
+    call: Call, tmp_path: Path, attachment: str, words: tuple[str, ...], said: str
+) -> None:
+    plan = tmp_path / "mine.toml"
+    rule = 'layer = "endpoint"\nplace = "cable"\ndirection = "in"\nnth = 1\nwhen = "after"\n'
+    rule += 'status = "EPIPE"\n'
+    plan.write_text(f'name = "mine"\nattachment = "{attachment}"\n[[fault]]\n{rule}')
+    status, out, err = call(*words, str(plan))
+    assert (status, out) == (2, "")
+    assert said in err
+    assert one_sentence(err), err
+    assert list(Path().iterdir()) == []
+
+
 def test_a_run_directory_in_use_is_refused_before_anything_starts(
     call: Call, tmp_path: Path
 ) -> None:
