@@ -145,6 +145,7 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
             # The serial socket ended with QEMU, so the thread ends.
             self._pump.join(STOP_DEADLINE_S)
             self._pump = None
+        self._clientsocket.close()
 
     def kill(self) -> None:
         """End QEMU as a power cut does; the machine is then lost for all who use it."""
