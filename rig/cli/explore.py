@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from rig.sim.explorer import Explored, Finding, Rules
 
 MAX_STORY_LINES = 60
+SCHEDULES, SEED = 100_000, 2005
 
 PolicyName = Annotated[Policy, typer.Option("--policy", help="Of both ends.")]
-Schedules = Annotated[int, typer.Option(min=1, help="How many are played.")]
-Seed = Annotated[int, typer.Option(help="Chooses the schedules.")]
+Schedules = Annotated[
+    int | None, typer.Option(min=1, help="How many are played.", show_default="100000")
+]
+Seed = Annotated[int | None, typer.Option(help="Chooses the schedules.", show_default="2005")]
 Window = Annotated[int, typer.Option(min=1, max=64, help="Of the back end, under policy hold.")]
 Clients = Annotated[
     list[str],
@@ -47,8 +50,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 def explore(  # noqa: PLR0917 - typer names them all
     policy: PolicyName = Policy.HOLD,
-    schedules: Schedules = 100_000,
-    seed: Seed = 2005,
+    schedules: Schedules = None,
+    seed: Seed = None,
     window: Window = 1,
     client: Clients = [],  # noqa: B006 - typer only reads it
     keep_going: KeepGoing = False,
@@ -71,8 +74,15 @@ def explore(  # noqa: PLR0917 - typer names them all
             raise UserError(f"No client does '{name}'.", hint=f"There are: {', '.join(known)}.")
     rules = Rules(policy, window, tuple(known[name] for name in client) or tuple(Handler))
     if replay is not None:
+        if schedules is not None or seed is not None or keep_going:
+            raise UserError(
+                "--replay plays the one schedule that it names.",
+                hint="Leave out --schedules, --seed and --keep-going; SEED:NUMBER names a seed.",
+            )
         raise typer.Exit(_replay(rules, replay, json=json))
-    raise typer.Exit(_explore(rules, seed, schedules, keep_going=keep_going, json=json))
+    seed = SEED if seed is None else seed
+    explored = _explore(rules, seed, schedules or SCHEDULES, keep_going=keep_going, json=json)
+    raise typer.Exit(explored)
 
 
 def _explore(rules: Rules, seed: int, schedules: int, *, keep_going: bool, json: bool) -> Exit:

@@ -92,7 +92,7 @@ def ensure_gadget_support(modules: Iterable[str], *, fuse: bool) -> None:
         fuse: Whether a store is to be mounted.
 
     Raises:
-        UserError: This kernel lacks one of them.
+        MachineError: This kernel lacks one of them.
     """
     try:
         if fuse and not FUSE_DEVICE.exists():  # a module in Linux 6.1, and nothing else asks for it
@@ -105,7 +105,7 @@ def ensure_gadget_support(modules: Iterable[str], *, fuse: bool) -> None:
             if not (MODULES / module).is_dir():
                 run_command(["modprobe", module])
     except MachineError as error:
-        raise UserError(
+        raise MachineError(
             f"This machine's kernel cannot play this USB gadget. {error.message}",
             hint="Boot a stock Debian kernel (not the cloud one), as root.",
         ) from error

@@ -163,7 +163,8 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    description, _, rest = (__doc__ or "").partition("\n")
+    # Written for readers of the code: in a terminal, quotation marks do.
+    description, _, rest = (__doc__ or "").replace("``", "'").partition("\n")
     made = ArgumentParser(
         prog="rig gadget",
         description=description,
@@ -212,7 +213,8 @@ def main(argv: list[str] | None = None) -> int:
             with control_socket(arguments.control, "gadget", gadget.do) as control:
                 run(gadget, events, input_fd, signal_fd, control)
     except (RigError, OSError) as error:
-        events.emit("error", error=str(error))
+        if arguments.supervised:  # else the event is a line of the log as well
+            events.emit("error", error=str(error))
         log.error("%s", error)
         return 2 if isinstance(error, UserError) else 3
     return 0

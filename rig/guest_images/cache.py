@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from rig.errors import MachineError
+from rig.errors import MachineError, UserError
 from rig.progress import Progress
 
 KEY_DIGITS = 16
@@ -93,12 +93,30 @@ class Cache:
         return Entry(name, key, path) if path.is_dir() else None
 
     def entries(self) -> Iterator[Entry]:
-        """Return all complete entries, by name."""
-        if not self.directory.is_dir():
-            return
-        for path in sorted(self.directory.iterdir()):
+        """Return all complete entries, by name.
+
+        Raises:
+            UserError: The directory is none, or cannot be read.
+        """
+        for path in self._paths():
             if (match := _ENTRY.fullmatch(path.name)) and path.is_dir():
                 yield Entry(match["name"], match["key"], path)
+
+    def _paths(self) -> list[Path]:
+        """Return all that is in the directory, if there is one.
+
+        Raises:
+            UserError: It is something else, or cannot be read.
+        """
+        try:
+            return sorted(self.directory.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(
+                f"The image cache {self.directory} cannot be read: {error.strerror}.",
+                hint="Choose another place with --cache or RIG_CACHE.",
+            ) from error
 
     def get(
         self,
@@ -142,11 +160,21 @@ class Cache:
             return Entry(name, key, path)
 
     def remove(self, entry: Entry) -> None:
-        """Remove an entry: out of sight first, so that nobody finds half of it."""
+        """Remove an entry: out of sight first, so that nobody finds half of it.
+
+        Raises:
+            UserError: It is not ours to remove.
+        """
         hidden = self.directory / f"{_HALF_MADE}{entry.path.name}"
         shutil.rmtree(hidden, ignore_errors=True)
-        entry.path.rename(hidden)
-        shutil.rmtree(hidden)
+        try:
+            entry.path.rename(hidden)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise UserError(
+                f"{entry.path} cannot be removed: {error.strerror}.",
+                hint="Do it as the user who has built it.",
+            ) from error
 
     def free_bytes(self) -> int:
         """Return the free space where the cache is, or will be."""

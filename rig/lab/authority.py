@@ -133,12 +133,16 @@ class Authority:
     def issue(self, machine: Machine, now: datetime) -> Path:
         """Make a machine's directory, with a fresh key; replace one that is there as a whole.
 
+        The names of a certificate that is replaced stay the machine's.
+
         Returns:
             The directory.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         place = self.directory / machine.name
         fresh, old = (self.directory / f".{machine.name}.{end}" for end in ("new", "old"))
+        known = [name for name in _names_in(place / CERTIFICATE) if name != machine.name]
+        machine = Machine(machine.name, tuple(dict.fromkeys((*machine.others, *known))))
         for left_over in (fresh, old):
             shutil.rmtree(left_over, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -265,6 +269,17 @@ def _builder(
 
 def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _names_in(certificate: Path) -> list[str]:
+    """Return the names and addresses in a certificate; none if there is no such file to be read."""
+    try:
+        old = x509.load_pem_x509_certificate(certificate.read_bytes())
+        names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (FileNotFoundError, NotADirectoryError, ValueError, x509.ExtensionNotFound):
+        return []
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]
 
 
 def _general_name(name: str) -> x509.GeneralName:

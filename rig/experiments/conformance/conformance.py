@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rig.errors import UserError
 from rig.experiments.conformance.path import PathTest
 from rig.experiments.conformance.report import Report
 from rig.experiments.run.options import one_of
@@ -93,6 +94,11 @@ def check_wishes(
     if policy is not None:
         one_of("policy", policy, Policy)
     chosen = tuple(dict.fromkeys(PathName(path) for path in paths))
+    if policy is not None and PathName.SPLIT not in chosen:
+        raise UserError(
+            "--policy is the split driver's, and its path is not among those to test.",
+            hint="Leave it out, or add --path split.",
+        )
     plugged = parse_attachment(attachment)
     return Wishes(chosen, parse_cases(cases), kernel, policy, times, attachment=plugged)
 

@@ -79,3 +79,9 @@ def test_a_window_without_hold_is_refused() -> None:
 def test_a_client_that_there_is_not_is_refused() -> None:
     with pytest.raises(UserError, match="No client does 'cry'"):
         run(["explore", "--client", "cry"])
+
+
+@pytest.mark.parametrize("more", [["--schedules", "5"], ["--seed", "1"], ["--keep-going"]])
+def test_a_replay_takes_nothing_that_chooses_schedules(more: list[str]) -> None:
+    with pytest.raises(UserError, match="--replay plays the one schedule"):
+        run(["explore", "--replay", "2005:0", *more])

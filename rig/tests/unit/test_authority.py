@@ -118,6 +118,24 @@ def test_renewal_gives_another_key_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert {p.name for p in tmp_path.iterdir()} == {"ca.pem", "ca.key", "back"}
 
 
+def test_renewal_keeps_the_names_that_the_machine_had(tmp_path: Path) -> None:
+    authority = Authority.open_or_make(tmp_path, NOW)
+    authority.issue(Machine("back", ("10.77.0.1", "old.lab")), NOW)
+    place = authority.issue(Machine("back", ("new.lab", "old.lab")), NOW)
+    names = certificate(place / "cert.pem").extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert names.value.get_values_for_type(x509.DNSName) == ["back", "new.lab", "old.lab"]
+    assert names.value.get_values_for_type(x509.IPAddress) == [ip_address("10.77.0.1")]
+
+
+def test_a_certificate_that_cannot_be_read_has_no_names(tmp_path: Path) -> None:
+    authority = Authority.open_or_make(tmp_path, NOW)
+    place = authority.issue(Machine("back"), NOW)
+    (place / "cert.pem").write_text("what is this?")
+    assert certificate(authority.issue(Machine("back"), NOW) / "cert.pem")
+
+
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     Authority.open_or_make(tmp_path, NOW).issue(Machine("back"), NOW)
     with pytest.raises(UserError, match=r"back is there already\. Give --renew"):

@@ -346,3 +346,9 @@ def test_usbtests_last_words_of_a_failure_are_found() -> None:
 
 def test_a_loss_without_a_place_is_told_as_it_is() -> None:
     assert crash_words("QEMU ended.", "no registers here") == "QEMU ended."
+
+
+def test_a_policy_without_the_split_driver_is_refused() -> None:
+    with pytest.raises(UserError, match="path is not among those to test"):
+        check_wishes(["usbip"], "6.12", "aca", None, 1)
+    assert check_wishes(["usbip", "split"], "6.12", "aca", None, 1).policy == "aca"

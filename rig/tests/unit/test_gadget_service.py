@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from rig.errors import UserError
-from rig.gadget import service
+from rig.errors import MachineError, UserError
+from rig.gadget import kernel, service
 from rig.gadget.assembly import Options
 from rig.gadget.kinds import Kind
 from rig.gadget.service import options_of, parse_id, parse_size
@@ -73,4 +76,26 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 def test_the_help_names_every_kind_of_function() -> None:
     text = service.parser().format_help()
-    assert all(f"``{kind}``" in text for kind in Kind)
+    assert all(f"'{kind}'" in text for kind in Kind)
+    assert "``" not in text
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+def test_what_goes_wrong_is_told_once_and_what_the_machine_lacks_is_no_wrong_wish(
+    supervised: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    def lacks(*_: object, **__: object) -> None:
+        raise MachineError("This machine's kernel cannot play this USB gadget.")
+
+    monkeypatch.setattr(kernel, "ensure_gadget_support", lacks)
+    monkeypatch.setattr(service, "start_logging", lambda: None)
+    monkeypatch.setattr(service, "wake_on_signals", lambda: -1)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: 0))
+    with caplog.at_level(logging.INFO):
+        argv = ["-f", "acm", *(["--supervised"] if supervised else [])]
+        assert service.main(argv) == 3
+    assert len([m for m in caplog.messages if "cannot play" in m]) == 1
+    assert capsysbinary.readouterr().out.count(b"cannot play") == supervised

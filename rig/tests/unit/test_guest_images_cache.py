@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.errors import MachineError
+from rig.errors import MachineError, UserError
 from rig.guest_images import cache as module
 from rig.guest_images.cache import Cache, default_directory, key_of
 from rig.progress import Silent
@@ -167,3 +167,22 @@ def test_xdg_cache_home_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RIG_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert default_directory() == Path("/caches/rig/images")
+
+
+def test_a_cache_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(UserError, match=r"cache cannot be read: Not a directory\. Choose another"):
+        list(Cache(tmp_path / "cache").entries())
+
+
+def test_an_entry_that_is_not_ours_to_remove_is_told(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = cache.get("base", "0" * 16, write_hello, Silent(), "build")
+
+    def refuse_rename(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse_rename)
+    with pytest.raises(UserError, match="cannot be removed: Permission denied"):
+        cache.remove(entry)
