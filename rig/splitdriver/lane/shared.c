@@ -49,6 +49,8 @@ enum came octets_read(struct octets *o, int fd)
 
 bool octets_append(struct octets *o, const void *from, size_t count)
 {
+    if (!count)
+        return true; /* memcpy wants an address even for nothing */
     if (!octets_reserve(o, octets_held(o) + count))
         return false;
     memcpy(o->at + o->end, from, count);
