@@ -63,6 +63,10 @@ what it makes of that is what the others are compared with.
 
 *halted*: the device's endpoint has really been halted. Of other errors the device knows nothing.
 
+usb-storage takes a babble for too much data behind a right answer: if the status that follows is
+right, it makes up sense data that blame the command, "Invalid field in cdb", and the reader gets
+EREMOTEIO (`usb_stor_Bulk_transport`, `drivers/usb/storage/transport.c`).
+
 SCSI waited {patience_s} s for a command, instead of 30: a STALL or a babble that only the host has
 seen leaves the gadget waiting for data, or for somebody to take them.
 """
