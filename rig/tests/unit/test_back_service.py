@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import socket
@@ -399,3 +400,29 @@ def test_options_that_contradict_each_other_are_told(
 ) -> None:
     with pytest.raises(UserError, match=complaint):
         rules(*options)
+
+
+RULE = {"layer": "endpoint", "direction": "out", "status": "EPROTO", "when": "before", "nth": 1}
+
+
+def test_a_rule_is_taken_while_it_runs(world: World) -> None:
+    with pytest.raises(UserError, match="has the place 'cable'"):
+        world.service.obey(Command(1, "add", {"rules": [{**RULE, "place": "cable"}]}))
+    assert world.service.obey(Command(2, "add", {"rules": [RULE]})) == ["endpoint-1"]
+    device = world.nodes.add("3-1", DEVICE)
+    world.look()
+    front = world.served()
+    front.send([submit(1)])
+    (complete,) = world.hear(front)
+    assert isinstance(complete, Complete)
+    assert (complete.status, complete.actual_bytes) == (-errno.EPROTO, 0)
+    assert device.buffers == {}
+    assert "fault" in world.events()
+
+
+def test_with_a_window_no_rule_is_taken(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysfs, "controller_driver", lambda _: "dummy_hcd")
+    world = World(nodes, rules=Rules(window=4))
+    with pytest.raises(UserError, match="do not go together"):
+        world.service.obey(Command(1, "add", {"rules": [RULE]}))
+    world.close()

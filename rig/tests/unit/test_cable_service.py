@@ -315,3 +315,16 @@ def test_an_error_of_the_device_itself_is_passed_on(rig: Rig) -> None:
     vudc.sendall(pack_ret_submit(command.seqnum, -errno.EPIPE, 0))
     rig.reactor.turn(1.0)
     assert rig.heard() == [redir.BulkPacket.of(5, BULK_OUT, Status.STALL, 0)]
+
+
+def test_a_rule_is_taken_while_it_runs_if_the_controller_can_show_it(rig: Rig) -> None:
+    rig.configured()
+    keys = {"layer": "endpoint", "direction": "out", "when": "before", "nth": 1}
+    cut = {**keys, "name": "late", "place": "cable", "status": "EPIPE"}
+    with pytest.raises(UserError, match="has the place 'port'"):
+        rig.ask("add", rules=[{**keys, "status": "EPIPE"}])
+    with pytest.raises(UserError, match="cannot show EILSEQ"):
+        rig.ask("add", rules=[{**cut, "status": "EILSEQ"}])
+    assert rig.ask("add", rules=[cut]) == ["late"]
+    rig.say(write(5))
+    assert rig.heard() == [redir.BulkPacket.of(5, BULK_OUT, Status.STALL, 0)]

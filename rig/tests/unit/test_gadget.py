@@ -288,3 +288,17 @@ def test_a_fault_by_the_clock_happens_and_is_over_while_the_daemon_runs(
         ("reply", None),
         ("fault", "unbind"),
     ]
+
+
+def test_a_rule_that_the_gadget_cannot_bring_about_is_refused_while_it_runs(bench: Bench) -> None:
+    eject = {"layer": "device", "effect": "eject", "at_s": 1}
+    with bench.gadget() as gadget:
+        with pytest.raises(UserError, match="about the commands of a disk"):
+            gadget.do(Command(1, "add", {"rules": [{**eject, "at_s": None, "nth": 1}]}))
+        assert gadget.do(Command(2, "add", {"rules": [eject]})) == ["device-1"]
+        assert gadget.do(Command(3, "store", {"ask": "list"})) == {"did": "list"}
+    with (
+        bench.play(Kind.ACM) as gadget,
+        pytest.raises(UserError, match="the gadget has no disk"),
+    ):
+        gadget.do(Command(1, "add", {"rules": [eject]}))

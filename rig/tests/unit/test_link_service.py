@@ -240,3 +240,15 @@ def test_the_daemon_serves_until_its_input_ends() -> None:
     argv += ["--listen", "127.0.0.1:0", "--connect", "127.0.0.1:1"]
     done = subprocess.run(argv, input="", capture_output=True, text=True, check=True, timeout=30)
     assert json.loads(done.stdout)["event"] == "listening"
+
+
+def test_a_rule_that_is_added_while_it_runs_fires_at_once_if_it_goes_by_the_clock(
+    sites: list[Site],
+) -> None:
+    site = make(sites)
+    front, back = site.pair()
+    site.do("phase", name="write")
+    cut = {"name": "now", "layer": "link", "effect": "cut", "at_s": 0}
+    assert site.do("add", rules=[cut]) == ["now"]
+    assert site.read(back, 1) == site.read(front, 1) == b""
+    assert site.do("faults")["fired"] == {"now": 1}
