@@ -227,6 +227,8 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         driver = self.driver(role)
         driver.target.deactivate(self._target(role).get_driver("RigSSHDriver"))
         driver.off()
+        # Nothing of them is left but connections.
+        self.machines[role].stop_daemons(ABANDON_DEADLINE_S)
 
     def power_up(self, role: Role) -> None:
         """Start a machine that has lost its power, and reach it; its disk is as it was.
