@@ -55,13 +55,15 @@ class Row(msgspec.Struct, frozen=True):
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
         verdict = self.verdict
+        unlimited = any(rule.planned < 0 for rule in verdict.faults.rules)
+        limit = "(no limit)" if unlimited else f"of {verdict.faults.planned}"
         bad = {k: n for k, n in verdict.sectors.items() if n and k not in _FINE}
         return (
             verdict.plan,
             verdict.attachment,
             " ".join([self.plan.expect, "/".join(self.plan.classes)]).strip(),
             verdict.verdict + (" (!)" if self.difference else ""),
-            f"{verdict.faults.fired} of {verdict.faults.planned or 'any'}",
+            f"{verdict.faults.fired} {limit}",
             ", ".join(f"{name} {count}" for name, count in bad.items()) or "-",
             f"{verdict.durations_s.get('total', 0.0):.0f}",
         )
