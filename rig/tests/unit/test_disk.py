@@ -97,3 +97,26 @@ def test_a_program_that_is_missing_is_named() -> None:
 def test_a_command_that_does_not_end_is_given_up() -> None:
     with pytest.raises(MachineError, match="did not end within"):
         command_status("tail", "-f", "/dev/null", limit_s=0.05)
+
+
+def mended(status: int) -> Partition:
+    """A partition of a file system without a journal, whose mending ends with a status."""
+    whole = saying(status)
+    row = msgspec.structs.replace(
+        whole.file_system, mend=whole.file_system.fsck, mended_statuses=frozenset({1})
+    )
+    return msgspec.structs.replace(whole, file_system=row)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_what_a_checker_mended_is_told(status: int) -> None:
+    assert disk.mend(mended(status)) == "checked"
+
+
+def test_a_file_system_with_a_journal_mends_itself() -> None:
+    assert disk.mend(saying(0)) is None
+
+
+def test_a_file_system_that_cannot_be_mended_is_an_error() -> None:
+    with pytest.raises(MachineError, match="could not mend"):
+        disk.mend(mended(8))
