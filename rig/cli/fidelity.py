@@ -51,7 +51,7 @@ def fidelity(  # noqa: PLR0917 - typer names them all
 ) -> None:
     """Make each endpoint error on each path, and see what the client's driver is told of it.
 
-    All of it takes about half an hour on two cores without KVM.
+    All of it takes about a quarter of an hour on two cores without KVM.
 
     The exit status is 0 if over the split driver each error came through as it was and no data are
     wrong, 1 if not, 4 if an error did not come, or was not seen.
