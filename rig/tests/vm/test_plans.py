@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -147,13 +148,28 @@ nth = 1
 when = "after"
 status = "EPIPE"
 halt = true
+[[fault]]
+name = "nak"
+layer = "endpoint"
+phase = "nak"
+direction = "in"
+nth = 1
+for_s = 1.5
+[[fault]]
+name = "short"
+layer = "endpoint"
+phase = "short"
+direction = "in"
+nth = 1
+when = "middle"
+status = "EREMOTEIO"
 """
 HALTS_ON_MACHINE = "/run/rig-halts.toml"
 DEADLINE_S = 60.0
 
 
 @pytest.mark.timeout(240)
-def test_an_endpoint_that_a_rule_halts_stalls_until_its_client_clears_the_halt(
+def test_a_rule_halts_an_endpoint_until_its_client_clears_it_has_it_wait_and_cuts_it_short(
     booted_lab: Lab, tmp_path: Path
 ) -> None:
     lab = booted_lab
@@ -180,5 +196,12 @@ def test_an_endpoint_that_a_rule_halts_stalls_until_its_client_clears_the_halt(
             {"status": "0", "bytes": 4096},
         ]
 
-    assert back.ask("faults")["fired"] == {"in": 1, "out": 1}
+    back.ask("phase", name="nak")
+    started_s = time.monotonic()
+    assert client.ask("in", DEADLINE_S, bytes=4096) == {"status": "0", "bytes": 4096}
+    assert time.monotonic() - started_s >= 1.5
+    back.ask("phase", name="short")
+    assert client.ask("in", DEADLINE_S, bytes=4096) == {"status": "-EREMOTEIO", "bytes": 2048}
+
+    assert back.ask("faults")["fired"] == {"in": 1, "out": 1, "nak": 1, "short": 1}
     client.stop()
