@@ -268,10 +268,15 @@ _READERS: dict[int, Callable[[int, memoryview], Message]] = {
 
 
 class FrameReader:
-    """Collects octets and returns messages, whose data are views of the receive buffer."""
+    """Collects octets and returns messages, whose data are views of the receive buffer.
 
-    def __init__(self) -> None:
+    Args:
+        seal: What stands behind each frame, on a stream that does not end with its connection.
+    """
+
+    def __init__(self, seal: bytes = b"") -> None:
         self._buffer = ReceiveBuffer()
+        self._seal = seal
 
     def space(self) -> memoryview:
         """Return where the next octets go; never empty."""
@@ -299,10 +304,13 @@ class FrameReader:
             length, kind = HEADER.unpack(header)
             if length > MAX_FRAME_BYTES:
                 raise RemoteProtocolError(f"A frame of {length} octets is over {MAX_FRAME_BYTES}.")
-            frame = buffer.peek(HEADER.size + length)
+            end = HEADER.size + length
+            frame = buffer.peek(end + len(self._seal))
             if frame is None:
                 break
-            message = decode(kind >> _TYPE_SHIFT, kind & _DEVICE_MASK, frame[HEADER.size :])
+            if frame[end:] != self._seal:
+                raise RemoteProtocolError("A frame lacks its seal: its sender fell silent within.")
+            message = decode(kind >> _TYPE_SHIFT, kind & _DEVICE_MASK, frame[HEADER.size : end])
             messages.append(message)
             buffer.take(len(frame))
         return messages

@@ -23,8 +23,8 @@ def wait(epoll_fd: int, timeout_s: float, peer: Peer, ports: Iterable[BackPort])
     Returns:
         What happened to other descriptors; None, at once, if nothing can be lent.
     """
-    link_fd = peer.lend()
-    if link_fd is None:
+    link = peer.lend()
+    if link is None:
         return None
     lent = [(port, loan) for port in ports if (loan := port.lend()) is not None]
     if not lent:
@@ -32,7 +32,7 @@ def wait(epoll_fd: int, timeout_s: float, peer: Peer, ports: Iterable[BackPort])
     ready, heard, octets, unsent, returned = back(
         epoll_fd,
         timeout_s,
-        link_fd,
+        link,
         MAX_QUEUED_BYTES,
         MAX_QUEUED_URBS,
         [loan for _, loan in lent],

@@ -22,14 +22,14 @@ def wait(epoll_fd: int, timeout_s: float, peer: Peer, ports: Iterable[FrontPort]
     Returns:
         What happened to other descriptors; None, at once, if nothing can be lent.
     """
-    link_fd = peer.lend()
-    if link_fd is None:
+    link = peer.lend()
+    if link is None:
         return None
     lent = [(port, loan) for port in ports if (loan := port.lend()) is not None]
     if not lent:
         return None
     ready, heard, octets, unsent, returned = front(
-        epoll_fd, timeout_s, link_fd, [loan for _, loan in lent]
+        epoll_fd, timeout_s, link, [loan for _, loan in lent]
     )
     peer.take_back(LinkReturned(heard, octets, unsent))
     for (port, _), left in zip(lent, returned, strict=True):

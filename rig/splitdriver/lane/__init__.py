@@ -107,6 +107,20 @@ class BackReturned(NamedTuple):
     reaped: list[int]
 
 
+class LinkLent(NamedTuple):
+    """The link, lent.
+
+    Attributes:
+        descriptor: Of its stream.
+        seal: Stands behind each frame that is sent; may be empty.
+        peers_seal: Stands behind each that comes.
+    """
+
+    descriptor: int
+    seal: bytes
+    peers_seal: bytes
+
+
 class LinkReturned(NamedTuple):
     """What a lane hands back of the link.
 

@@ -218,16 +218,14 @@ static bool forward_end(struct back *back, struct back_port *port, struct urb *u
     put32(frame + 16, actual);
     put32(frame + 20, endpoint->epoch);
     frame[24] = 0;
-    struct iovec parts[] = {
-        {frame, sizeof frame},
-        {data_bytes ? PyByteArray_AsString(urb->room) : NULL, data_bytes},
-    };
+    struct iovec head = {frame, sizeof frame};
+    struct iovec payload = {data_bytes ? PyByteArray_AsString(urb->room) : NULL, data_bytes};
     endpoint->first = urb->next;
     if (!endpoint->first)
         endpoint->last = NULL;
     port->queued_urbs--;
     port->queued_bytes -= urb->buffer_bytes;
-    bool sent = link_send(&back->link, parts, 2);
+    bool sent = link_send(&back->link, head, payload);
     spare_urb(back, urb);
 
     struct urb *next = endpoint->first;
@@ -374,10 +372,12 @@ PyObject *lane_back(PyObject *Py_UNUSED(module), PyObject *args)
     unsigned long long max_bytes;
     PyObject *told;
     struct back back = {0};
-    if (!PyArg_ParseTuple(args, "idiKIO!O", &epoll_fd, &timeout_s, &back.link.fd, &max_bytes,
+    struct link *link = &back.link;
+    if (!PyArg_ParseTuple(args, "id(iy#y#)KIO!O", &epoll_fd, &timeout_s, &link->fd, &link->seal,
+                          &link->seal_bytes, &link->peers_seal, &link->peers_seal_bytes, &max_bytes,
                           &back.max_urbs, &PyList_Type, &told, &back.kernel_call))
         return NULL;
-    link_begin(&back.link);
+    link_begin(link);
     back.max_bytes = max_bytes;
     back.count = PyList_Size(told);
     back.ports = calloc((size_t)back.count + 1, sizeof *back.ports);

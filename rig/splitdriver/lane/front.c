@@ -67,11 +67,9 @@ static enum verdict forward_pdu(struct front *front, struct front_port *port,
     put32(frame + 16, buffer_bytes);
     memcpy(frame + 20, pdu + 40, 8);
     port->next++;
-    struct iovec parts[] = {
-        {frame, sizeof frame},
-        {(void *)(pdu + PDU_HEADER), data_bytes},
-    };
-    return link_send(&front->link, parts, 2) ? GO_ON : STOP_BEHIND;
+    struct iovec head = {frame, sizeof frame};
+    struct iovec payload = {(void *)(pdu + PDU_HEADER), data_bytes};
+    return link_send(&front->link, head, payload) ? GO_ON : STOP_BEHIND;
 }
 
 /* Whether a header is that of an URB that a lane carries, with the number that must come now. */
@@ -205,10 +203,12 @@ PyObject *lane_front(PyObject *Py_UNUSED(module), PyObject *args)
     double timeout_s;
     PyObject *told;
     struct front front = {0};
-    if (!PyArg_ParseTuple(args, "idiO!", &epoll_fd, &timeout_s, &front.link.fd, &PyList_Type,
-                          &told))
+    struct link *link = &front.link;
+    if (!PyArg_ParseTuple(args, "id(iy#y#)O!", &epoll_fd, &timeout_s, &link->fd, &link->seal,
+                          &link->seal_bytes, &link->peers_seal, &link->peers_seal_bytes,
+                          &PyList_Type, &told))
         return NULL;
-    link_begin(&front.link);
+    link_begin(link);
     front.count = PyList_Size(told);
     front.ports = calloc((size_t)front.count + 1, sizeof *front.ports);
     if (!front.ports)

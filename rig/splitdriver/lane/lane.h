@@ -57,15 +57,19 @@ bool send_parts(int fd, struct iovec *parts, int count, struct octets *unsent);
  *
  * It is a socket or a port of virtio-serial.  Such a port takes at most 32 KiB at a time, each write
  * goes to the other machine by itself, and a read returns one page (drivers/char/virtio_console.c).
+ * There each frame ends with its sender's seal.
  */
 struct link {
     int fd;
+    const char *seal, *peers_seal; /* stand behind each frame; may be empty */
+    Py_ssize_t seal_bytes, peers_seal_bytes;
     bool is_port, heard;
     struct octets in, out, unsent;
 };
 
 void link_begin(struct link *link);
-bool link_send(struct link *link, struct iovec *parts, int count);
+/* Send a frame; false: some of it waits for room. */
+bool link_send(struct link *link, struct iovec head, struct iovec data);
 
 /* Read from the link and give each whole frame to `forward`; false: it is Python's turn. */
 typedef enum verdict (*forward_frame)(void *lane, uint32_t kind, const unsigned char *body,

@@ -91,14 +91,13 @@ void link_begin(struct link *link)
     link->is_port = fstat(link->fd, &what) == 0 && S_ISCHR(what.st_mode);
 }
 
-bool link_send(struct link *link, struct iovec *parts, int count)
+/* To a port: in one piece, or as few as it takes. */
+static bool port_send(struct link *link, const struct iovec *parts, int count)
 {
-    if (!link->is_port)
-        return send_parts(link->fd, parts, count, &link->unsent);
     link->out.begin = link->out.end = 0;
     for (int i = 0; i < count; i++)
         if (!octets_append(&link->out, parts[i].iov_base, parts[i].iov_len))
-            return send_parts(link->fd, parts, count, &link->unsent);
+            abort(); /* as in send_parts */
     for (ssize_t sent = 1; octets_held(&link->out) && sent > 0;) {
         sent = write(link->fd, octets_first(&link->out), octets_held(&link->out));
         if (sent > 0)
@@ -106,6 +105,17 @@ bool link_send(struct link *link, struct iovec *parts, int count)
     }
     struct iovec rest = {octets_first(&link->out), octets_held(&link->out)};
     return !rest.iov_len || send_parts(link->fd, &rest, 1, &link->unsent);
+}
+
+bool link_send(struct link *link, struct iovec head, struct iovec data)
+{
+    struct iovec parts[] = {
+        head,
+        data,
+        {(void *)(uintptr_t)link->seal, (size_t)link->seal_bytes},
+    };
+    return link->is_port ? port_send(link, parts, 3)
+                         : send_parts(link->fd, parts, 3, &link->unsent);
 }
 
 /* Give each whole frame that is here to `forward`; false: it is Python's turn. */
@@ -116,13 +126,17 @@ static bool forward_frames(struct link *link, forward_frame forward, void *lane)
         size_t length = get32(frame);
         if (length > MAX_FRAME)
             return false;
-        if (octets_held(&link->in) < FRAME_HEADER + length)
-            return octets_reserve(&link->in, FRAME_HEADER + length);
+        size_t whole = FRAME_HEADER + length + (size_t)link->peers_seal_bytes;
+        if (octets_held(&link->in) < whole)
+            return octets_reserve(&link->in, whole);
+        if (memcmp(frame + FRAME_HEADER + length, link->peers_seal,
+                   (size_t)link->peers_seal_bytes) != 0)
+            return false;
         enum verdict verdict = forward(lane, get32(frame + 4), frame + FRAME_HEADER, length);
         if (verdict == STOP_BEFORE)
             return false;
         link->heard = true;
-        link->in.begin += FRAME_HEADER + length;
+        link->in.begin += whole;
         if (verdict == STOP_BEHIND)
             return false;
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from rig.errors import RemoteProtocolError, UserError
+from rig.splitdriver.lane import LinkLent
 from rig.splitdriver.messages import Message, Payload, Refused
 from rig.splitdriver.wire import FrameReader, encode
 
@@ -28,7 +29,8 @@ class Stream(Protocol):
     A plain socket is one, with nothing in between; so is TLS (`rig.splitdriver.transport.tls`).
     One that takes more from its descriptor than it hands out has a method ``pending`` besides,
     which says whether it holds something that poll does not see.  One whose octets are, by now, the
-    descriptor's own has a true attribute ``plain``.
+    descriptor's own has a true attribute ``plain``.  One that does not end with its connection has
+    ``seals``: what stands behind each frame of this end, and of the other.
     """
 
     def fileno(self) -> int:
@@ -136,7 +138,8 @@ class Link:
         self._stream = stream
         self._pending: Callable[[], bool] | None = getattr(stream, "pending", None)
         self._outbox = Outbox(stream)
-        self._reader = FrameReader()
+        self._seals: tuple[bytes, bytes] = getattr(stream, "seals", (b"", b""))
+        self._reader = FrameReader(self._seals[1])
         self._left = False  # the reader has octets of a lane that it has not looked at
 
     @property
@@ -167,6 +170,8 @@ class Link:
         """
         for message in messages:
             self._outbox.put(*encode(message))
+            if self._seals[0]:
+                self._outbox.put(self._seals[0])
         self._outbox.flush()
 
     def flush(self) -> None:
@@ -202,15 +207,17 @@ class Link:
             self._drain(messages, self._pending)
         return messages
 
-    def lend(self) -> int | None:
-        """Lend the descriptor to a lane (`rig.splitdriver.lane`); until `take_back`.
+    def lend(self) -> LinkLent | None:
+        """Lend the stream to a lane (`rig.splitdriver.lane`); until `take_back`.
 
         Returns:
             None if something is half sent or half received, or the octets on the descriptor are
             not the frames' own.
         """
         plain = isinstance(self._stream, socket.socket) or getattr(self._stream, "plain", False)
-        return self.fileno() if plain and not self._outbox and self._reader.idle else None
+        if not plain or self._outbox or not self._reader.idle:
+            return None
+        return LinkLent(self.fileno(), *self._seals)
 
     def take_back(self, octets: bytes, unsent: bytes) -> None:
         """Go on where a lane has left off: `receive` and `flush` come next.

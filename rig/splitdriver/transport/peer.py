@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rig.errors import ProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
-from rig.splitdriver.lane import LinkReturned
+from rig.splitdriver.lane import LinkLent, LinkReturned
 from rig.splitdriver.messages import Capability, Message, Refused, Role
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
@@ -87,8 +87,8 @@ class Peer:
             return
         self._watch()
 
-    def lend(self) -> int | None:
-        """Lend the link's descriptor to a lane, if nothing is under way; until `take_back`."""
+    def lend(self) -> LinkLent | None:
+        """Lend the link to a lane, if nothing is under way; until `take_back`."""
         return self._link.lend() if self._open and self._session.established else None
 
     def take_back(self, link: LinkReturned) -> None:

@@ -14,14 +14,15 @@ end; all that follows in that direction, but for the same beacon again, is the c
 What came before is what a former connection has left.
 
 An end that has met somebody reads frames only.  A beacon among them begins with a length that no
-frame has (`rig.splitdriver.wire`), so an end that was started anew is noticed at once, or, if the
-former one fell silent within a frame, by the heartbeat.
+frame has (`rig.splitdriver.wire`), so an end that was started anew is noticed at once; or, if the
+former one fell silent within a frame, by the seal that its last frame lacks, or by the heartbeat.
 """
 
 from __future__ import annotations
 
 MAGIC = b"RIGMEET\0"
 NONCE_BYTES = 16
+SEAL_BYTES = 8
 BEACON_BYTES = len(MAGIC) + 2 * NONCE_BYTES
 _NOBODY = bytes(NONCE_BYTES)
 
@@ -42,6 +43,15 @@ class Rendezvous:
         self.met = False
         self.begun = False
         """Whether the stream has begun: no beacon comes any more."""
+
+    @property
+    def seals(self) -> tuple[bytes, bytes]:
+        """What stands behind each frame of this end, and of the other; once it has `met`.
+
+        An end may die within a frame.  The beacons of its successor would then fill what is missing
+        of it, and it would pass for whole: but they do not bear the seal.
+        """
+        return self._nonce[:SEAL_BYTES], self._heard[:SEAL_BYTES]
 
     def beacon(self) -> bytes:
         """Return the beacon that is to be sent now."""

@@ -79,6 +79,11 @@ class VirtioStream:
         """Whether the descriptor's octets are the stream's."""
         return self._rendezvous.begun and not self._first
 
+    @property
+    def seals(self) -> tuple[bytes, bytes]:
+        """What stands behind each frame of this end, and of the other."""
+        return self._rendezvous.seals
+
     def recv_into(self, buffer: memoryview, /) -> int:
         """See `Stream.recv_into`."""
         while not self._rendezvous.begun:

@@ -63,9 +63,9 @@ GOLDEN: dict[str, tuple[Message, str]] = {
 }
 
 
-def octets_of(messages: Iterable[Message]) -> bytes:
-    """The stream that carries these messages."""
-    return b"".join(bytes(part) for message in messages for part in encode(message))
+def octets_of(messages: Iterable[Message], seal: bytes = b"") -> bytes:
+    """The stream that carries these messages, each with its seal."""
+    return b"".join(bytes(part) for message in messages for part in (*encode(message), seal))
 
 
 def without_heartbeat(octets: bytes) -> tuple[list[Message], int]:

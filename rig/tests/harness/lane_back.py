@@ -17,7 +17,7 @@ from rig.daemon import Events
 from rig.splitdriver.back import lane
 from rig.splitdriver.back import port as port_module
 from rig.splitdriver.back.service import BackService, Rules
-from rig.splitdriver.lane import BackLent, Ioctl
+from rig.splitdriver.lane import BackLent, Ioctl, LinkLent
 from rig.splitdriver.lane._lane import back as forward
 from rig.splitdriver.messages import (
     Complete,
@@ -104,9 +104,9 @@ class World:
             room: Octets that the daemon's end takes at a time, about.
             wire: Of `WIRES`.
         """
-        self.reader = FrameReader()
         self.heard = []
         self.front, theirs = WIRES[wire](room)
+        self.reader = FrameReader(self.front.peers_seal)
         self.door.admitted(theirs, "test")
         self.say(GREETING)
         self.until_heard(2)
@@ -128,14 +128,14 @@ class World:
         self,
         epoll_fd: int,
         timeout_s: float,
-        link_fd: int,
+        link: LinkLent,
         max_bytes: int,
         max_urbs: int,
         ports: list[BackLent],
         ioctl: Ioctl | None,
     ) -> object:
         self.waits += 1
-        return forward(epoll_fd, timeout_s, link_fd, max_bytes, max_urbs, ports, self.kernel.ioctl)
+        return forward(epoll_fd, timeout_s, link, max_bytes, max_urbs, ports, self.kernel.ioctl)
 
     def settle(self) -> None:
         """Let the daemon work until it has nothing to do."""
@@ -145,7 +145,7 @@ class World:
             self.reactor.turn(0.05)
 
     def say(self, *messages: Message) -> None:
-        self.send(octets_of(messages))
+        self.send(octets_of(messages, self.front.seal))
 
     def send(self, octets: bytes) -> None:
         """Send octets, and let the daemon read in between if they do not fit."""

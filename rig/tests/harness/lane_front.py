@@ -22,7 +22,7 @@ from rig.errors import RemoteProtocolError
 from rig.splitdriver.backend import Action, BackEnd, Discard, Perform, ResetPort, Send, Start
 from rig.splitdriver.front import lane
 from rig.splitdriver.front.service import FrontService
-from rig.splitdriver.lane import FrontLent
+from rig.splitdriver.lane import FrontLent, LinkLent
 from rig.splitdriver.lane._lane import front as forward
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
@@ -40,7 +40,7 @@ from rig.splitdriver.messages import (
 )
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport.meeting import Reached
-from rig.splitdriver.wire import FrameReader, encode
+from rig.splitdriver.wire import FrameReader
 from rig.tests.harness.fake_vhci import ENUMERATION, FakeVhci, KernelPort
 from rig.tests.harness.frames import feed, octets_of, without_heartbeat
 from rig.tests.harness.mutations import mutate
@@ -125,10 +125,10 @@ class World:
         self.core = BackEnd()
         self.lies = False
         self.running: list[Submit] = []
-        self.reader = FrameReader()
         self.said = b""  # by the daemon, to the back end
         self.answered = b""  # by the daemon, to the kernel
         self.back, theirs = WIRES[wire](room)
+        self.reader = FrameReader(self.back.peers_seal)
         self.line.reached(theirs)
         self.tell(Hello(Role.BACK, Policy.HOLD, "back"))
         self.core.linked()
@@ -148,10 +148,10 @@ class World:
         return line
 
     def _forward(
-        self, epoll_fd: int, timeout_s: float, link_fd: int, ports: list[FrontLent]
+        self, epoll_fd: int, timeout_s: float, link: LinkLent, ports: list[FrontLent]
     ) -> object:
         self.waits += 1
-        returned = forward(epoll_fd, timeout_s, link_fd, ports)
+        returned = forward(epoll_fd, timeout_s, link, ports)
         self.forwarded += sum(
             back[0] - lent.expected for lent, back in zip(ports, returned[4], strict=True)
         )
@@ -200,7 +200,7 @@ class World:
                 self.core.reset_done(0)
 
     def tell(self, message: Message) -> None:
-        octets = b"".join(bytes(part) for part in encode(message))
+        octets = octets_of([message], self.back.seal)
         for place in range(0, len(octets), self.piece):
             self.send(octets[place : place + self.piece])
 

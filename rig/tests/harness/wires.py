@@ -20,11 +20,15 @@ class Wire:
 
     Args:
         descriptor: Non-blocking; belongs to the wire.
+        seal: Stands behind each frame of the test.
+        peers_seal: Stands behind each of the daemon.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, seal: bytes = b"", peers_seal: bytes = b"") -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
+        self.seal = seal
+        self.peers_seal = peers_seal
 
     def send(self, octets: bytes) -> int:
         """Send some; return how many.
@@ -64,7 +68,8 @@ def port_wire(room: int) -> tuple[Wire, Stream]:
     os.set_blocking(theirs, False)
     rendezvous = Rendezvous(_THEIRS)
     rendezvous.received(MAGIC + _OURS + _THEIRS)
-    return Wire(ours), VirtioStream(theirs, rendezvous)
+    peers_seal, seal = rendezvous.seals
+    return Wire(ours, seal, peers_seal), VirtioStream(theirs, rendezvous)
 
 
 WIRES: dict[str, Callable[[int], tuple[Wire, Stream]]] = {

@@ -15,12 +15,19 @@ import pytest
 from rig.errors import RemoteProtocolError, UserError
 from rig.splitdriver.messages import Complete, Message, Ping
 from rig.splitdriver.transport.link import Link, Stream
-from rig.splitdriver.transport.rendezvous import BEACON_BYTES, MAGIC, NONCE_BYTES, Rendezvous
+from rig.splitdriver.transport.rendezvous import (
+    BEACON_BYTES,
+    MAGIC,
+    NONCE_BYTES,
+    SEAL_BYTES,
+    Rendezvous,
+)
 from rig.splitdriver.transport.virtio_port import PortCaller, PortDoor, VirtioStream, find, name_of
 from rig.tests.harness.frames import octets_of
 from rig.tests.harness.stepped import SteppedReactor
 
 NONCE = b"n" * NONCE_BYTES
+SEAL = NONCE[:SEAL_BYTES]
 
 
 class Port:
@@ -133,9 +140,9 @@ def test_who_is_met_is_told_so_and_no_timer_is_left(world: World) -> None:
 
 
 def test_what_was_written_before_anybody_looked_is_not_the_links(world: World) -> None:
-    world.port.say(octets_of([Ping(1), Ping(2)]) + MAGIC + bytes(5))
+    world.port.say(octets_of([Ping(1), Ping(2)], SEAL) + MAGIC + bytes(5))
     link = Link(world.meet())
-    world.port.say(octets_of([Ping(3)]))
+    world.port.say(octets_of([Ping(3)], SEAL))
     assert received(link) == [Ping(3)]
     link.close()
 
@@ -144,7 +151,7 @@ def test_a_stream_that_comes_with_the_beacon_is_not_lost(world: World) -> None:
     world.caller.call()
     world.port.rendezvous.received(world.port.hear())
     beacon = world.port.rendezvous.beacon()
-    world.port.say(beacon + beacon + octets_of([Ping(3), Ping(4)]))
+    world.port.say(beacon + beacon + octets_of([Ping(3), Ping(4)], SEAL))
     world.reactor.turn(0.2)
     link = Link(world.reached.pop())
     assert link.receive() == [Ping(3), Ping(4)]
@@ -163,10 +170,23 @@ def test_a_link_that_was_lost_is_looked_for_again_under_another_nonce(world: Wor
 
 def test_an_end_that_was_started_anew_costs_the_link_at_once(world: World) -> None:
     link = Link(world.meet())
-    world.port.say(octets_of([Ping(1)]))
+    world.port.say(octets_of([Ping(1)], SEAL))
     assert received(link) == [Ping(1)]
     world.port.say(Rendezvous(b"m" * NONCE_BYTES).beacon())
     with pytest.raises(RemoteProtocolError, match="A frame of"):
+        received(link)
+    link.close()
+
+
+def test_beacons_do_not_fill_the_frame_within_which_their_senders_predecessor_died(
+    world: World,
+) -> None:
+    link = Link(world.meet())
+    whole = octets_of([Complete(1, 1, 0, 200, data=bytes(200))], SEAL)
+    world.port.say(whole[:-80])
+    for _ in range(3):
+        world.port.say(Rendezvous(b"m" * NONCE_BYTES).beacon())
+    with pytest.raises(RemoteProtocolError, match="lacks its seal"):
         received(link)
     link.close()
 
@@ -269,10 +289,10 @@ def test_the_descriptor_carries_nothing_but_the_stream_once_it_has_begun(world: 
     assert not stream.plain
     link = Link(stream)
     assert link.lend() is None
-    world.port.say(octets_of([Ping(1)]))
+    world.port.say(octets_of([Ping(1)], SEAL))
     assert received(link) == [Ping(1)]
     assert stream.plain
-    assert link.lend() == stream.fileno()
+    assert link.lend() == (stream.fileno(), *stream.seals)
     link.close()
 
 
@@ -294,16 +314,18 @@ def test_little_room_takes_the_streams_beginning_piece_by_piece(world: World) ->
 
 
 def test_a_large_frame_goes_through_however_little_the_port_takes(world: World) -> None:
-    link = Link(world.meet())
+    stream = world.meet()
+    assert isinstance(stream, VirtioStream)
+    link = Link(stream)
     data = bytes(range(256)) * 1200
-    message = Complete(1, 1, 0, len(data), data=data)
+    octets = octets_of([Complete(1, 1, 0, len(data), data=data)], stream.seals[0])
     world.port.hear()
-    link.send([message])
+    link.send([Complete(1, 1, 0, len(data), data=data)])
     seen = b""
-    while link.waits_for_room or len(seen) < len(octets_of([message])):
+    while link.waits_for_room or len(seen) < len(octets):
         seen += world.port.hear()
         link.flush()
-    assert seen == octets_of([message])
+    assert seen == octets
     link.close()
 
 

@@ -235,6 +235,13 @@ def test_a_long_text_is_cut_between_characters() -> None:
     assert message == Refused("x" + "ä" * ((MAX_TEXT_BYTES - 1) // 2))
 
 
+def test_a_frame_with_another_seal_is_none_of_this_connections() -> None:
+    sealed = octets_of([Ping(1), Ping(2)], b"seal")
+    assert feed(FrameReader(b"seal"), sealed) == [Ping(1), Ping(2)]
+    with pytest.raises(RemoteProtocolError, match="lacks its seal"):
+        feed(FrameReader(b"SEAL"), sealed)
+
+
 def test_a_reader_is_idle_where_no_frame_is_half_received() -> None:
     octets = octets_of([Ping(7)])
     reader = FrameReader()
