@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rig.cable.controllers import SHOWS, Controller
+from rig.experiments.fidelity.fidelity import Trials, attach
+from rig.experiments.fidelity.report import Data, Fidelity
+from rig.experiments.fidelity.wishes import read_wishes
 from rig.experiments.run.run import STORE
 from rig.faults.rules.endpoint import EndpointStatus, When
 from rig.guest_images.image import GuestImage
@@ -20,6 +24,7 @@ from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.lab.strategy import LabState, Setup
 from rig.lab.waits import Awaited
+from rig.progress import Silent
 from rig.tests.harness import transfer_client
 from rig.tests.harness.guests import start_client
 from rig.usb.urb import Direction
@@ -191,3 +196,22 @@ def test_the_fronts_disk_outlives_an_error_below_the_backs_driver(
         front.console.wait_for("critical target error, dev sd", DEADLINE_S, since)
         front.check(read, DEADLINE_S)
         front.check("cmp /run/sent /run/got")
+
+
+@pytest.mark.parametrize("lab", [Controller.XHCI_RAW], indirect=True)
+def test_the_clients_driver_is_told_what_the_controllers_driver_told(lab: Lab) -> None:
+    """A few cells of the table that ``rig fidelity`` makes."""
+    wishes = read_wishes(
+        attachments=["xhci-raw"],
+        paths=["split", "usbip"],
+        statuses=["EPROTO"],
+        moments=["middle"],
+    )
+    trials = Trials(wishes, lambda *_: nullcontext(lab), partial(attach, wishes), Silent())
+    seen = trials.at("xhci-raw")
+    assert len(seen) == len(wishes.paths) * len(Direction)
+    for one in seen:
+        assert (str(one.below), one.fidelity) == ("-EPROTO, 2048", Fidelity.SAME), one
+        assert (one.fired, one.errno, one.data) == (1, "", Data.RIGHT), one
+        assert one.sent > 1, one
+        assert "reset high-speed USB device" in one.lines, one
