@@ -1,6 +1,6 @@
 # The two commands are 'make run' and 'make test'; each sets up all it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap run test lint cover clean
+.PHONY: help bootstrap run test nightly lint cover clean
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
@@ -26,7 +26,10 @@ cover: bootstrap ## that the tests of the pure core reach every branch of it
 	@$(BIN)/coverage run -m pytest -q $(CORE:%=rig/tests/unit/test_%.py)
 	@$(BIN)/coverage report
 
-test: lint cover ## lint, coverage of the core, and all tests with the guests'; ARGS="-m 'not vm'" chooses
+test: lint cover ## lint, coverage of the core, and the tests with guests'; ARGS="-m 'not vm'" chooses
+	@$(BIN)/pytest rig/tests -m "not nightly" $(ARGS)
+
+nightly: lint cover ## all of that, and the tests that take long
 	@$(BIN)/pytest rig/tests $(ARGS)
 
 clean: ## remove the virtual environment and caches of tools; images: 'rig image prune'

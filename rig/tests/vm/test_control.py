@@ -30,7 +30,7 @@ from rig.lab.machine_faults import MachineFaults
 from rig.lab.strategy import LabState, Setup
 from rig.tests.conftest import LabKeeper
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(300)]
 
 DEADLINE_S = 60.0
 PLAN = "/run/rig-control-plan.toml"

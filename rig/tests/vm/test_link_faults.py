@@ -22,7 +22,7 @@ from rig.tests.conftest import LabKeeper
 from rig.tests.harness.guests import split_setup
 from rig.tests.vm.test_disturbances import DEADLINE_S, MOUNT, Site
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(240)]
 
 READ_BYTES = 64 << 10
 HEARTBEAT_S = 5.0

@@ -22,7 +22,7 @@ from rig.tests.conftest import LabKeeper
 from rig.tests.vm.test_disturbances import DEADLINE_S, MOUNT
 from rig.tests.vm.test_link_faults import Timed
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(240)]
 
 BACK_DEADLINE_S = 150.0
 

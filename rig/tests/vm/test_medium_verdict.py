@@ -10,7 +10,7 @@ from rig.integrity.judgement import SectorClass
 from rig.report.verdict import Outcome
 from rig.tests.vm.test_run import small_run
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(240)]
 
 BLOCKS = 32
 """Of one access of the medium."""
