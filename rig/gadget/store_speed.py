@@ -98,7 +98,14 @@ def _in_directory(wish: Path | None, size_bytes: int, plan: Path | None) -> Spee
     if not kernel.FUSE_DEVICE.exists():
         kernel.run_command(["modprobe", "fuse"])
     with ExitStack() as undo:
-        made = Path(tempfile.mkdtemp(dir=wish or "/var/tmp"))  # noqa: S108 - a name of its own
+        place = wish or Path("/var/tmp")  # noqa: S108 - a name of its own is made there
+        try:
+            made = Path(tempfile.mkdtemp(dir=place))
+        except OSError as error:
+            raise UserError(
+                f"No store can be made in {place}: {error.strerror}.",
+                hint="Give --directory one that exists and can be written to.",
+            ) from error
         undo.callback(shutil.rmtree, made)
         medium = Medium(made, size_bytes, plan)
         storage = Storage(medium, lambda _event: None)

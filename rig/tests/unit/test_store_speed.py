@@ -51,3 +51,13 @@ def test_what_went_wrong_is_told_in_a_sentence(
     monkeypatch.setattr(store_speed, "_in_directory", fail)
     assert main([]) == status
     assert capsys.readouterr().err == f"rig: {error}\n"
+
+
+def test_a_directory_that_is_not_there_is_a_sentence_with_its_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rig.gadget.kernel.FUSE_DEVICE", tmp_path)
+    assert main(["--directory", str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err
+    assert "No such file" in said
+    assert "--directory" in said
