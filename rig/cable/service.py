@@ -30,7 +30,7 @@ from rig.cable.vudc import unpack_reply
 from rig.cable.wire import Wire
 from rig.control.commands import FaultCommands
 from rig.control.rules import check_place
-from rig.control.server import add_option, control_socket
+from rig.control.server import add_option, served_by_reactor
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
@@ -315,9 +315,7 @@ def _run(options: argparse.Namespace, events: Events) -> int:
         supervise(reactor, events, service.obey, supervised=options.supervised)
         events.emit("listening", port=listener.getsockname()[1])
         try:
-            with control_socket(options.control, "cable", service.obey) as control:
-                if control is not None:
-                    reactor.watch(control, READABLE, lambda _: control.pump())
+            with served_by_reactor(reactor, options.control, "cable", service.obey):
                 reactor.run()
         finally:
             service.close()

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from rig.daemon import Command, CommandLines, Events
 from rig.errors import RemoteProtocolError
+from rig.reactor import READABLE, Reactor
 
 log = logging.getLogger("rig.control")
 
@@ -144,6 +145,24 @@ def control_socket(
         return
     with contextlib.closing(control):
         yield control
+
+
+@contextlib.contextmanager
+def served_by_reactor(
+    reactor: Reactor, directory: Path, name: str, obey: Callable[[Command], object]
+) -> Iterator[None]:
+    """Have a control socket for a while, served by a reactor that runs meanwhile.
+
+    Args:
+        reactor: Waits.
+        directory: See `ControlSocket`.
+        name: See `ControlSocket`.
+        obey: See `ControlSocket`.
+    """
+    with control_socket(directory, name, obey) as control:
+        if control is not None:
+            reactor.watch(control, READABLE, lambda _: control.pump())
+        yield
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ import msgspec
 
 from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
-from rig.control.server import add_option, control_socket
+from rig.control.server import add_option, served_by_reactor
 from rig.daemon import Command, Events, start_logging
 from rig.errors import RigError, UserError
 from rig.faults.load import load_plan
@@ -301,9 +301,7 @@ def main(argv: list[str]) -> int:
     host, port = listener.getsockname()[:2]
     events.emit("listening", host=host, port=port)
     try:
-        with control_socket(options.control, "link", service.obey) as control:
-            if control is not None:
-                reactor.watch(control, READABLE, lambda _: control.pump())
+        with served_by_reactor(reactor, options.control, "link", service.obey):
             reactor.run()
     finally:
         service.close()

@@ -14,7 +14,7 @@ import msgspec
 from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
 from rig.control.rules import check_place
-from rig.control.server import add_option, control_socket
+from rig.control.server import add_option, served_by_reactor
 from rig.daemon import Command, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
@@ -390,9 +390,7 @@ def main(argv: list[str]) -> int:
     supervise(reactor, events, service.obey, supervised=options.supervised)
     events.emit("listening", **service.place)
     try:
-        with control_socket(options.control, "back", service.obey) as control:
-            if control is not None:
-                reactor.watch(control, READABLE, lambda _: control.pump())
+        with served_by_reactor(reactor, options.control, "back", service.obey):
             reactor.run()
     finally:
         service.close()
