@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from rig.cable.usbredir import Speed, Status
+from rig.cable.usbredir.vocabulary import Speed, Status
 from rig.errors import UserError
 from rig.faults.plan import Plan
 from rig.faults.rules.endpoint import (

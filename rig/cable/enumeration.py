@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rig.cable import usbredir as redir
-from rig.cable.usbredir import Data
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.vocabulary import Data, Speed
 from rig.errors import RemoteProtocolError
 from rig.usb import descriptors
 from rig.usb.setup import DESCRIPTOR_DEVICE, Request, RequestType, SetupPacket
@@ -48,7 +48,7 @@ class DescriptorReader:
                 self.request = None
                 self.device = descriptors.parse(self._parts[0] + octets)
 
-    def connect(self, speed: redir.Speed) -> redir.DeviceConnect:
+    def connect(self, speed: Speed) -> redir.DeviceConnect:
         """Return the packet that plugs the device in."""
         fields = descriptors.DEVICE.unpack(self._parts[0])
         _, _, _, code, subclass, protocol, _, vendor, product, version, *_ = fields

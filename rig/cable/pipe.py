@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rig.buffers import ReceiveBuffer
-from rig.cable.usbredir import Data
+from rig.cable.usbredir.vocabulary import Data
 from rig.reactor import READABLE, WRITABLE, Reactor
 
 MAX_PIECES = 64

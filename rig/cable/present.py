@@ -9,7 +9,7 @@ import msgspec
 from rig.cable import shape
 from rig.cable.controllers import Controller
 from rig.cable.discipline import Queue, Transfer
-from rig.cable.usbredir import Packet
+from rig.cable.usbredir.packets import Packet
 from rig.usb.descriptors import Device, Endpoint, Interface
 from rig.usb.urb import DIRECTION_IN, TransferType
 

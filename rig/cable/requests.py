@@ -6,9 +6,10 @@ import errno
 
 import msgspec
 
-from rig.cable import usbredir as redir
 from rig.cable.discipline import Transfer
-from rig.cable.usbredir import Data, Packet, Status
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.packets import Packet
+from rig.cable.usbredir.vocabulary import Data, Status
 from rig.cable.vudc import Returned
 from rig.errors import RemoteProtocolError
 from rig.usb.setup import Request, RequestType, SetupPacket

@@ -25,7 +25,7 @@ from rig.arguments import ArgumentParser
 from rig.cable.asking import FaultHappened
 from rig.cable.controllers import Controller, check_plan, check_rule
 from rig.cable.pipe import Pipe
-from rig.cable.usbredir import unpack
+from rig.cable.usbredir.codec import unpack
 from rig.cable.vudc import unpack_reply
 from rig.cable.wire import Wire
 from rig.control.commands import FaultCommands

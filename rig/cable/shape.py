@@ -8,14 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
-from rig.cable.usbredir import (
-    ENDPOINTS,
-    NO_ENDPOINT,
-    NO_INTERFACE,
-    EndpointInfo,
-    InterfaceInfo,
-    place,
-)
+from rig.cable.usbredir.packets import EndpointInfo, InterfaceInfo
+from rig.cable.usbredir.vocabulary import ENDPOINTS, NO_ENDPOINT, NO_INTERFACE, place
 from rig.usb.descriptors import Configuration, Endpoint, Interface
 from rig.usb.urb import TransferType
 

@@ -17,6 +17,7 @@ import struct
 import msgspec
 
 from rig.buffers import ReceiveBuffer
+from rig.cable.records import take_record
 from rig.errors import RemoteProtocolError
 from rig.usb.urb import MAX_TRANSFER_BYTES
 from rig.usb.usbip import HEADER_BYTES, CommandCode
@@ -66,20 +67,21 @@ def unpack_reply(buffer: ReceiveBuffer, submitted_in: set[int]) -> Reply | None:
     Raises:
         RemoteProtocolError: These octets are no reply.
     """
-    head = buffer.peek(HEADER_BYTES)
-    if head is None:
-        return None
-    command, seqnum, _, _, _, status, actual = _REPLY.unpack(head)
-    if command == CommandCode.RET_UNLINK:
-        buffer.take(HEADER_BYTES)
-        return Unlinked(seqnum, status)
-    if command != CommandCode.RET_SUBMIT or not 0 <= actual <= MAX_TRANSFER_BYTES:
-        raise RemoteProtocolError(
-            f"usbip-vudc sent a header with command {command} and length {actual}."
-        )
-    data_bytes = actual if seqnum in submitted_in else 0
-    whole = buffer.peek(HEADER_BYTES + data_bytes)
+
+    def rest_bytes(head: memoryview) -> int:
+        command, seqnum, _, _, _, _, actual = _REPLY.unpack(head)
+        if command == CommandCode.RET_UNLINK:
+            return 0
+        if command != CommandCode.RET_SUBMIT or not 0 <= actual <= MAX_TRANSFER_BYTES:
+            raise RemoteProtocolError(
+                f"usbip-vudc sent a header with command {command} and length {actual}."
+            )
+        return int(actual) if seqnum in submitted_in else 0
+
+    whole = take_record(buffer, HEADER_BYTES, rest_bytes)
     if whole is None:
         return None
-    buffer.take(len(whole))
+    command, seqnum, _, _, _, status, actual = _REPLY.unpack_from(whole)
+    if command == CommandCode.RET_UNLINK:
+        return Unlinked(seqnum, status)
     return Returned(seqnum, status, actual, whole[HEADER_BYTES:])

@@ -17,7 +17,6 @@ from itertools import count
 
 import msgspec
 
-from rig.cable import usbredir as redir
 from rig.cable.asking import Asker, FaultHappened
 from rig.cable.controllers import Controller, Cut
 from rig.cable.discipline import Queue, Transfer
@@ -31,7 +30,10 @@ from rig.cable.requests import (
     set_configuration,
     transfer_of,
 )
-from rig.cable.usbredir import Capability, Data, Packet, Status, pack
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.codec import pack
+from rig.cable.usbredir.packets import Packet
+from rig.cable.usbredir.vocabulary import CAPABILITIES, Capability, Data, Status
 from rig.cable.vudc import Reply, Returned
 from rig.faults.triggers import EndpointInjector
 from rig.usb.setup import SETUP_BYTES
@@ -115,7 +117,7 @@ class Wire:
 
     def greet(self) -> None:
         """QEMU is connected: say hello."""
-        self._send(redir.Hello(0, VERSION, redir.CAPABILITIES))
+        self._send(redir.Hello(0, VERSION, CAPABILITIES))
 
     def attach(self, now_s: float) -> None:
         """Vudc is connected: read the device's descriptors, then plug it in."""

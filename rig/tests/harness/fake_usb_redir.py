@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from rig.cable import usbredir as redir
-from rig.cable.usbredir import Packet, Status
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.packets import Packet
+from rig.cable.usbredir.vocabulary import Status
 
 
 @dataclass

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rig.cable.controllers import Controller, check_plan, cut
-from rig.cable.usbredir import Speed, Status
+from rig.cable.usbredir.vocabulary import Speed, Status
 from rig.errors import UserError
 from rig.faults.reader import parse_plan
 from rig.faults.rules.endpoint import EndpointEffect, EndpointStatus, When

@@ -15,10 +15,11 @@ from hypothesis.stateful import (
 )
 
 from rig.buffers import ReceiveBuffer
-from rig.cable import usbredir as redir
 from rig.cable.controllers import Controller
 from rig.cable.discipline import SETTLE_S, Queue, Transfer
-from rig.cable.usbredir import CAPABILITIES, unpack
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.codec import unpack
+from rig.cable.usbredir.vocabulary import CAPABILITIES
 from rig.cable.vudc import Returned, Unlinked
 from rig.cable.wire import Wire
 from rig.faults.plan import Plan

@@ -13,11 +13,13 @@ import msgspec
 import pytest
 
 from rig.buffers import ReceiveBuffer
-from rig.cable import usbredir as redir
 from rig.cable.controllers import Controller
 from rig.cable.pipe import Pipe
 from rig.cable.service import CableService, connect, main, read_secret
-from rig.cable.usbredir import CAPABILITIES, Packet, Status, pack, unpack
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.codec import pack, unpack
+from rig.cable.usbredir.packets import Packet
+from rig.cable.usbredir.vocabulary import CAPABILITIES, Status
 from rig.daemon import Command, Events
 from rig.errors import MachineError, UserError
 from rig.faults.plan import Plan

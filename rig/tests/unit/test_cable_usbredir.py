@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.buffers import ReceiveBuffer
-from rig.cable import usbredir as redir
-from rig.cable.usbredir import CAPABILITIES, Capability, Packet, Status, pack, place, unpack
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.codec import pack, unpack
+from rig.cable.usbredir.packets import Packet
+from rig.cable.usbredir.vocabulary import CAPABILITIES, Capability, Status, place
 from rig.errors import RemoteProtocolError
 
 

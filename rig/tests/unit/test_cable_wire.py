@@ -5,9 +5,11 @@ import errno
 import pytest
 
 from rig.buffers import ReceiveBuffer
-from rig.cable import usbredir as redir
 from rig.cable.controllers import Controller
-from rig.cable.usbredir import CAPABILITIES, Packet, Status, unpack
+from rig.cable.usbredir import packets as redir
+from rig.cable.usbredir.codec import unpack
+from rig.cable.usbredir.packets import Packet
+from rig.cable.usbredir.vocabulary import CAPABILITIES, NO_ENDPOINT, Speed, Status, place
 from rig.cable.vudc import Returned, Unlinked, unpack_reply
 from rig.cable.wire import Wire
 from rig.errors import RemoteProtocolError
@@ -89,7 +91,7 @@ def kinds(packets: list[Packet]) -> list[type[Packet]]:
 
 
 def entry(info: Packet, field: str, address: int) -> int:
-    return int(getattr(info, field)[redir.place(address)])
+    return int(getattr(info, field)[place(address)])
 
 
 PLUGGED = [redir.InterfaceInfo, redir.EndpointInfo, redir.DeviceConnect]
@@ -101,7 +103,7 @@ def test_the_device_is_told_of_when_its_descriptors_are_read() -> None:
     bench.enumerated()
     packets = bench.told()
     assert kinds(packets) == PLUGGED
-    assert packets[-1] == redir.DeviceConnect(0, redir.Speed.HIGH, 0, 0, 0, 0x0525, 0xA4A5, 0x0100)
+    assert packets[-1] == redir.DeviceConnect(0, Speed.HIGH, 0, 0, 0, 0x0525, 0xA4A5, 0x0100)
 
 
 def test_the_device_may_be_there_before_qemu() -> None:
@@ -127,7 +129,7 @@ def test_endpoints_are_told_before_the_configuration_is() -> None:
     assert isinstance(interfaces, redir.InterfaceInfo)
     assert interfaces.count == 1
     assert [entry(endpoints, "types", a) for a in (0, BULK_OUT, BULK_IN, INTERRUPT_IN, 3)] == [
-        *(0, 2, 2, 3, redir.NO_ENDPOINT)
+        *(0, 2, 2, 3, NO_ENDPOINT)
     ]
     assert status == redir.ConfigurationStatus(9, Status.SUCCESS, 1)
 

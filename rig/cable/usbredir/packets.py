@@ -1,91 +1,19 @@
-"""usbredir, the protocol of QEMU's device ``usb-redir``, as the end that provides the device.
+"""The kinds of usbredir's packets.
 
-Everything is little endian and packed (``usbredirproto.h``).  A packet is::
-
-    +----------+----------+--------------------+------------------+----------+
-    | type u32 | length   | id u32, or u64     | header, by type  | data     |
-    |          | u32      | once both said so  |                  |          |
-    +----------+----------+--------------------+------------------+----------+
-
-where ``length`` counts the last two.  Each kind of packet is a struct here; its fields but ``id``
-and ``data`` are its header.  Both directions are read and written alike, for a model of QEMU in
-the tests speaks it too.  Pure.
+Each is a struct whose fields, but ``id`` and ``data``, are its header (``usbredirproto.h``).
+Pure.
 """
 
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
-from rig.buffers import ReceiveBuffer
-from rig.errors import RemoteProtocolError
+from rig.cable.usbredir.vocabulary import Capability, Data
 
-ENDPOINTS = 32
-"""16 OUT endpoints and 16 IN endpoints, in this order (`place`)."""
-
-MAX_PACKET_BYTES = 32 << 20
-"""No transfer is near it; a length above it is no length."""
-
-_VERSION_BYTES = 64
-_HEAD = struct.Struct("<III")
-_WIDE_HEAD = struct.Struct("<IIQ")
-
-Data = bytes | memoryview
-
-
-class Status(IntEnum):
-    """How a transfer went."""
-
-    SUCCESS = 0
-    CANCELLED = 1
-    INVALID = 2
-    IO_ERROR = 3
-    STALL = 4
-    TIMEOUT = 5
-    BABBLE = 6
-
-
-class Speed(IntEnum):
-    """At which the device runs."""
-
-    LOW = 0
-    FULL = 1
-    HIGH = 2
-    SUPER = 3
-
-
-class Capability(IntEnum):
-    """Bits of what an end can do."""
-
-    BULK_STREAMS = 0
-    CONNECT_DEVICE_VERSION = 1
-    FILTER = 2
-    DEVICE_DISCONNECT_ACK = 3
-    ENDPOINT_MAX_PACKET_SIZE = 4
-    WIDE_IDS = 5
-    LONG_BULK = 6
-    BULK_RECEIVING = 7
-
-
-CAPABILITIES = sum(
-    1 << bit
-    for bit in (
-        Capability.CONNECT_DEVICE_VERSION,
-        Capability.ENDPOINT_MAX_PACKET_SIZE,
-        Capability.WIDE_IDS,
-        Capability.LONG_BULK,
-    )
-)
-"""What the cable can do.  QEMU attaches a device to an xHCI port only if the last three are in."""
-
-NO_ENDPOINT = 255
-"""Type of an endpoint that is not there."""
-
-NO_INTERFACE = 255
-"""Interface of an endpoint that belongs to none."""
+VERSION_BYTES = 64
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -109,7 +37,7 @@ class Hello(Packet, frozen=True):
     """The first packet of each end; its id always has 32 bits."""
 
     TYPE = 0
-    LAYOUT = struct.Struct(f"<{_VERSION_BYTES}sI")
+    LAYOUT = struct.Struct(f"<{VERSION_BYTES}sI")
 
     version: bytes
     capabilities: int
@@ -352,68 +280,3 @@ KINDS: dict[int, type[Packet]] = {
     )
 }
 """The kinds of packets by their type."""
-
-
-def place(endpoint_address: int) -> int:
-    """Return an endpoint's place in `EndpointInfo`: 0 to 15 for OUT, 16 to 31 for IN."""
-    return (endpoint_address & 0x80) >> 3 | endpoint_address & 0x0F
-
-
-def pack(packet: Packet, *, wide: bool) -> list[Data]:
-    """Return the pieces of a packet as it is sent: head with header, and data if there are any.
-
-    Args:
-        packet: Which.
-        wide: Whether both ends can do `Capability.WIDE_IDS`, and know it of each other.
-    """
-    _, *fields = msgspec.structs.astuple(packet)
-    data = fields.pop() if isinstance(packet, DataPacket) else b""
-    body = packet.LAYOUT.pack(*fields)
-    head = _WIDE_HEAD if wide and not isinstance(packet, Hello) else _HEAD
-    first = head.pack(packet.TYPE, len(body) + len(data), packet.id) + body
-    return [first, data] if len(data) else [first]
-
-
-def unpack(buffer: ReceiveBuffer, *, wide: bool) -> Packet | None:
-    """Take the next packet out of what was received; None if it is not all there.
-
-    Data are views of the buffer.
-
-    Args:
-        buffer: What was received.
-        wide: As `pack`.
-
-    Raises:
-        RemoteProtocolError: These octets are no packet.
-    """
-    head = _WIDE_HEAD if wide else _HEAD
-    octets = buffer.peek(head.size)
-    if octets is None:
-        return None
-    number, length, packet_id = head.unpack(octets)
-    if length > MAX_PACKET_BYTES:
-        raise RemoteProtocolError(f"A usbredir packet of type {number} has {length} octets.")
-    whole = buffer.peek(head.size + length)
-    if whole is None:
-        return None
-    buffer.take(len(whole))
-    return _read(number, packet_id, whole[head.size :])
-
-
-def _read(number: int, packet_id: int, octets: memoryview) -> Packet:
-    kind = KINDS.get(number)
-    if kind is None:
-        return Unknown(packet_id, octets)
-    size = kind.LAYOUT.size
-    if kind is Hello and len(octets) == _VERSION_BYTES:
-        return Hello(packet_id, bytes(octets), 0)  # of an end that knows of no capabilities
-    # A hello may have more words of capabilities than are known here.
-    exact = not issubclass(kind, DataPacket) and kind is not Hello
-    if len(octets) < size or (exact and len(octets) != size):
-        raise RemoteProtocolError(
-            f"A usbredir packet {kind.__name__} has {len(octets)} octets, {size} belong there."
-        )
-    fields: list[Any] = [packet_id, *kind.LAYOUT.unpack_from(octets)]
-    if issubclass(kind, DataPacket):
-        fields.append(octets[size:])
-    return kind(*fields)
