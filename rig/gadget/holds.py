@@ -8,21 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import StrEnum
 
 import msgspec
 
+from rig.faults.release import ReleasedBy
 from rig.gadget.fuse_loop import Pause, wait_for
 from rig.gadget.store import Hold
-
-
-class ReleasedBy(StrEnum):
-    """Why an answer no longer waits."""
-
-    DEADLINE = "deadline"
-    COMMAND = "command"
-    END = "end"
-    """The store was told to end."""
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -57,7 +48,7 @@ class Holds:
         self._on_release = on_release
         self._clock = clock
         self._pauses: dict[int, Pause] = {}
-        self._released: set[int] = set()
+        self._released: dict[int, ReleasedBy] = {}  # those whose task has not gone on yet
         self._closed = False
 
     def __len__(self) -> int:
@@ -73,28 +64,26 @@ class Holds:
         self._pauses[hold.sequence] = pause
         await wait_for(pause)
         del self._pauses[hold.sequence]
+        waited_s = self._clock() - began_s
+        # Whoever ends the loop lets its tasks go without a word to us.
+        unasked = ReleasedBy.DEADLINE if waited_s >= hold.seconds else ReleasedBy.END
+        by = self._released.pop(hold.sequence, unasked)
         if hold.hangs:
-            waited_s = self._clock() - began_s
-            by = self._who_released(hold, waited_s)
             self._on_release(Release(hold.rule_name, hold.sequence, round(waited_s, 3), by))
-        self._released.discard(hold.sequence)
-
-    def _who_released(self, hold: Hold, waited_s: float) -> ReleasedBy:
-        if hold.sequence in self._released:
-            return ReleasedBy.COMMAND
-        return ReleasedBy.DEADLINE if waited_s >= hold.seconds else ReleasedBy.END
 
     def release(self, *, for_good: bool = False) -> int:
         """Let every answer go.
 
         Args:
-            for_good: Let none wait from now on: the device is about to be taken away.
+            for_good: Let none wait from now on: the device is about to be taken away, and that is
+                what their ends are told to come from.
 
         Returns:
-            How many waited.
+            How many waited, those not counted that were let go before and have not gone on yet.
         """
         self._closed = self._closed or for_good
-        for sequence, pause in self._pauses.items():
-            pause.release()
-            self._released.add(sequence)
-        return len(self._pauses)
+        waiting = self._pauses.keys() - self._released.keys()
+        for sequence in waiting:
+            self._pauses[sequence].release()
+            self._released[sequence] = ReleasedBy.END if for_good else ReleasedBy.COMMAND
+        return len(waiting)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from rig.faults.release import ReleasedBy
 from rig.gadget.fuse_loop import Pause
-from rig.gadget.holds import Holds, Release, ReleasedBy
+from rig.gadget.holds import Holds, Release
 from rig.gadget.store import Hold
 
 HANG = Hold(45.0, hangs=True, rule_name="r", sequence=7)
@@ -77,6 +78,25 @@ def test_after_a_release_the_next_hang_waits_again() -> None:
     bench.holds.release()
     _, pause = bench.begin(HANG)
     assert pause.until_s > bench.now_s
+
+
+def test_a_hang_that_is_released_for_good_ends_with_its_device_and_by_no_command() -> None:
+    bench = Bench()
+    task, pause = bench.begin(HANG)
+    bench.now_s += 1.0
+    assert bench.holds.release(for_good=True) == 1
+    assert pause.until_s < bench.now_s
+    assert end(task)
+    assert bench.released == [Release("r", 7, 1.0, ReleasedBy.END)]
+
+
+def test_what_was_let_go_already_is_not_counted_again() -> None:
+    bench = Bench()
+    task, _ = bench.begin(HANG)
+    assert bench.holds.release() == 1
+    assert bench.holds.release(for_good=True) == 0
+    assert end(task)
+    assert [release.by for release in bench.released] == [ReleasedBy.COMMAND]
 
 
 def test_after_a_release_for_good_nothing_waits() -> None:
