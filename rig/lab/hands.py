@@ -31,6 +31,7 @@ class Hands:
         self._strategy = strategy
         self._crew = strategy.crew
         self._started = started
+        self._stopped: set[str] = set()  # daemons that stand still by SIGSTOP
 
     def keep_medium(self) -> None:
         """Let the back machine's disk hold at once what is written to it.
@@ -57,8 +58,9 @@ class Hands:
                 self._signal(role, name, "KILL")
             case Deed.STOP_DAEMON:
                 self._signal(role, name, "STOP")
+                self._stopped.add(name)
             case Deed.CONTINUE_DAEMON:
-                self._signal(role, name, "CONT")
+                self._continue(role, name)
             case Deed.START_DAEMON:
                 self._start(role, name)
             case Deed.PAUSE:
@@ -70,13 +72,17 @@ class Hands:
             case Deed.SHUT_DOWN:
                 self._shut_down(role)
             case Deed.CUT_POWER:
-                self._strategy.cut_power(role)
+                self._cut_power(role)
             case Deed.BRING_UP:
                 self._bring_up(role)
 
     def _signal(self, role: Role, name: str, signal: str) -> None:
         pid = self._crew.daemons[name].pid()
         self._crew.machines[role].check(f"kill -{signal} {pid}", COMMAND_DEADLINE_S)
+
+    def _continue(self, role: Role, name: str) -> None:
+        self._signal(role, name, "CONT")
+        self._stopped.discard(name)
 
     def _setup(self) -> Setup:
         if self._strategy.setup is None:
@@ -92,11 +98,17 @@ class Hands:
         self._started(name)
 
     def _shut_down(self, role: Role) -> None:
+        for name in self._stopped & set(RUNS_ON[role]):
+            self._continue(role, name)  # or it would not hear that it is to end
         for name in reversed(self._present(role)):
             daemon = self._crew.daemons[name]
             daemon.stop(self._crew.stop_deadline_s)
         self._crew.machines[role].check("sync", COMMAND_DEADLINE_S)
+        self._cut_power(role)
+
+    def _cut_power(self, role: Role) -> None:
         self._strategy.cut_power(role)
+        self._stopped -= set(RUNS_ON[role])
 
     def _bring_up(self, role: Role) -> None:
         self._strategy.power_up(role)

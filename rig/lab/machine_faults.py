@@ -1,7 +1,8 @@
 """The machine layer of a fault plan: a thread of the station that strikes machines and daemons.
 
 `rig.lab.timetable` says what is to be done when, `rig.lab.hands` does it.  What a rule strikes
-comes back at its time, or at `release` if that is sooner.
+comes back at its time, or at `release` if that is sooner.  After a deed that could not be done only
+what stands still is let go on; whoever waits, or asks for another, is told of it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from rig.errors import MachineError, RigError
 from rig.faults.plan import Plan
 from rig.faults.rules.base import Event, Layer, Rule
 from rig.faults.rules.machine import MachineEffect, MachineFault
-from rig.faults.triggers import Clock, Injector
-from rig.lab.timetable import Step, Timetable
+from rig.faults.triggers import Clock, Fired, Injector
+from rig.lab.timetable import Deed, Step, Timetable
 
 CLOSE_DEADLINE_S = 5.0
 """For the thread's end; what it does to a machine is not waited for."""
+_STRIKING = frozenset({"add", "arm", "fire"})
+"""Commands after which something may be struck."""
 
 
 class Doer(Protocol):
@@ -32,7 +35,7 @@ class Doer(Protocol):
         """Do one, to its end.
 
         Raises:
-            RigError: It could not be done.
+            Exception: It could not be done; a `RigError` says why in a sentence.
         """
 
 
@@ -64,8 +67,8 @@ class MachineFaults:
         self._timetable = Timetable(self._injector)
         self._busy = False
         self._closed = False
+        self._silent = False
         self._error: RigError | None = None
-        self._by = "deadline"
         self._thread = threading.Thread(target=self._run, name="machine-faults", daemon=True)
 
     def __enter__(self) -> MachineFaults:
@@ -84,6 +87,8 @@ class MachineFaults:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(CLOSE_DEADLINE_S)
+        with self._changed:
+            self._silent = True  # whoever listened may be gone before a deed is done
 
     def set_phase(self, name: str | None) -> None:
         """Tell in which phase the workload is."""
@@ -108,13 +113,13 @@ class MachineFaults:
 
         Raises:
             UserError: It is unknown, or cannot be carried out.
+            MachineError: It would strike something, and that is over: a deed could not be done.
         """
         if command.do == "release":
-            with self._changed:
-                standing = len(self._timetable.standing)
-            self.release()
-            return {"released": standing}
+            return {"released": self.release()}
         with self._changed:
+            if command.do in _STRIKING:
+                self._check()
             result = self._commands.obey(command)
             self._changed.notify_all()
         return result
@@ -124,17 +129,19 @@ class MachineFaults:
 
         Raises:
             UserError: There is none of this name.
+            MachineError: Nothing is struck any more: a deed could not be done.
         """
         with self._changed:
+            self._check()
             self._injector.fire(name)
             self._changed.notify_all()
 
-    def release(self) -> None:
-        """Let everything come back now."""
+    def release(self) -> int:
+        """Let everything come back now; return how much that is."""
         with self._changed:
-            self._by = "command"
-            self._timetable.release(self._clock_s())
+            released = self._timetable.release(self._clock_s())
             self._changed.notify_all()
+        return released
 
     def settle(self, deadline_s: float) -> None:
         """Wait until everything that was struck is back.
@@ -143,26 +150,35 @@ class MachineFaults:
             MachineError: Something could not be struck or brought back, or not in time.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._error or self._is_settled(), deadline_s)
-            if self._error is not None:
-                raise MachineError(self._error.message, hint=self._error.hint) from self._error
+            self._changed.wait_for(self._is_settled, deadline_s)
+            self._check()
             if not self._is_settled():
                 rules = ", ".join(self._timetable.standing) or "the last rule"
                 raise MachineError(f"What {rules} struck was not back in {deadline_s:g} s.")
 
+    def _check(self) -> None:
+        """Return if every deed was done that was to be done.
+
+        Raises:
+            MachineError: One could not be: the first of them.
+        """
+        if self._error is not None:
+            raise MachineError(self._error.message, hint=self._error.hint) from self._error
+
     def _is_settled(self) -> bool:
-        due_s = self._injector.next_due_s()
-        is_due = due_s is not None and due_s <= self._clock_s()
+        next_s = self._timetable.next_s()
+        is_due = next_s is not None and next_s <= self._clock_s()
         return not (self._busy or is_due or self._timetable.standing)
 
     def _run(self) -> None:
         while (step := self._await_step()) is not None:
             try:
                 self._hands.do(step)
-            except RigError as error:
-                self._fail(error)
-                return
-            self._tell(step)
+            except Exception as error:
+                # Whatever it was: this thread is the only one to let the rest go on.
+                self._fail(step, error)
+            else:
+                self._tell(step)
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
@@ -176,41 +192,56 @@ class MachineFaults:
                 if step is not None:
                     self._busy = True
                     return step
-                if not self._timetable.standing:
-                    self._by = "deadline"
                 self._changed.notify_all()
                 next_s = self._timetable.next_s()
                 self._changed.wait(None if next_s is None else max(0.0, next_s - now_s))
         return None
 
-    def _fail(self, error: RigError) -> None:
-        self._events.emit("error", error=str(error))
+    def _fail(self, step: Step, error: Exception) -> None:
+        if not isinstance(error, RigError):
+            error = MachineError(f"Rule '{step.rule}': {_words(step)} failed: {error!r}.")
+        self._emit("error", rule=step.rule, deed=step.deed, error=str(error))
         with self._changed:
-            self._error = error
-            self._busy = False
-            self._changed.notify_all()
+            self._error = self._error or error
+            self._timetable.give_up(self._clock_s())
 
     def _tell(self, step: Step) -> None:
         if step.fired is None:
-            waited_s = round(self._clock_s() - step.since_s, 3)
-            self._events.emit(
-                "released",
-                layer=Layer.MACHINE,
-                rule=step.rule,
-                deed=step.deed,
-                waited_s=waited_s,
-                by=self._by,
-            )
+            self._tell_release(step, step.deed)
             return
-        effect = step.fired.effect
-        self._events.emit(
-            "fault",
-            layer=Layer.MACHINE,
+        self._tell_fault(step, step.fired)
+        for over in step.cut_short:
+            self._tell_release(over, step.deed)
+
+    def _tell_release(self, step: Step, deed: Deed) -> None:
+        self._emit(
+            "released",
             rule=step.rule,
-            match=step.fired.match,
-            by_hand=step.fired.by_hand,
+            deed=deed,
+            waited_s=round(self._clock_s() - step.since_s, 3),
+            by=step.by,
+        )
+
+    def _tell_fault(self, step: Step, fired: Fired[MachineEffect]) -> None:
+        effect = fired.effect
+        self._emit(
+            "fault",
+            rule=step.rule,
+            match=fired.match,
+            by_hand=fired.by_hand,
             effect=effect.kind,
             machine=effect.machine,
             daemon=effect.daemon,
             for_s=effect.for_s,
         )
+
+    def _emit(self, event: str, **fields: object) -> None:
+        with self._changed:
+            if not self._silent:
+                self._events.emit(event, layer=Layer.MACHINE, **fields)
+
+
+def _words(step: Step) -> str:
+    """Say what was to be done to what."""
+    daemon = f"daemon '{step.daemon}' on " if step.daemon is not None else ""
+    return f"'{step.deed}' of {daemon}machine '{step.machine}'"

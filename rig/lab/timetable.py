@@ -3,6 +3,10 @@
 Every effect is a deed and, later, the deed that undoes it.  A machine that is down (paused, or
 without power) cannot be spoken to: what else is to happen to it waits until it is back, and what is
 to happen to a daemon waits until that is.  What was killed for good suffers nothing any more.
+
+A machine that loses its power takes with it what was done to its daemons: that is over then.  When
+a deed could not be done (`Timetable.give_up`) nothing is begun any more, and only what stands still
+goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from rig.faults.release import ReleasedBy
 from rig.faults.rules.machine import DaemonName, MachineEffect, MachineKind, MachineRole
 from rig.faults.triggers import Fired, MachineInjector
 
@@ -41,6 +46,9 @@ DEEDS: dict[MachineKind, tuple[Deed, Deed | None]] = {
 }
 """What brings an effect about, and what ends it."""
 TAKES_DOWN = frozenset({Deed.PAUSE, Deed.KILL, Deed.CUT_POWER, Deed.SHUT_DOWN})
+TAKES_POWER = TAKES_DOWN - {Deed.PAUSE}
+GOES_ON = frozenset({Deed.RESUME, Deed.CONTINUE_DAEMON})
+"""What is to be undone even in a lab that is given up: what stands still would hold up its end."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -53,6 +61,9 @@ class Step(msgspec.Struct, frozen=True):
         fired: The rule's firing, for the deed that begins it; None for the one that ends it.
         rule: The rule's name.
         since_s: When the effect began.
+        by: Who ends the effect, for the deed that ends it.
+        cut_short: The effects on the machine's daemons that are over with this deed: what would
+            have ended each.
     """
 
     deed: Deed
@@ -61,6 +72,8 @@ class Step(msgspec.Struct, frozen=True):
     fired: Fired[MachineEffect] | None
     rule: str
     since_s: float
+    by: ReleasedBy = ReleasedBy.DEADLINE
+    cut_short: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,7 @@ class Timetable:
         self._ends: list[_End] = []
         self._down: set[MachineRole] = set()
         self._dead: set[MachineRole] = set()
+        self._given_up = False
 
     @property
     def standing(self) -> list[str]:
@@ -92,7 +106,8 @@ class Timetable:
 
     def next_step(self, now_s: float) -> Step | None:
         """Return what is to be done now; None: nothing."""
-        self._waiting += [f for f in self._injector.due() if f.effect.machine not in self._dead]
+        if not self._given_up:
+            self._waiting += [f for f in self._injector.due() if f.effect.machine not in self._dead]
         ended = [end for end in self._ends if end.at_s <= now_s and self._can_end(end.step)]
         if ended:
             first = min(ended, key=lambda end: end.at_s)
@@ -109,14 +124,28 @@ class Timetable:
     def next_s(self) -> float | None:
         """When to ask `next_step` again; None: not unless something else happens."""
         times = [end.at_s for end in self._ends if self._can_end(end.step)]
-        due_s = self._injector.next_due_s()
+        due_s = self._injector.next_due_s() if not self._given_up else None
         times += [due_s] if due_s is not None else []
         return min(times, default=None)
 
-    def release(self, now_s: float) -> None:
-        """Let all that has begun end now, and nothing begin that waits."""
+    def release(self, now_s: float, by: ReleasedBy = ReleasedBy.COMMAND) -> int:
+        """Let all that has begun end now, and nothing begin that waits.
+
+        Returns:
+            How much had begun.
+        """
         self._waiting.clear()
-        self._ends = [_End(min(end.at_s, now_s), end.step) for end in self._ends]
+        self._ends = [
+            _End(now_s, msgspec.structs.replace(end.step, by=by)) if end.at_s > now_s else end
+            for end in self._ends
+        ]
+        return len(self._ends)
+
+    def give_up(self, now_s: float) -> None:
+        """Let what stands still go on now, and nothing else happen any more."""
+        self._given_up = True
+        self._ends = [end for end in self._ends if end.step.deed in GOES_ON]
+        self.release(now_s, ReleasedBy.END)
 
     def _begin(self, fired: Fired[MachineEffect], now_s: float) -> Step:
         effect = fired.effect
@@ -128,13 +157,16 @@ class Timetable:
             assert effect.for_s is not None
             end = msgspec.structs.replace(step, deed=undoing, fired=None)
             self._ends.append(_End(now_s + effect.for_s, end))
-        if deed in (Deed.CUT_POWER, Deed.SHUT_DOWN, Deed.KILL):
+        if deed in TAKES_POWER:
             # Its daemons come back with it, or never.
-            self._ends = [
+            lost = [
                 end
                 for end in self._ends
-                if end.step.machine is not effect.machine or end.step.daemon is None
+                if end.step.machine is effect.machine and end.step.daemon is not None
             ]
+            self._ends = [end for end in self._ends if end not in lost]
+            over = (msgspec.structs.replace(end.step, by=ReleasedBy.END) for end in lost)
+            step = msgspec.structs.replace(step, cut_short=tuple(over))
         if deed is Deed.KILL:
             self._dead.add(effect.machine)
             self._waiting = [f for f in self._waiting if f.effect.machine not in self._dead]

@@ -93,6 +93,22 @@ def test_each_deed_is_done_to_its_machine(
     assert World().do(deed, machine, daemon) == done
 
 
+def test_a_daemon_that_stands_still_goes_on_before_it_is_told_to_end() -> None:
+    world = World()
+    world.do(Deed.STOP_DAEMON, BACK, DaemonName.GADGET)
+    off = ["back stop", "gadget stop", "back: sync", "back off"]
+    assert world.do(Deed.SHUT_DOWN, BACK) == ["back: kill -CONT 77", *off]
+    assert world.do(Deed.SHUT_DOWN, BACK) == off
+
+
+@pytest.mark.parametrize("ended", [Deed.CONTINUE_DAEMON, Deed.CUT_POWER])
+def test_a_daemon_that_stands_still_no_longer_needs_nothing_before_its_end(ended: Deed) -> None:
+    world = World()
+    world.do(Deed.STOP_DAEMON, FRONT, DaemonName.FRONT)
+    world.do(ended, FRONT, DaemonName.FRONT if ended is Deed.CONTINUE_DAEMON else None)
+    assert world.do(Deed.SHUT_DOWN, FRONT)[0] == "front stop"
+
+
 def test_a_lab_without_a_setup_has_nothing_to_start() -> None:
     world = World()
     world.strategy.setup = None

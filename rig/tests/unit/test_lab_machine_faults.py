@@ -12,6 +12,7 @@ import pytest
 from rig.daemon import Command, Events
 from rig.errors import LostVMError, MachineError, UserError
 from rig.faults.reader import parse_plan
+from rig.lab import machine_faults
 from rig.lab.machine_faults import MachineFaults
 from rig.lab.timetable import Deed, Step
 
@@ -26,19 +27,24 @@ class Hands:
     def __init__(self) -> None:
         self.deeds: list[Deed] = []
         self.fails: Deed | None = None
+        self.error: Exception = LostVMError("The machine is gone.", hint="Look for it.")
         self.paused = threading.Event()
 
     def do(self, step: Step) -> None:
         if step.deed is self.fails:
-            raise LostVMError("The machine is gone.", hint="Look for it.")
+            raise self.error
         self.deeds.append(step.deed)
         if step.deed is Deed.PAUSE:
             self.paused.set()
 
 
 class Stage:
-    def __init__(self, rule: str) -> None:
-        plan = parse_plan(f'name = "x"\n[[fault]]\nname = "a"\nlayer = "machine"\n{rule}', "x.toml")
+    def __init__(self, *rules: str) -> None:
+        text = "".join(
+            f'[[fault]]\nname = "{name}"\nlayer = "machine"\n{rule}\n'
+            for name, rule in zip("abc", rules, strict=False)
+        )
+        plan = parse_plan(f'name = "x"\n{text}', "x.toml")
         self.hands, self.told = Hands(), io.BytesIO()
         self.faults = MachineFaults(plan, self.hands, Events(self.told))
 
@@ -92,6 +98,73 @@ def test_what_cannot_be_done_is_told_to_whoever_waits() -> None:
             faults.settle(DEADLINE_S)
     assert failed.value.hint == "Look for it."
     assert stage.events[-1]["event"] == "error"
+
+
+@pytest.mark.parametrize(
+    "error", [LostVMError("The machine is gone."), RuntimeError("a surprise"), OSError(5, "Gone")]
+)
+def test_what_stands_still_goes_on_although_another_deed_failed(error: Exception) -> None:
+    stop = 'machine = "back"\neffect = "stop-daemon"\ndaemon = "gadget"\nat_s = 0\nfor_s = 600'
+    stage = Stage(PAUSE, stop, KILL.replace("at_s = 0", "at_s = 0.01"))
+    stage.hands.fails, stage.hands.error = Deed.KILL_DAEMON, error
+    with stage.faults as faults:
+        faults.set_phase("write")
+        with pytest.raises(MachineError, match=r"surprise|[Gg]one"):
+            faults.settle(DEADLINE_S)
+        assert faults.release() == 0
+    assert stage.hands.deeds[2:] == [Deed.RESUME, Deed.CONTINUE_DAEMON]
+    told = [(e["event"], e["rule"], e.get("by")) for e in stage.events]
+    assert told[2:] == [("error", "c", None), ("released", "a", "end"), ("released", "b", "end")]
+
+
+def test_after_a_deed_that_failed_nothing_else_is_struck_and_who_asks_for_it_is_told() -> None:
+    stage = Stage(KILL)
+    stage.hands.fails = Deed.KILL_DAEMON
+    with stage.faults as faults:
+        faults.set_phase("write")
+        with pytest.raises(MachineError, match="gone"):
+            faults.settle(DEADLINE_S)
+        for again in (lambda: faults.fire("a"), lambda: faults.obey(Command(1, "add", {}))):
+            with pytest.raises(MachineError, match="gone"):
+                again()
+        assert faults.obey(Command(2, "release", {})) == {"released": 0}
+        assert faults.obey(Command(3, "faults", {}))["fired"] == {"a": 1}
+    assert stage.hands.deeds == []
+
+
+def test_what_is_cut_short_by_the_loss_of_its_machines_power_is_told_as_over() -> None:
+    stop = 'machine = "front"\neffect = "stop-daemon"\ndaemon = "front"\nat_s = 0\nfor_s = 600'
+    off = 'machine = "front"\neffect = "power-cycle"\nat_s = 0.01'
+    stage = Stage(stop, off)
+    with stage.faults as faults:
+        faults.set_phase("write")
+        faults.settle(DEADLINE_S)
+    told = [(e["event"], e["rule"]) for e in stage.events]
+    assert told == [("fault", "a"), ("fault", "b"), ("released", "a"), ("released", "b")]
+    over = stage.events[2]
+    assert (over["deed"], over["by"]) == ("cut-power", "end")
+
+
+def test_a_deed_that_ends_when_nobody_listens_any_more_is_told_to_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine_faults, "CLOSE_DEADLINE_S", 0.0)
+    stage = Stage(PAUSE)
+    go_on = threading.Event()
+    do = stage.hands.do
+
+    def slow(step: Step) -> None:
+        do(step)
+        assert go_on.wait(DEADLINE_S)
+
+    monkeypatch.setattr(stage.hands, "do", slow)
+    with stage.faults as faults:
+        faults.set_phase("write")
+        assert stage.hands.paused.wait(DEADLINE_S)
+    stage.told.close()
+    go_on.set()
+    faults._thread.join(DEADLINE_S)
+    assert not faults._thread.is_alive()
 
 
 def test_a_rule_can_be_fired_by_hand() -> None:

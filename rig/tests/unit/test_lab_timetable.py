@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.faults.reader import parse_plan
+from rig.faults.release import ReleasedBy
 from rig.faults.rules.machine import MachineFault, MachineRole
 from rig.faults.triggers import Injector
-from rig.lab.timetable import TAKES_DOWN, Deed, Step, Timetable
+from rig.lab.timetable import TAKES_DOWN, TAKES_POWER, Deed, Step, Timetable
 
 Done = list[tuple[float, Deed]]
 
@@ -104,6 +106,34 @@ def test_a_daemon_whose_machine_lost_power_comes_back_with_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("ends", ["power-cycle", "reboot", "kill"])
+def test_what_was_done_to_a_daemon_is_over_when_its_machine_loses_power(ends: str) -> None:
+    front = rule("stop-daemon", 1, 20, "front")
+    world = World(rule("stop-daemon", 1, 20), rule(ends, 5), front)
+    world.run(6)
+    (power,) = [step for _, step in world.steps if step.deed in TAKES_POWER]
+    assert [(o.rule, o.since_s, o.by) for o in power.cut_short] == [("0", 1.0, ReleasedBy.END)]
+    assert world.table.standing == ["2"]
+
+
+def test_in_a_timetable_that_is_given_up_only_what_stands_still_goes_on() -> None:
+    world = World(
+        rule("pause", 1, 50),
+        rule("stop-daemon", 0, 50),
+        rule("power-cycle", 2, 50, "front"),
+        rule("kill-daemon", 3),
+        rule("pause", 10, 1),
+    )
+    world.run(4)
+    world.steps.clear()
+    world.table.give_up(world.now_s)
+    world.run(100)
+    assert world.done() == [(4.0, Deed.RESUME), (4.0, Deed.CONTINUE_DAEMON)]
+    assert {step.by for _, step in world.steps} == {ReleasedBy.END}
+    assert world.table.standing == []
+    assert world.table.next_s() is None
+
+
 def test_what_is_killed_for_good_suffers_nothing_more() -> None:
     world = World(rule("stop-daemon", 1), rule("kill", 2), rule("pause", 3))
     world.run(100)
@@ -115,8 +145,9 @@ def test_what_is_killed_for_good_suffers_nothing_more() -> None:
 def test_release_brings_all_back_at_once_and_begins_nothing() -> None:
     world = World(rule("pause", 1, 50), rule("stop-daemon", 2, 50, "front"), rule("kill-daemon", 3))
     world.run(4)
-    world.table.release(world.now_s)
+    assert world.table.release(world.now_s) == 2
     world.run(100)
+    assert {step.by for _, step in world.steps[2:]} == {ReleasedBy.COMMAND}
     assert world.done() == [
         (1.0, Deed.PAUSE),
         (2.0, Deed.STOP_DAEMON),
@@ -160,4 +191,9 @@ def test_all_is_over_in_the_end_and_nobody_speaks_to_a_machine_that_is_down(
             stopped.remove(step.machine)
     killed = {step.machine for _, step in world.steps if step.deed is Deed.KILL}
     assert down == killed
+    begun = sorted(step.rule for _, step in world.steps if step.fired is not None)
+    over = [step.rule for _, step in world.steps if step.fired is None]
+    over += [one.rule for _, step in world.steps for one in step.cut_short]
+    for_good = [step.rule for _, step in world.steps if step.deed is Deed.KILL]
+    assert sorted(over + for_good) == begun
     assert not stopped - killed
