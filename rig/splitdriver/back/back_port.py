@@ -10,13 +10,8 @@ from rig.faults.rules.base import Layer
 from rig.faults.rules.endpoint import EndpointEffect
 from rig.faults.triggers import EndpointInjector, Fired
 from rig.reactor import READABLE, Reactor
-from rig.splitdriver.back.mapped_device import (
-    Completion,
-    Configured,
-    Ended,
-    MappedDevice,
-    ResetEnded,
-)
+from rig.splitdriver.back.flight import Completion, Configured, Ended, ResetEnded
+from rig.splitdriver.back.mapped_device import MappedDevice
 from rig.splitdriver.back.port import Plugged, Port
 from rig.splitdriver.backend import (
     Action,

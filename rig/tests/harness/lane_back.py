@@ -141,7 +141,7 @@ class World:
         """Let the daemon work until it has nothing to do."""
         self.reactor.turn(WAIT_S)
         device = self.service._ports[0]._device
-        while device is not None and (device._helper.busy or device._later):
+        while device is not None and not device._turns.idle:
             self.reactor.turn(0.05)
 
     def say(self, *messages: Message) -> None:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from rig.faults.plan import Plan
 from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointStatus, When
 from rig.faults.triggers import Fired, Injector
-from rig.splitdriver.back.mapped_device import (
-    Completion,
-    Configured,
-    Ended,
-    MappedDevice,
-    ResetEnded,
-)
+from rig.splitdriver.back.flight import Completion, Configured, Ended, ResetEnded
+from rig.splitdriver.back.mapped_device import MappedDevice
 from rig.splitdriver.messages import Submit
 from rig.tests.harness.fake_usbfs import DESCRIPTORS, Node
 from rig.tests.harness.stepped import SteppedReactor
@@ -444,9 +440,7 @@ def test_nothing_is_asked_of_the_device_while_the_kernel_blocks(world: World) ->
     assert names(world.node.take()) == ["release_interface", "reset"]
     let_go()
     # What came meanwhile is done behind it, and in its order.
-    world.reactor.until(
-        lambda: "submit" in names(world.node.calls[-1:]) and not world.device._later
-    )
+    world.reactor.until(lambda: ("submit", 3) in [call[:2] for call in world.node.calls])
     assert [call[:2] for call in world.node.take()] == [
         ("claim_interface", 0),
         ("submit", 2),
@@ -657,7 +651,114 @@ def test_other_endpoints_ends_are_told_behind_a_halt(faulty: World) -> None:
     faulty.device.start(urb(2, IN, length=4))
     faulty.node.complete(Reaped(1, 0, 4), Reaped(2, 0, 4))
     faulty.reactor.until(lambda: len(faulty.told) == 2)
-    assert faulty.take() == [Completion(2, 0, 4, bytes(4)), Completion(1, -errno.EPIPE, 4)]
+    assert faulty.take() == [Completion(1, -errno.EPIPE, 4), Completion(2, 0, 4, bytes(4))]
+
+
+OTHER = 0x03
+"""An endpoint that no interface has."""
+
+
+def blocked(world: World, call: str, begin: Callable[[], None]) -> Callable[[], None]:
+    """Begin what blocks in that call; return what lets it go on."""
+    let_go = world.node.hold(call)
+    begin()
+    world.reactor.until(lambda: world.node.blocks_in(call))
+    return let_go
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"), [(None, "reset"), (SetConfiguration(1), "set_configuration")]
+)
+@with_faults(halt(When.AFTER))
+def test_what_is_killed_halts_nothing_and_is_told_first(
+    faulty: World, operation: Operation | None, call: str
+) -> None:
+    """The device has forgotten the error when the request is done: a halt would be a new one."""
+    device = faulty.device
+    device.start(urb(1, OUT, b"data"))
+    begin = device.reset if operation is None else partial(device.perform, urb(9, 0), operation)
+    let_go = blocked(faulty, call, begin)
+    faulty.node.complete(Reaped(1, 0, 4))
+    let_go()
+    end = ResetEnded(0) if operation is None else Completion(9, 0, 0)
+    assert faulty.until_told() == [Completion(1, -errno.EPIPE, 4), end]
+    faulty.reactor.turn()
+    assert "set_halt" not in names(faulty.node.take())
+
+
+@with_faults(halt(When.BEFORE, nth=2))
+def test_what_was_to_fail_behind_what_is_killed_halts_nothing(faulty: World) -> None:
+    for number in (1, 2):
+        faulty.device.start(urb(number, OUT, b"data"))
+    let_go = blocked(faulty, "reset", faulty.device.reset)
+    faulty.node.complete(Reaped(1, -errno.ENOENT, 0))
+    let_go()
+    assert faulty.until_told() == [
+        Completion(1, -errno.ENOENT, 0),
+        Completion(2, -errno.EPIPE, 0),
+        ResetEnded(0),
+    ]
+    assert "set_halt" not in names(faulty.node.take())
+
+
+@with_faults(nak(60), halt(When.BEFORE, nth=2))
+def test_what_was_to_fail_behind_what_the_kernel_never_had_halts_nothing(faulty: World) -> None:
+    for number in (1, 2):
+        faulty.device.start(urb(number, OUT, b"data"))
+    faulty.device.reset()
+    assert faulty.until_told() == [
+        Completion(1, -errno.ENOENT, 0),
+        Completion(2, -errno.EPIPE, 0),
+        ResetEnded(0),
+    ]
+    assert "set_halt" not in names(faulty.node.take())
+
+
+@with_faults(halt(When.AFTER))
+def test_an_endpoint_that_a_request_does_not_kill_is_halted_behind_it(faulty: World) -> None:
+    """What is killed is told before the request's end all the same."""
+    operation = partial(faulty.device.perform, urb(9, 0), SetInterface(0, 0))
+    for number, address in ((1, OTHER), (2, OTHER), (3, OUT)):
+        faulty.device.start(urb(number, address, b"data"))
+    let_go = blocked(faulty, "set_interface", operation)
+    faulty.node.complete(Reaped(1, 0, 4), Reaped(2, 0, 4), Reaped(3, -errno.ENOENT, 0))
+    let_go()
+    faulty.reactor.until(lambda: len(faulty.told) == 4)
+    assert faulty.take() == [
+        Completion(3, -errno.ENOENT, 0),
+        Completion(9, 0, 0),
+        Completion(1, -errno.EPIPE, 4),
+        Completion(2, 0, 4),
+    ]
+    assert faulty.node.take()[-1] == ("set_halt", OTHER)
+
+
+@with_faults(halt(When.AFTER))
+def test_a_device_that_has_gone_is_not_asked_to_halt(faulty: World) -> None:
+    faulty.device.start(urb(1, OUT, b"data"))
+    faulty.node.complete(Reaped(1, 0, 4))
+    faulty.node.hang_up()
+    faulty.reactor.turn()
+    assert faulty.take() == [Completion(1, -errno.EPIPE, 4)]
+    assert "set_halt" not in names(faulty.node.take())
+
+
+@with_faults(halt(When.AFTER))
+def test_what_stands_behind_a_halt_is_told_behind_it(faulty: World) -> None:
+    for number in (1, 2):
+        faulty.device.start(urb(number, OUT, b"data"))
+    faulty.node.complete(Reaped(1, 0, 4), Reaped(2, 0, 4))
+    faulty.reactor.until(lambda: len(faulty.told) == 2)
+    assert faulty.take() == [Completion(1, -errno.EPIPE, 4), Completion(2, 0, 4)]
+
+
+@with_faults(halt(When.AFTER), fault(When.BEFORE, nth=2))
+def test_a_fault_behind_a_halt_is_told_behind_it(faulty: World) -> None:
+    for number in (1, 2):
+        faulty.device.start(urb(number, OUT, b"data"))
+    faulty.node.complete(Reaped(1, 0, 4))
+    faulty.reactor.until(lambda: len(faulty.told) == 2)
+    assert faulty.take() == [Completion(1, -errno.EPIPE, 4), Completion(2, -errno.EPROTO, 0)]
 
 
 @with_faults(halt(When.AFTER))
