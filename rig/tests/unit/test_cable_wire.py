@@ -24,6 +24,7 @@ ALTERNATE = bytes.fromhex("09 04 00 01 00 ff 00 00 00")
 
 BODY = INTERFACE + ENDPOINTS + ALTERNATE
 WHOLE = CONFIGURATION[:2] + (len(BODY) + 9).to_bytes(2, "little") + CONFIGURATION[4:] + BODY
+NO_ROOM = WHOLE.replace(ENDPOINTS[:7], ENDPOINTS[:4] + bytes(2) + ENDPOINTS[6:7])
 BULK_OUT, BULK_IN, INTERRUPT_IN = 0x01, 0x81, 0x82
 
 
@@ -218,6 +219,68 @@ def test_a_second_reset_does_not_disturb_the_first() -> None:
     bench.asked()
     bench.qemu(redir.Reset(0))
     assert bench.asked() == []
+
+
+def test_a_reset_amid_a_configuration_takes_that_back_too() -> None:
+    bench = Bench().greeted().enumerated()
+    bench.qemu(redir.SetConfiguration(1, 1))
+    configuring = bench.submitted().seqnum
+    bench.told()
+    bench.qemu(redir.Reset(0))
+    assert bench.asked() == [CmdUnlink(configuring, 0, configuring)]
+    bench.vudc(configuring)  # the device was quicker
+    setup = SetupPacket.unpack(bench.submitted().setup)
+    assert (setup.request, setup.value) == (Request.SET_CONFIGURATION, 0)
+    bench.vudc(configuring + 1)
+    assert bench.wire.configured == 0
+
+
+def test_a_configuration_that_was_taken_back_too_late_is_known() -> None:
+    bench = Bench().greeted().enumerated()
+    bench.qemu(redir.SetConfiguration(1, 1))
+    configuring = bench.submitted().seqnum
+    bench.qemu(redir.Cancel(1))
+    bench.told()
+    bench.vudc(configuring)
+    assert bench.wire.configured == 1
+    assert kinds(bench.told()) == [redir.InterfaceInfo, redir.EndpointInfo]
+
+
+def test_a_reset_that_the_device_refused_is_asked_for_again_by_the_next_one() -> None:
+    bench = Bench().configured()
+    bench.qemu(redir.Reset(0))
+    bench.vudc(bench.submitted().seqnum, status=-errno.EPIPE)
+    bench.qemu(redir.Reset(0))
+    setup = SetupPacket.unpack(bench.submitted().setup)
+    assert (setup.request, setup.value) == (Request.SET_CONFIGURATION, 0)
+
+
+def test_a_reply_of_more_than_was_asked_for_is_refused() -> None:
+    bench = Bench().configured()
+    bench.qemu(redir.BulkPacket.of(2, BULK_OUT, 0, 512, bytes(512)))
+    with pytest.raises(RemoteProtocolError, match="513 octets moved of a transfer of 512"):
+        bench.vudc(bench.submitted().seqnum, actual=513)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ([bytes([17]) + DEVICE[1:]], "device descriptor begins with the length 17"),
+        ([DEVICE, bytes([9, 2, 4, 0]) + WHOLE[4:9]], "configuration of 4 octets in all"),
+        ([DEVICE, bytes([8]) + WHOLE[1:9]], "configuration descriptor begins with the length 8"),
+        ([DEVICE, WHOLE[:9], WHOLE[:8]], "8 octets of a descriptor of"),
+        ([DEVICE, WHOLE[:9], NO_ROOM], "0x81 has packets of 0 octets"),
+        ([DEVICE, WHOLE[:9], WHOLE[:10] + bytes(len(WHOLE) - 10)], "has the length"),
+    ],
+)
+def test_descriptors_of_wrong_lengths_are_refused(parts: list[bytes], sentence: str) -> None:
+    bench = Bench().greeted()
+    bench.wire.attach(0.0)
+    *right, wrong = parts
+    for part in right:
+        bench.vudc(bench.submitted().seqnum, part)
+    with pytest.raises(RemoteProtocolError, match=sentence):
+        bench.vudc(bench.submitted().seqnum, wrong)
 
 
 def test_an_interrupt_endpoint_is_polled_until_it_is_told_to_stop() -> None:
