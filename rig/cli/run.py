@@ -23,13 +23,22 @@ Plan = Annotated[str, typer.Option(help="Fault plan: a file, or the name of a sh
 FileSystems = Annotated[str, typer.Option(help="File systems, separated by commas.")]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the plan's own.")]
-Policy = Annotated[str, typer.Option(help="The split driver's: hold, aca or naive.")]
+Driver = Annotated[
+    str,
+    typer.Option(
+        help="Who carries the disk to the workload: split; usbip, the kernel's; or direct, nobody."
+    ),
+]
+Policy = Annotated[
+    str | None, typer.Option(help="The split driver's: hold (the usual), aca or naive.")
+]
 AcaStatus = Annotated[
     str | None,
     typer.Option(help="What aca fails URBs with: EPROTO, ECONNRESET, EAGAIN, ESHUTDOWN."),
 ]
 Window = Annotated[
-    int, typer.Option(min=1, max=64, help="URBs of an endpoint in the controller; hold alone.")
+    int | None,
+    typer.Option(min=1, max=64, help="URBs of an endpoint in the controller; hold alone."),
 ]
 Attachment = Annotated[
     str | None,
@@ -47,9 +56,10 @@ def run(  # noqa: PLR0917 - typer names them all
     fs: FileSystems = "ext4,vfat",
     kernel: Kernel = "6.12",
     seed: Seed = None,
-    policy: Policy = "hold",
+    driver: Driver = "split",
+    policy: Policy = None,
     aca_status: AcaStatus = None,
-    window: Window = 1,
+    window: Window = None,
     attachment: Attachment = None,
     out: Out = None,
     json: Json = False,
@@ -59,8 +69,10 @@ def run(  # noqa: PLR0917 - typer names them all
     from rig.experiments.run.options import check_recovery, check_wishes  # noqa: PLC0415
     from rig.experiments.run.run import run as run_in_lab  # noqa: PLC0415
 
-    recovery = check_recovery(policy, aca_status, window)
-    options = check_wishes(plan, fs, kernel, seed, recovery, attachment=attachment)
+    recovery = None
+    if (policy, aca_status, window) != (None, None, None):
+        recovery = check_recovery(policy or "hold", aca_status, window or 1)
+    options = check_wishes(plan, fs, kernel, seed, recovery, driver=driver, attachment=attachment)
     directory, verdict = run_in_lab(options, out, ConsoleProgress())
     if json:
         typer.echo(directory.file("verdict.json").read_text(), nl=False)

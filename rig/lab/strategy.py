@@ -222,6 +222,17 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             raise ApiViolationError("A lab without a setup has no client.")
         return self.setup.device_path().client
 
+    @property
+    def controller(self) -> str:
+        """The host controller behind which the client has the device, as sysfs names it.
+
+        Raises:
+            ApiViolationError: There is no setup.
+        """
+        if self.setup is None:
+            raise ApiViolationError("A lab without a setup has no client.")
+        return self.setup.device_path(self.attachment).controller
+
     def cut_power(self, role: Role) -> None:
         """Let a machine lose its power: all who use it lose it; `power_up` starts it again."""
         driver = self.driver(role)

@@ -22,10 +22,18 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         yield f"  ... and {more} more; verdict.json has them all."
     yield ""
     yield (
-        f"Plan {verdict.plan}, seed {verdict.seed}, policy {verdict.policy},"
-        f" kernel {verdict.kernel}, {verdict.accelerator}"
+        f"Plan {verdict.plan}, seed {verdict.seed}, kernel {verdict.kernel}, {verdict.accelerator}"
     )
-    yield f"Attachment {verdict.attachment}, link {verdict.link}"
+    yield ", ".join(
+        f"{what} {which}"
+        for what, which in (
+            ("Driver", verdict.driver),
+            ("policy", verdict.policy),
+            ("attachment", verdict.attachment),
+            ("link", verdict.link),
+        )
+        if which
+    )
     if verdict.verdict is not Outcome.INFRASTRUCTURE:
         yield from _findings_tables(verdict)
     yield ""

@@ -103,12 +103,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         faults: Planned and fired.
         durations_s: Of each part of the run, and ``total``.
         kernel: The machines' kernel.
-        policy: The split driver's recovery policy.
+        policy: The split driver's recovery policy; empty for another driver.
         seed: Of the plan and the workload.
         plan: The plan's name.
         file_systems: In the order of their partitions.
         attachment: What the gadget was plugged into, as ``--attachment`` names it; empty in
             what a rig wrote that did not tell.
+        driver: Who carried the device to the workload: split, usbip or direct; likewise.
         link: What joined the two ends of the split driver; likewise.
         accelerator: ``kvm`` or ``tcg``.
         boot_retries: Boots that had to be tried again.
@@ -131,6 +132,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     accelerator: str
     boot_retries: int
     rig_version: str
+    driver: str = ""
     attachment: str = ""
     link: str = ""
 

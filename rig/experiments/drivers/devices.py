@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.lab.environment import Role
 from rig.lab.waits import Awaited
 from rig.usb.urb import Direction

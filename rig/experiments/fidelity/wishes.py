@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rig.errors import UserError
 from rig.experiments.fidelity.cells import ATTACHMENTS, Injection, injections, no_path
 from rig.experiments.run.options import one_of
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.faults.rules.endpoint import EndpointStatus, When
 from rig.guest_images.spec import kernel_package
 from rig.lab.attachment import ATTACHMENTS as ALL_ATTACHMENTS

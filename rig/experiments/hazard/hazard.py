@@ -24,7 +24,7 @@ import msgspec
 from rig.errors import MachineError
 from rig.experiments.hazard.report import Report, Row, Stand
 from rig.experiments.hazard.wishes import FIRST_LBA, PLAN_ON_MACHINE, Wishes, phase
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
 from rig.guest_images.image import ensure
 from rig.integrity.continuation import Outcome, Task

@@ -28,7 +28,7 @@ from rig.lab.environment import CONTROL
 from rig.lab.hands import Hands
 from rig.lab.lab import Lab
 from rig.lab.machine_faults import MachineFaults
-from rig.lab.paths import Split
+from rig.lab.paths import PathName
 from rig.lab.waits import LEEWAY_S, Awaited, wait_for
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import FaultRule, Faults
@@ -76,7 +76,8 @@ class Disturbance:
         self._plan = options.plan
         cable = (CABLE,) if options.attachment.has_cable else ()
         link = ("link",) if self._plan.rules(LinkFault) else ()
-        self._daemons = ("back", *link, *cable, "gadget")
+        back = ("back",) if options.driver is PathName.SPLIT else ()
+        self._daemons = (*back, *link, *cable, "gadget")
         self._directory = directory
         self._phase: str | None = None
         self._attachment = options.attachment
@@ -207,8 +208,8 @@ class Disturbance:
         """Wait for a disk that can be read; one whose link is dead may still seem to be there."""
         until_s = time.monotonic() + BACK_DEADLINE_S
         while (rest_s := until_s - time.monotonic()) > 0:
-            disk = wait_for(self._lab.front, Awaited.DISK, Split.controller, rest_s)
-            if self._lab.front.run(PROBE.format(disk=disk), rest_s + LEEWAY_S).status == 0:
+            disk = wait_for(self._lab.client, Awaited.DISK, self._lab.strategy.controller, rest_s)
+            if self._lab.client.run(PROBE.format(disk=disk), rest_s + LEEWAY_S).status == 0:
                 return disk
         raise MachineError(
             f"The disk could not be read again in {BACK_DEADLINE_S:g} s after it had gone.",

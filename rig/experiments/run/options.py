@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rig.cable.controllers import Controller
 from rig.errors import UserError
-from rig.experiments.run.plugging import plug
+from rig.experiments.run.plugging import check_driver, plug
 from rig.faults.load import read_plan_text
 from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
@@ -22,6 +22,7 @@ from rig.integrity.filesystems import MIB, file_system
 from rig.lab.attachment import DUMMY, Attachment
 from rig.lab.environment import Link
 from rig.lab.lab import Lab
+from rig.lab.paths import PathName
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 
 LUN_SLACK_BYTES = 4 * MIB
@@ -83,6 +84,7 @@ class RunOptions:
         file_systems: Names that `rig.integrity.filesystems` knows; one partition each.
         kernel: ``6.12`` or ``6.1``.
         recovery: The split driver's rules behind an error.
+        driver: How the disk gets to the machine with the workload.
         bytes_each: Stamped data on each file system.
         memory_mib: Of each machine.
         attachment: What the gadget is plugged into.
@@ -95,6 +97,7 @@ class RunOptions:
     file_systems: tuple[str, ...]
     kernel: str
     recovery: Recovery = Recovery()
+    driver: PathName = PathName.SPLIT
     bytes_each: int = BYTES_EACH
     memory_mib: int = 512
     attachment: Attachment = DUMMY
@@ -106,8 +109,15 @@ class RunOptions:
         return bool(self.plan.rules(LinkFault))
 
     @property
+    def policy_words(self) -> str:
+        """The split driver's policy, as a verdict names it; empty for other drivers."""
+        return str(self.recovery) if self.driver is PathName.SPLIT else ""
+
+    @property
     def link_words(self) -> str:
-        """What joins the two ends, as a verdict names it."""
+        """What joins the two ends, as a verdict names it; empty if nothing does."""
+        if self.driver is PathName.DIRECT:
+            return ""
         return f"{Link.TCP} through a relay" if self.relayed else str(Link.TCP)
 
     @property
@@ -140,7 +150,9 @@ def one_of(what: str, wish: str, known: Iterable[str]) -> str:
     return wish
 
 
-def check_recovery(policy: str, aca_status: str | None, window: int) -> Recovery:
+def check_recovery(
+    policy: str = Policy.HOLD, aca_status: str | None = None, window: int = 1
+) -> Recovery:
     """Return the rules behind an error.
 
     Args:
@@ -165,8 +177,9 @@ def check_wishes(
     file_systems: str,
     kernel: str,
     seed: int | None,
-    recovery: Recovery = Recovery(),
+    recovery: Recovery | None = None,
     *,
+    driver: str = PathName.SPLIT,
     attachment: str | None = None,
 ) -> RunOptions:
     """Return what to run.
@@ -176,7 +189,8 @@ def check_wishes(
         file_systems: Names separated by commas.
         kernel: ``6.12`` or ``6.1``.
         seed: Overrides the plan's own.
-        recovery: The split driver's rules behind an error, checked.
+        recovery: The split driver's rules behind an error, checked; None for the usual ones.
+        driver: ``split``, ``usbip`` or ``direct``.
         attachment: As `parse_attachment` takes it; None: the plan's, or else dummy.
 
     Raises:
@@ -192,6 +206,14 @@ def check_wishes(
     text = read_plan_text(plan)
     checked = parse_plan(text, Path(plan).name).with_seed(seed)
     plugged, controller = plug(checked, attachment)
+    carrier = PathName(one_of("driver", driver, PathName))
+    if recovery is not None and carrier is not PathName.SPLIT:
+        raise UserError(
+            f"A policy is the split driver's own: driver {carrier} has none.",
+            hint="Leave --policy, --aca-status and --window out.",
+        )
+    recovery = recovery or Recovery()
+    check_driver(checked, carrier)
     _check_machines(checked, plugged)
     if controller is Controller.OHCI and names != OHCI_FILE_SYSTEMS:
         raise UserError(
@@ -207,7 +229,14 @@ def check_wishes(
     sizes = {None: BYTES_EACH, Controller.OHCI: OHCI_BYTES_EACH}
     bytes_each = sizes.get(controller, CABLE_BYTES_EACH)
     return RunOptions(
-        checked, text, names, kernel, recovery, bytes_each=bytes_each, attachment=plugged
+        checked,
+        text,
+        names,
+        kernel,
+        recovery,
+        driver=carrier,
+        bytes_each=bytes_each,
+        attachment=plugged,
     )
 
 

@@ -4,99 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from rig import __version__
-from rig.errors import CommandFailure, MachineError, RigError
+from rig.errors import MachineError, RigError
 from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.disturbance import Disturbance
+from rig.experiments.run.exercise import STEP_DEADLINE_S, Exercise, Written
 from rig.experiments.run.options import RunOptions
-from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
+from rig.experiments.run.places import PLAN_ON_MACHINE, STORE, setup_of
 from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
 from rig.guest_images.image import GuestImage, ensure
-from rig.integrity.filemap import FileMap, MappedFile
-from rig.integrity.filesystems import MIB
+from rig.integrity.filemap import FileMap
 from rig.integrity.judgement import Judgement, View, combine
-from rig.integrity.ledger import Ledger, decode_events
-from rig.integrity.oracle import Arrival, Oracle
-from rig.integrity.scan import Run
+from rig.integrity.oracle import Oracle
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
-from rig.lab.daemons import Daemon
-from rig.lab.environment import Link
 from rig.lab.lab import Lab
-from rig.lab.strategy import Setup
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import (
-    CheckedFileSystem,
     Evidence,
-    Faults,
     Outcome,
     Verdict,
     decide,
 )
-
-STORE = "/var/lib/rig/gadget"
-PLAN_ON_MACHINE = "/var/lib/rig/plan.toml"
-RANGES_ON_MACHINE = "/run/rig-ranges.json"
-
-FILES = 2
-BLOCK_BYTES = MIB
-FLUSH_BYTES = 4 * MIB
-"""Files on each file system, and sizes of a write call and of what one fsync confirms.
-
-Emulated, every SCSI command costs 20 ms or more, whatever its size: smaller ones would test the
-same with more waiting."""
-
-WRITINGS = 3
-READINGS = 3
-"""Of one file system, if the disk goes away meanwhile; what has no disk cannot be read at all."""
-BACK_BEHIND_LINK = "127.0.0.1:7206"
-"""Where the back end listens if a relay is at its usual place."""
-
-STEP_DEADLINE_S = 300.0
-"""For one step of the workload.  A SCSI command that gets no answer is retried for 30 s, five
-times; after that the kernel gives the disk up and the step ends with errors."""
-
-
-class _FileRead(msgspec.Struct):
-    """What the host read of one file."""
-
-    file_id: int
-    runs: list[Run]
-
-
-class _WriteOutcome(msgspec.Struct):
-    """How the workload went, as far as the verdict depends on it."""
-
-    stopped: str
-    given_up_blocks: int
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether something of it is not confirmed."""
-        return bool(self.stopped or self.given_up_blocks)
-
-
-@dataclass(slots=True)
-class _Written:
-    """What the machines told, for the oracle."""
-
-    ledger: Ledger = field(default_factory=Ledger)
-    files: list[MappedFile] = field(default_factory=list)
-    host: list[_FileRead] = field(default_factory=list)
-    medium: list[Run] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)
-    checks: list[CheckedFileSystem] = field(default_factory=list)
-    unproven: list[str] = field(default_factory=list)
-    faults: Faults = field(default_factory=Faults)
 
 
 class Story:
@@ -118,7 +54,7 @@ class Story:
         self._boot_retries = 0
         self._clocks = Clocks()
 
-    def tell(self, image: GuestImage, accelerator: str) -> Verdict:
+    def tell(self, image: GuestImage, accelerator: str, lab: Lab | None = None) -> Verdict:
         """Run, and write the run directory.
 
         A machine that fails ends the run with the verdict ``infrastructure``, not with an error.
@@ -126,6 +62,8 @@ class Story:
         Args:
             image: What the machines boot.
             accelerator: ``kvm`` or ``tcg``.
+            lab: Whose machines have booted, and shall have nothing attached in the end; without
+                one, one is opened for this run.
 
         Returns:
             The verdict, which is in ``verdict.json`` too.
@@ -136,7 +74,8 @@ class Story:
         self._directory.write("plan.toml", self._options.plan_text)
         self._directory.write("seed", f"{self._options.plan.seed}\n")
         try:
-            written = self._in_lab(image)
+            with self._lab(image) if lab is None else _borrowed(lab) as machines:
+                written = self._in_lab(machines)
             with self._part("judge"):
                 evidence = self._judge(written)
             outcome, reasons = decide(evidence)
@@ -148,160 +87,49 @@ class Story:
         self._directory.conclude(verdict)
         return verdict
 
-    def _in_lab(self, image: GuestImage) -> _Written:
-        options = self._options
-        with Lab.open(
+    def _lab(self, image: GuestImage) -> AbstractContextManager[Lab]:
+        return Lab.open(
             image,
             self._directory.path,
             accelerator=self._accelerator,
-            memory_mib=options.memory_mib,
-            attachment=options.attachment,
+            memory_mib=self._options.memory_mib,
+            attachment=self._options.attachment,
             progress=self._progress,
-        ) as lab:
-            try:
-                with self._part("boot", shown=False):
-                    lab.transition("booted")
-                # It starts while the daemons on the other machine do.
-                workload = lab.front.start_daemon(["rig", "workload", "--supervised"], "workload")
-                with self._part("attach", shown=False):
-                    self._put_plan(lab)
-                    lab.transition("attached")
-                self._clocks.measure(lab.strategy.daemons)
-                disturbances = Disturbance(lab, self._options, self._directory, self._clocks)
-                with disturbances as disturbance:
-                    written = self._exercise(lab, workload, disturbance)
-            except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
-                self._keep_traces(lab)
-                raise
-            self._keep_traces(lab)
-            # A machine may have died after it was last spoken to.
-            for machine in lab.strategy.machines.values():
-                machine.health.check()
-            return written
-
-    def _put_plan(self, lab: Lab) -> None:
-        on_station = self._directory.file("plan.toml")
-        lab.back.put(on_station, PLAN_ON_MACHINE)
-        plan = ("--plan", PLAN_ON_MACHINE, "--seed", str(self._options.plan.seed), "--supervised")
-        size = str(self._options.lun_bytes)
-        attachment = self._options.attachment
-        gadget = ("--directory", STORE, "--size", size, *self._options.gadget_words)
-        recovery = self._options.recovery
-        address, *security = Link.TCP.options
-        relayed = self._options.relayed
-        listens = BACK_BEHIND_LINK if relayed else address
-        relay = ("rig", "link", "--listen", address, "--connect", listens, *plan)
-        back = ("--port", attachment.port, "--listen", listens, *security, *recovery.back_words())
-        front = ("--connect", address, *security, *recovery.front_words())
-        lab.setup = Setup(
-            gadget=("rig", "gadget", *gadget, *plan),
-            back=("rig", "back", *back, *plan),
-            front=("rig", "front", *front, "--supervised"),
-            link=relay if relayed else (),
-            cable=("--plan", str(on_station), "--seed", str(self._options.plan.seed)),
         )
 
-    def _exercise(self, lab: Lab, workload: Daemon, disturbance: Disturbance) -> _Written:
-        written = _Written()
-        names = self._options.file_systems
-        with self._part("make file systems"):
-            workload.ask(
-                "prepare",
-                STEP_DEADLINE_S,
-                disk=lab.disk,
-                file_systems=list(names),
-                bytes_each=self._options.bytes_each,
-            )
-        disturbance.set_phase("write")
-        for name in names:
-            with self._part(f"write {name}"):
-                self._write(workload, name, written, disturbance)
-        disturbance.set_phase(None)
-        with self._part("check and remount"):
-            disturbance.follow(workload)
-            for name in names:
-                result = workload.ask("check", STEP_DEADLINE_S, fs=name)
-                written.checks.append(msgspec.convert({"fs": name, **result}, CheckedFileSystem))
-        if self._options.interfere is not None:
-            self._options.interfere(lab, FileMap(written.files))
-        disturbance.set_phase("read")
-        # A file system that its checker calls damaged is a finding already, and may not be mounted.
-        for name in [check.fs for check in written.checks if check.clean]:
-            with self._part(f"read back {name}"):
-                written.host += self._read_back(workload, name, disturbance)
-        disturbance.set_phase(None)
-        with self._part("unmount"):
-            for name in names:
-                workload.ask("unmount", STEP_DEADLINE_S, fs=name)
-            if workload.stop() != 0:
-                raise MachineError("The workload's daemon did not end in order.")
-        written.ledger.apply_all(_ledger_events(workload))
-        written.faults = disturbance.ask()
-        with self._part("look at the medium"):
-            self._look(lab, written)
+    def _in_lab(self, lab: Lab) -> Written:
+        """Attach, and exercise the disk; the lab is left as that ended."""
+        try:
+            lab.setup = setup_of(self._options, self._directory.file("plan.toml"))
+            with self._part("boot", shown=False):
+                lab.transition("booted")
+            # It starts while the daemons on the other machine do.
+            workload = lab.client.start_daemon(["rig", "workload", "--supervised"], "workload")
+            with self._part("attach", shown=False):
+                lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
+                lab.transition("attached")
+            self._clocks.measure(lab.strategy.daemons)
+            disturbances = Disturbance(lab, self._options, self._directory, self._clocks)
+            with disturbances as disturbance:
+                exercise = Exercise(
+                    lab,
+                    self._options,
+                    run_id=self._run_id,
+                    directory=self._directory,
+                    disturbance=disturbance,
+                    part=self._part,
+                )
+                written = exercise.run(workload, lab.disk)
+        except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
+            self._keep_traces(lab)
+            raise
+        self._keep_traces(lab)
+        # A machine may have died after it was last spoken to.
+        for machine in lab.strategy.machines.values():
+            machine.health.check()
         return written
 
-    def _write(
-        self, workload: Daemon, name: str, written: _Written, disturbance: Disturbance
-    ) -> None:
-        settings: dict[str, object] = {
-            "run_id": self._run_id,
-            "seed": self._options.plan.seed,
-            "bytes_total": self._options.bytes_each,
-            "files": FILES,
-            "block_bytes": min(BLOCK_BYTES, self._options.bytes_each // 16),
-            "flush_bytes": FLUSH_BYTES,
-        }
-        for attempt in range(WRITINGS):
-            command, more = ("write_again", {}) if attempt else ("write", settings)
-            told = workload.ask(command, STEP_DEADLINE_S, fs=name, **more)
-            outcome = msgspec.convert(told, _WriteOutcome)
-            if not (disturbance.follow(workload) and outcome.incomplete):
-                break
-        if outcome.incomplete:
-            why = outcome.stopped or "some blocks could not be confirmed in any attempt"
-            written.unproven.append(f"The workload on {name} did not write all: {why}.")
-        files = workload.ask("map", STEP_DEADLINE_S, fs=name)
-        written.files += msgspec.convert(files, list[MappedFile])
-
-    def _read_back(self, workload: Daemon, name: str, disturbance: Disturbance) -> list[_FileRead]:
-        """Have the host read its files; once more if the disk had gone meanwhile."""
-        for _ in range(READINGS):
-            failure, told = None, None
-            try:
-                told = workload.ask("read_back", STEP_DEADLINE_S, fs=name)
-            except CommandFailure as error:
-                failure = error
-            if disturbance.follow(workload):
-                continue
-            if failure is not None:
-                raise failure
-            return msgspec.convert(told, list[_FileRead])
-        raise MachineError(f"The disk went away in each of {READINGS} readings of {name}.")
-
-    def _look(self, lab: Lab, written: _Written) -> None:
-        """Have the back machine look at its medium and its journal."""
-        ranges = FileMap(written.files).ranges
-        local = self._directory.write("ranges.json", msgspec.json.encode(ranges).decode())
-        lab.back.put(local, RANGES_ON_MACHINE)
-        scan = lab.back.check(
-            f"rig scan medium {STORE}/medium.img --ranges {RANGES_ON_MACHINE}", STEP_DEADLINE_S
-        )
-        written.medium = msgspec.json.decode(scan.stdout, type=list[Run])
-        journal = lab.back.check(f"rig scan journal {STORE}/journal.bin", STEP_DEADLINE_S).stdout
-        self._directory.write("journal.jsonl", journal)
-        for number, line in enumerate(decode_lines(journal)):
-            match line:
-                case JournalDamage():
-                    raise MachineError(
-                        f"The store's journal is damaged at octet {line.position}: {line.damage}"
-                    )
-                case Access(sequence=sequence) if sequence != number:
-                    raise MachineError(f"The store's journal has no record {number}.")
-                case Access(op="write"):
-                    written.arrivals.append(Arrival(line.sequence, line.error, line.runs))
-
-    def _judge(self, written: _Written) -> Evidence:
+    def _judge(self, written: Written) -> Evidence:
         oracle = Oracle(written.ledger, FileMap(written.files), self._run_id)
         host: list[Judgement] = [
             oracle.judge_host(file.file_id, file.runs) for file in written.host
@@ -367,7 +195,8 @@ class Story:
             faults=evidence.faults,
             durations_s=self._durations_s,
             kernel=self._kernel,
-            policy=str(options.recovery),
+            driver=options.driver.value,
+            policy=options.policy_words,
             seed=options.plan.seed,
             plan=options.plan.name,
             file_systems=options.file_systems,
@@ -379,16 +208,21 @@ class Story:
         )
 
 
+@contextmanager
+def _borrowed(lab: Lab) -> Iterator[Lab]:
+    """Use a lab that stays; its medium begins anew, and what replaced others is forgotten."""
+    lab.strategy.crew.former.clear()
+    lab.back.check(f"rm -rf {STORE}", STEP_DEADLINE_S)
+    try:
+        yield lab
+    finally:
+        lab.transition("booted")
+
+
 def _why(error: Exception) -> str:
     if isinstance(error, RigError):
         return str(error)
     return f"A machine's answer is not what it must be: {error}."
-
-
-def _ledger_events(workload: Daemon) -> Iterator[Any]:
-    for event in workload.events:
-        if event["event"] == "ledger":
-            yield from decode_events(event.get("entries"))
 
 
 def run(options: RunOptions, out: Path | None, progress: Progress) -> tuple[RunDirectory, Verdict]:

@@ -10,6 +10,7 @@ from rig.errors import UserError
 from rig.experiments.run.options import LUN_SLACK_BYTES, RunOptions, check_recovery, check_wishes
 from rig.faults.load import load_plan
 from rig.integrity.filesystems import MIB, file_system
+from rig.lab.paths import PathName
 
 PLAN = 'name = "mine"\nseed = 7\n'
 RULE = '[[fault]]\nlayer = "medium"\nop = "write"\nnth = 3\nerror = "EIO"\n'
@@ -232,3 +233,19 @@ def test_over_the_cable_a_run_writes_less(plan: Path) -> None:
 def test_a_file_system_that_would_take_for_ever_is_refused(plan: Path) -> None:
     with pytest.raises(UserError, match="Ask for --fs vfat"):
         check_wishes(str(plan), "ext4,vfat", "6.12", None, attachment="ohci")
+
+
+def test_the_usual_driver_is_the_rigs_own() -> None:
+    assert (wish().driver, wish().policy_words) == (PathName.SPLIT, "hold")
+
+
+def test_another_driver_has_no_policy(plan: Path) -> None:
+    options = check_wishes(str(plan), "ext4", "6.12", None, driver="usbip")
+    assert (options.driver, options.policy_words) == (PathName.USBIP, "")
+    with pytest.raises(UserError, match="driver usbip has none"):
+        check_wishes(str(plan), "ext4", "6.12", None, check_recovery("aca"), driver="usbip")
+
+
+def test_an_unknown_driver_is_named(plan: Path) -> None:
+    with pytest.raises(UserError, match="There is no driver 'xen'"):
+        check_wishes(str(plan), "ext4", "6.12", None, driver="xen")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ import pytest
 
 from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError, UserError
 from rig.experiments.run import run as story
+from rig.experiments.run.exercise import READINGS
 from rig.experiments.run.options import RunOptions, check_recovery, check_wishes
 from rig.experiments.run.scan_service import Access, JournalDamage, Line
 from rig.experiments.run.trace import fired, read_trace
@@ -258,7 +260,10 @@ class FakeLab:
         self.boot_retries = 0
         self.setup: Setup | None = None
         self.back, self.front = FakeMachine(world, "back"), FakeMachine(world, "front")
-        self.strategy = SimpleNamespace(machines={}, daemons={}, crew=SimpleNamespace(former=[]))
+        self.client = self.front
+        self.strategy = SimpleNamespace(
+            machines={}, daemons={}, crew=SimpleNamespace(former=[]), controller="vhci_hcd"
+        )
 
     def transition(self, state: str) -> None:
         self.boot_retries = 1
@@ -425,7 +430,7 @@ def test_a_file_system_that_can_never_be_read_is_told(stage: Stage) -> None:
     world.fails = lose
     verdict = stage.run(PLAN + CUT)
     assert verdict.verdict is Outcome.INFRASTRUCTURE
-    assert world.log.count("workload read_back ext4") == story.READINGS
+    assert world.log.count("workload read_back ext4") == READINGS
 
 
 def test_a_run_leaves_a_complete_directory(stage: Stage) -> None:
@@ -749,3 +754,16 @@ def test_a_machine_that_dies_when_all_is_done_is_noticed(stage: Stage) -> None:
         Outcome.INFRASTRUCTURE,
         ("Machine 'front' panicked.",),
     )
+
+
+def test_a_lab_that_stays_is_given_back_with_nothing_attached(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    wished = check_wishes(str(tmp_path / "plan.toml"), "ext4,vfat", "6.12", None)
+    options = dataclasses.replace(wished, bytes_each=4096)
+    stage.out.mkdir()
+    lab = FakeLab(stage.world, stage.out)
+    told = story.Story(options, RunDirectory(stage.out), Silent())
+    verdict = told.tell(stage.image, "tcg", lab)  # type: ignore[arg-type]
+    assert verdict.verdict is Outcome.PASS
+    forget = "back check rm -rf /var/lib/rig/gadget"
+    assert stage.world.log == [forget, *STORY, *ENDING[:-1], "transition booted"]

@@ -33,6 +33,7 @@ PASS = Verdict(
     seed=2005,
     plan="demo",
     file_systems=("ext4", "vfat"),
+    driver="split",
     attachment="dummy",
     link="tcp",
     accelerator="tcg",
@@ -50,8 +51,8 @@ def test_a_pass_on_one_page() -> None:
         """
         Verdict: PASS
 
-        Plan demo, seed 2005, policy hold, kernel 6.12.9-amd64, tcg
-        Attachment dummy, link tcp
+        Plan demo, seed 2005, kernel 6.12.9-amd64, tcg
+        Driver split, policy hold, attachment dummy, link tcp
 
         Sectors of 512 bytes          host      medium     arrival
           ok                         65536       65536       82176
@@ -90,8 +91,8 @@ def test_a_fail_tells_twenty_reasons_and_how_many_more_there_are() -> None:
                 *told,
                 "          ... and 3 more; verdict.json has them all.",
                 """
-        Plan demo, seed 2005, policy hold, kernel 6.12.9-amd64, tcg
-        Attachment dummy, link tcp
+        Plan demo, seed 2005, kernel 6.12.9-amd64, tcg
+        Driver split, policy hold, attachment dummy, link tcp
 
         Sectors of 512 bytes          host      medium     arrival
           ok                         65513       65536       82176
@@ -132,8 +133,8 @@ def test_infrastructure_says_nothing_about_data() -> None:
         Verdict: INFRASTRUCTURE
           Machine 'back' fell silent.
 
-        Plan demo, seed 2005, policy hold, kernel 6.12.9-amd64, tcg
-        Attachment dummy, link tcp
+        Plan demo, seed 2005, kernel 6.12.9-amd64, tcg
+        Driver split, policy hold, attachment dummy, link tcp
 
         Durations (s)
           total                            3.0

@@ -14,7 +14,7 @@ from rig.cable.controllers import SHOWS, Controller
 from rig.experiments.fidelity.fidelity import Trials, attach
 from rig.experiments.fidelity.report import Data, Fidelity
 from rig.experiments.fidelity.wishes import read_wishes
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.faults.rules.endpoint import EndpointStatus, When
 from rig.guest_images.image import GuestImage
 from rig.lab.accelerator import accelerator

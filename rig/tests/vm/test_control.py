@@ -18,7 +18,7 @@ import pytest
 from rig.cli.main import run
 from rig.daemon import Events
 from rig.errors import UserError
-from rig.experiments.run.run import BACK_BEHIND_LINK, STORE
+from rig.experiments.run.places import BACK_BEHIND_LINK, STORE
 from rig.experiments.run.trace import Clocks, Told, fired, lines_of
 from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan

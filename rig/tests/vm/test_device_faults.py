@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState, wait_for_disk

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rig.experiments.conformance.report import trouble
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.lab.machine import Machine

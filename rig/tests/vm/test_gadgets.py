@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.lab.daemons import Daemon
 from rig.lab.environment import LINK_ADDRESS
 from rig.lab.lab import Lab

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.experiments.run.run import BACK_BEHIND_LINK, STORE
+from rig.experiments.run.places import BACK_BEHIND_LINK, STORE
 from rig.lab.daemons import Daemon
 from rig.lab.environment import LINK_ADDRESS
 from rig.lab.waits import Awaited

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import CommandFailure
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.lab.machine import CompletedCommand

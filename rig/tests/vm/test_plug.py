@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState, Setup, wait_for_disk

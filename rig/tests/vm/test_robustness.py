@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rig.experiments.run.run import STORE
+from rig.experiments.run.places import STORE
 from rig.lab.daemons import Daemon
 from rig.lab.environment import LINK_ADDRESS
 from rig.lab.lab import Lab

@@ -14,7 +14,8 @@ import pytest
 
 from rig.errors import MachineError
 from rig.experiments.run.options import check_wishes
-from rig.experiments.run.run import STORE, run
+from rig.experiments.run.places import STORE
+from rig.experiments.run.run import run
 from rig.integrity.filemap import FileMap
 from rig.lab.lab import Lab
 from rig.progress import Silent
