@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import socket
 import termios
 from collections import deque
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from rig.buffers import ReceiveBuffer
 from rig.cable.usbredir.vocabulary import Data
 from rig.reactor import READABLE, WRITABLE, Reactor
+
+_log = logging.getLogger("rig.cable")
 
 MAX_PIECES = 64
 """In one call of sendmsg; IOV_MAX is 1024."""
@@ -44,7 +47,9 @@ class Pipe:
                 count = self._stream.recv_into(self.buffer.space())
             except BlockingIOError:
                 return True
-            except ConnectionError:
+            except OSError as error:
+                # Whatever has become of the connection - reset, timed out, no route - is its end.
+                _log.warning("a connection of the cable is lost: %s", error.strerror)
                 return False
             if count == 0:
                 return False
@@ -86,7 +91,7 @@ class Pipe:
                 sent = self._stream.sendmsg([*waiting][:MAX_PIECES])
             except BlockingIOError:
                 break
-            except ConnectionError:
+            except OSError:
                 waiting.clear()  # its end is told by reading
                 break
             while sent > 0:

@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hmac
 import logging
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from rig.arguments import ArgumentParser
+from rig.buffers import ReceiveBuffer
 from rig.cable.asking import FaultHappened
+from rig.cable.callers import Callers
 from rig.cable.controllers import Controller, check_plan, check_rule
 from rig.cable.pipe import Pipe
 from rig.cable.usbredir.codec import unpack
-from rig.cable.vudc import unpack_reply
+from rig.cable.usbredir.packets import Packet
+from rig.cable.vudc import Reply, unpack_reply
 from rig.cable.wire import Wire
 from rig.control.commands import FaultCommands
 from rig.control.rules import check_place
@@ -38,12 +42,13 @@ from rig.faults.plan import NO_FAULTS
 from rig.faults.rules.base import Layer, Rule
 from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place
 from rig.faults.triggers import EndpointInjector, Injector
-from rig.reactor import READABLE, Reactor, supervise
+from rig.reactor import Reactor, supervise
 from rig.usb.urb import status_name
 
 _log = logging.getLogger("rig.cable")
 
-SECRET_DEADLINE_S = 3.0
+T = TypeVar("T")
+
 READ_POLL_S = 0.001
 """How often to look whether QEMU has read what was sent to it; only behind an error."""
 
@@ -75,15 +80,13 @@ class CableService:
         self._wire = Wire(controller, injector)
         self._controller = controller
         self._faults = FaultCommands("rig cable", injector, events, accept=self._accept_rule)
-        self._listener = listener
-        self._secret = secret
         self._events = events
         self._reactor = reactor
         self._plugged = False
         self._vudc: Pipe | None = None
         self.failure: RigError | None = None
         self._qemu = Pipe(qemu, reactor, self._on_qemu)
-        reactor.watch(listener, READABLE, lambda _: self._accept())
+        self._callers = Callers(listener, secret, reactor, self._welcome)
         self._wire.greet()
         self._progress()
 
@@ -91,8 +94,7 @@ class CableService:
         """Unplug the device, and close both ends."""
         self._drop_vudc()
         self._qemu.close()
-        self._reactor.unwatch(self._listener)
-        self._listener.close()
+        self._callers.close()
 
     def obey(self, command: Command) -> object:
         """Carry out one of the lab's commands (`rig.daemon`)."""
@@ -112,22 +114,8 @@ class CableService:
 
     # The ends.
 
-    def _accept(self) -> None:
-        try:
-            stream, _ = self._listener.accept()
-        except OSError as error:
-            _log.warning("a connection came to nothing: %s", error)
-            return
-        # It is written in one piece, and nobody else has anything to say here.
-        stream.settimeout(SECRET_DEADLINE_S)
-        try:
-            said = stream.recv(len(self._secret), socket.MSG_WAITALL)
-        except OSError:
-            said = b""
-        if not hmac.compare_digest(said, self._secret):
-            _log.warning("somebody connected who is not the gadget's machine")
-            stream.close()
-            return
+    def _welcome(self, stream: socket.socket) -> None:
+        """The gadget's machine has connected, perhaps anew."""
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._drop_vudc()
         self._vudc = Pipe(stream, self._reactor, self._on_vudc)
@@ -145,12 +133,8 @@ class CableService:
 
     def _on_vudc(self) -> None:
         assert self._vudc is not None
-        wire, buffer = self._wire, self._vudc.buffer
-        alive = self._vudc.fill()
-        now_s = time.monotonic()
         try:
-            while (reply := unpack_reply(buffer, wire.submitted_in)) is not None:
-                wire.from_vudc(reply, now_s)
+            alive = _take_all(self._vudc, self._next_reply, self._wire.from_vudc)
         except RigError as error:
             _log.warning("the gadget's end is dropped: %s", error)
             alive = False
@@ -161,31 +145,30 @@ class CableService:
     def _on_qemu(self) -> None:
         if self._take_packets():
             self._progress()
-            return
-        if self.failure is None:
-            self.failure = MachineError("QEMU has closed its end of the cable.")
-        self._reactor.stop()
 
     def _take_packets(self) -> bool:
-        """Take all that QEMU has sent; False if nothing more will come."""
-        wire, buffer = self._wire, self._qemu.buffer
-        alive = self._qemu.fill()
-        now_s = time.monotonic()
+        """Take all that QEMU has sent; False if nothing more will come: this is the end."""
         try:
-            while (packet := unpack(buffer, wide=wire.wide)) is not None:
-                wire.from_qemu(packet, now_s)
+            alive = _take_all(self._qemu, self._next_packet, self._wire.from_qemu)
+            if not alive:
+                raise MachineError("QEMU has closed its end of the cable.")
         except RigError as error:
             self.failure = error
+            self._reactor.stop()
             return False
-        return alive
+        return True
+
+    def _next_reply(self, received: ReceiveBuffer) -> Reply | None:
+        return unpack_reply(received, self._wire.submitted_in)
+
+    def _next_packet(self, received: ReceiveBuffer) -> Packet | None:
+        return unpack(received, wide=self._wire.wide)
 
     def _on_time(self) -> None:
         # What QEMU has sent before this moment must be known at this moment.
-        if not self._take_packets():
-            self._on_qemu()
-            return
-        self._wire.tick(time.monotonic())
-        self._progress()
+        if self._take_packets():
+            self._wire.tick(time.monotonic())
+            self._progress()
 
     def _progress(self) -> None:
         """Send what there is to send, tell what there is to tell, and set the timers."""
@@ -227,6 +210,21 @@ class CableService:
             length_bytes=transfer.length_bytes,
             moved_bytes=happened.cut.run_bytes or 0,
         )
+
+
+def _take_all(
+    pipe: Pipe, unpack_one: Callable[[ReceiveBuffer], T | None], give: Callable[[T, float], None]
+) -> bool:
+    """Receive all that has come, and give it on; False once the other end has closed.
+
+    Raises:
+        RemoteProtocolError: It is none of what belongs there.
+    """
+    alive = pipe.fill()
+    now_s = time.monotonic()
+    while (one := unpack_one(pipe.buffer)) is not None:
+        give(one, now_s)
+    return alive
 
 
 def connect(path: Path) -> socket.socket:
@@ -290,7 +288,8 @@ def main(argv: list[str]) -> int:
     try:
         return _run(options, events)
     except RigError as error:
-        events.emit("error", error=str(error))
+        if options.supervised:  # else the event is a line of the log as well
+            events.emit("error", error=str(error))
         _log.error("%s", error)
         return 2 if isinstance(error, UserError) else 3
 

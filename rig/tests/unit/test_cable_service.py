@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from rig.buffers import ReceiveBuffer
+from rig.cable.callers import MAX_CALLERS, SECRET_DEADLINE_S
 from rig.cable.controllers import Controller
 from rig.cable.pipe import Pipe
 from rig.cable.service import CableService, connect, main, read_secret
@@ -150,6 +151,56 @@ def test_somebody_without_the_secret_is_turned_away(rig: Rig) -> None:
     assert rig.names() == []
 
 
+def test_a_silent_caller_keeps_nobody_waiting_and_is_turned_away_in_time(rig: Rig) -> None:
+    began_s = time.monotonic()
+    silent = rig.dial(b"")
+    rig.dial()
+    assert time.monotonic() - began_s < SECRET_DEADLINE_S
+    assert rig.names() == ["attached"]
+    rig.reactor.fire("secret")
+    assert silent.recv(1) == b""
+
+
+def test_a_secret_may_come_in_pieces(rig: Rig) -> None:
+    stream = rig.dial(SECRET[:5])
+    assert rig.names() == []
+    stream.sendall(SECRET[5:])
+    rig.reactor.turn(1.0)
+    assert rig.names() == ["attached"]
+    assert "secret" not in rig.reactor.timers()
+
+
+def test_who_hangs_up_before_the_secret_is_forgotten(rig: Rig) -> None:
+    rig.dial(SECRET[:5]).close()
+    rig.reactor.turn(1.0)
+    assert "secret" not in rig.reactor.timers()
+    assert rig.names() == []
+
+
+def test_of_many_silent_callers_the_oldest_goes_first(rig: Rig) -> None:
+    first, second, *_ = [rig.dial(b"") for _ in range(MAX_CALLERS + 1)]
+    second.setblocking(False)
+    assert first.recv(1) == b""
+    with pytest.raises(BlockingIOError):
+        second.recv(1)
+
+
+def test_a_gadget_that_says_more_moved_than_was_asked_for_is_unplugged(rig: Rig) -> None:
+    vudc = rig.configured()
+    rig.say(write(5))
+    vudc.sendall(pack_ret_submit(rig.next_submit(vudc).seqnum, 0, 513))
+    rig.reactor.turn(1.0)
+    assert rig.names()[-1] == "unplugged"
+
+
+def test_a_gadget_with_half_a_descriptor_is_not_plugged_in(rig: Rig) -> None:
+    rig.say(redir.Hello(0, bytes(64), CAPABILITIES))
+    vudc = rig.dial()
+    rig.answer(vudc, DEVICE[:9])
+    assert vudc.recv(1) == b""
+    assert rig.names() == ["attached"]
+
+
 def test_a_gadget_that_goes_is_unplugged(rig: Rig) -> None:
     vudc = rig.configured()
     vudc.close()
@@ -232,6 +283,19 @@ def test_nonsense_of_qemu_ends_the_cable_with_a_sentence(rig: Rig) -> None:
     assert "4294967295 octets" in str(rig.service.failure)
 
 
+def test_nonsense_of_qemu_that_is_found_at_a_timer_ends_the_cable_too(rig: Rig) -> None:
+    rig.configured()
+    rig.ask("phase", name="write")
+    rig.say(write(5))
+    rig.say(write(6))
+    rig.heard()
+    rig.reactor.fire("read")
+    rig.qemu.sendall(b"".join(pack(redir.DeviceDisconnect(0), wide=True)))
+    rig.reactor.fire("tick")
+    assert rig.reactor.stopping
+    assert "DeviceDisconnect" in str(rig.service.failure)
+
+
 def test_an_unknown_command_is_refused(rig: Rig) -> None:
     with pytest.raises(UserError, match="knows no command 'dance'"):
         rig.ask("dance")
@@ -272,6 +336,27 @@ def test_a_pipe_knows_whether_its_peer_has_read() -> None:
     reactor.close()
 
 
+class LostSocket(socket.socket):
+    """A connection whose peer's machine has gone."""
+
+    def recv_into(self, *_: Any) -> int:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    def sendmsg(self, *_: Any) -> int:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+
+def test_a_connection_that_is_lost_in_whatever_way_has_ended() -> None:
+    reactor = SteppedReactor()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        pipe = Pipe(LostSocket(fileno=ours.detach()), reactor, lambda: None)
+        pipe.send([b"octets"])
+        assert not pipe.fill()
+        pipe.close()
+    reactor.close()
+
+
 def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="cannot be reached: No such file"):
         connect(tmp_path / "nothing")
@@ -307,6 +392,8 @@ def test_no_qemu_is_a_failure_of_the_world(
     argv = ["--usb-redir", str(tmp_path / "none"), "--secret", str(tmp_path / "secret")]
     assert main([*argv, "--controller", "ehci", "--supervised"]) == 3
     assert "cannot be reached" in capfd.readouterr().out
+    assert main([*argv, "--controller", "ehci"]) == 3
+    assert capfd.readouterr().err.count("cannot be reached") == 1
 
 
 def test_an_error_of_the_device_itself_is_passed_on(rig: Rig) -> None:
