@@ -9,6 +9,7 @@ from rig.daemon import Events
 from rig.faults.rules.base import Layer
 from rig.faults.rules.endpoint import EndpointEffect
 from rig.faults.triggers import EndpointInjector, Fired
+from rig.helper_thread import HelperThread
 from rig.reactor import READABLE, Reactor
 from rig.splitdriver.back.flight import Completion, Configured, Ended, ResetEnded
 from rig.splitdriver.back.mapped_device import MappedDevice
@@ -22,7 +23,6 @@ from rig.splitdriver.backend import (
     Send,
     Start,
 )
-from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.lane import BackLent, BackReturned
 from rig.splitdriver.messages import Message, Submit
 from rig.usb.urb import TransferType, status_name

@@ -22,6 +22,7 @@ from rig.faults.plan import NO_FAULTS
 from rig.faults.rules.base import Rule
 from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place
 from rig.faults.triggers import EndpointInjector, Injector
+from rig.net.address import DEFAULT_PORT, listen, parse_address
 from rig.reactor import READABLE, Reactor, supervise
 from rig.splitdriver.back.back_port import BackPort
 from rig.splitdriver.back.port import Port
@@ -31,7 +32,7 @@ from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.handshake import Gate
-from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, listen, parse_address, refuse
+from rig.splitdriver.transport.link import Stream, refuse
 from rig.splitdriver.transport.meeting import Admitted, Door, MakeDoor, Rejected
 from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.transport.virtio_port import PortDoor

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from rig.helper_thread import HelperThread
 from rig.reactor import READABLE, Reactor
-from rig.splitdriver.helper_thread import HelperThread
 
 Deed = Callable[[], None]
 

@@ -21,10 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rig.errors import MachineError, RigError
+from rig.helper_thread import HelperThread
 from rig.reactor import EDGE, READABLE, WRITABLE, Reactor
 from rig.splitdriver import hidden
 from rig.splitdriver.front.hcd import Hcd, PduWithData
-from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.order import Barriers, Merge
 from rig.usb import sysfs, vhci
 from rig.usb.setup import SetupPacket

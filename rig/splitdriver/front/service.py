@@ -11,6 +11,7 @@ from functools import partial
 from rig.arguments import ArgumentParser
 from rig.daemon import Command, Events, start_logging
 from rig.errors import MachineError, RemoteProtocolError, RigError, UserError
+from rig.net.address import DEFAULT_PORT, parse_address
 from rig.reactor import Reactor, supervise
 from rig.splitdriver.front.front_port import FrontPort
 from rig.splitdriver.front.halves import Halves
@@ -20,7 +21,7 @@ from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.caller import Caller
-from rig.splitdriver.transport.link import DEFAULT_PORT, Stream, parse_address
+from rig.splitdriver.transport.link import Stream
 from rig.splitdriver.transport.meeting import MakeCalls
 from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.transport.virtio_port import PortCaller

@@ -7,8 +7,8 @@ import socket
 import time
 from collections.abc import Callable
 
+from rig.net.connecting import Connecting
 from rig.reactor import Reactor
-from rig.splitdriver.transport.connecting import Connecting
 from rig.splitdriver.transport.handshake import Handshake, Security
 from rig.splitdriver.transport.link import Stream
 

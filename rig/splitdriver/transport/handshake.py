@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from rig.errors import ProtocolError, RemoteProtocolError
+from rig.net.accepting import Accepting
 from rig.reactor import READABLE, WRITABLE, Reactor
 from rig.splitdriver.session import DEAD_AFTER_S
 from rig.splitdriver.transport.link import Stream, prepare, refuse
 
 _log = logging.getLogger("rig.link")
-
-BREATH_S = 1.0
-"""Without a descriptor left for a caller, the gate waits so long for one to become free."""
 
 MAX_PENDING = 16
 """So many may be proving at a time who they are.  The eldest makes room for the next: an honest
@@ -170,19 +167,18 @@ class Gate:
         admitted: Callable[[Stream, str], None],
         rejected: Callable[[str, str], None],
     ) -> None:
-        self._listener = listener
         self._security = security
         self._reactor = reactor
         self._admitted = admitted
         self._rejected = rejected
         self._pending: dict[int, Handshake] = {}
         self._count = 0
-        reactor.watch(listener, READABLE, self._on_caller)
+        self._accepting = Accepting(listener, reactor, self._on_caller)
 
     @property
     def place(self) -> dict[str, object]:
         """See `rig.splitdriver.transport.meeting.Door.place`."""
-        host, port, *_ = self._listener.getsockname()
+        host, port = self._accepting.address
         return {"host": host, "port": port}
 
     def lost(self, _reason: str) -> None:
@@ -190,28 +186,11 @@ class Gate:
 
     def close(self) -> None:
         """Let nobody in any more."""
-        self._reactor.cancel("gate")
-        self._reactor.unwatch(self._listener)
-        self._listener.close()
+        self._accepting.close()
         for handshake in list(self._pending.values()):
             handshake.close("The back end is being stopped.")
 
-    def _close_for_a_while(self, error: OSError) -> None:
-        """Look away: who calls stays in the listener's queue, and would wake us all the time."""
-        _log.warning("nobody can come in for %g s: %s", BREATH_S, error.strerror)
-        self._reactor.unwatch(self._listener)
-        self._reactor.at("gate", time.monotonic() + BREATH_S, self._reopen)
-
-    def _reopen(self) -> None:
-        self._reactor.watch(self._listener, READABLE, self._on_caller)
-
-    def _on_caller(self, _: int) -> None:
-        try:
-            connection, address = self._listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._close_for_a_while(error)
-            return  # else: gone again before we looked
+    def _on_caller(self, connection: socket.socket, address: Any) -> None:
         if len(self._pending) >= MAX_PENDING:
             eldest = next(iter(self._pending.values()))
             eldest.close(f"{MAX_PENDING} others came before it proved who it is.")

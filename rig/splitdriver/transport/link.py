@@ -13,9 +13,7 @@ from rig.splitdriver.lane import LinkLent
 from rig.splitdriver.messages import Message, Payload, Refused
 from rig.splitdriver.wire import FrameReader, encode
 
-DEFAULT_PORT = 7205
 _IOV_MAX = 512
-_BACKLOG = 16
 PART_BYTES = 200
 """What a piece that waits costs beside its octets: an object, often a view with its buffer's."""
 _TLS_BEGINNINGS = (b"\x16\x03", b"\x15\x03")
@@ -267,23 +265,6 @@ def refuse(stream: Stream, reason: str) -> None:
     link.close()
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Read ``HOST``, ``HOST:PORT`` or ``[IPV6]:PORT``.
-
-    Raises:
-        UserError: It is none of them.
-    """
-    host, port = text, str(DEFAULT_PORT)
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or port
-    elif text.count(":") == 1:
-        host, port = text.split(":")
-    if not host or not port.isdecimal() or not 0 <= int(port) <= 0xFFFF:
-        raise UserError(f"'{text}' is no address.", hint="Write HOST:PORT, such as 10.77.0.1:7205.")
-    return host, int(port)
-
-
 def require_private(host: str, *, insecure: bool) -> None:
     """See that an unencrypted link is not opened to a network by accident.
 
@@ -300,21 +281,3 @@ def require_private(host: str, *, insecure: bool) -> None:
             hint="Make certificates with 'rig certs' and give each end its own with --certs; where"
             " nobody else is on the network, --insecure allows it as it is.",
         )
-
-
-def listen(address: tuple[str, int]) -> socket.socket:
-    """Return a non-blocking listening socket.
-
-    Raises:
-        UserError: The address is not this machine's, or in use.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise UserError(
-            f"Cannot listen on {address[0]}:{address[1]}: {error.strerror}.",
-            hint="Choose an address of this machine and a free port with --listen.",
-        ) from error
-    listener.setblocking(False)
-    return listener

@@ -19,9 +19,9 @@ from itertools import count
 import msgspec
 import pytest
 
+from rig.helper_thread import HelperThread, Job
 from rig.splitdriver import hidden
 from rig.splitdriver.front import half
-from rig.splitdriver.helper_thread import HelperThread, Job
 from rig.usb import sysfs, vhci
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import DIRECTION_IN, Speed, TransferType

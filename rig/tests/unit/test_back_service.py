@@ -15,6 +15,7 @@ from rig.errors import UserError
 from rig.faults.plan import Plan
 from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, When
 from rig.faults.triggers import EndpointInjector, Injector
+from rig.net.address import listen
 from rig.splitdriver.back import port as port_module
 from rig.splitdriver.back import service as back_service
 from rig.splitdriver.back.service import BackService, Rules
@@ -35,7 +36,7 @@ from rig.splitdriver.messages import (
 )
 from rig.splitdriver.policy import ACA_STATUSES, Policy
 from rig.splitdriver.transport.handshake import Gate
-from rig.splitdriver.transport.link import Link, listen
+from rig.splitdriver.transport.link import Link
 from rig.splitdriver.transport.meeting import Admitted, Rejected
 from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_usbfs import DEVICE, TWIN_HUB, Nodes

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from rig.net.address import listen
 from rig.reactor import Reactor
 from rig.splitdriver.messages import Role
 from rig.splitdriver.transport import caller as caller_module
 from rig.splitdriver.transport.caller import Caller
 from rig.splitdriver.transport.handshake import Gate, Security
-from rig.splitdriver.transport.link import Stream, listen
+from rig.splitdriver.transport.link import Stream
 from rig.splitdriver.transport.security import Security as Plain
 from rig.tests.harness.certificates import security
 from rig.tests.harness.until import run_until

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from rig.splitdriver.transport import connecting
-from rig.splitdriver.transport.connecting import Connecting
-from rig.splitdriver.transport.link import listen
+from rig.net import connecting
+from rig.net.address import listen
+from rig.net.connecting import Connecting
 from rig.tests.harness.stepped import SteppedReactor
 
 LOOPBACK = "127.0.0.1"

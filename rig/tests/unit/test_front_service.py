@@ -15,6 +15,7 @@ import pytest
 
 from rig.daemon import Command, Events
 from rig.errors import RemoteProtocolError, UserError
+from rig.net.address import listen
 from rig.splitdriver.front import service
 from rig.splitdriver.front.service import FrontService
 from rig.splitdriver.messages import (
@@ -37,7 +38,7 @@ from rig.splitdriver.messages import (
 )
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport.caller import Caller
-from rig.splitdriver.transport.link import Link, listen
+from rig.splitdriver.transport.link import Link
 from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_vhci import FakeVhci, KernelPort
 from rig.tests.harness.stepped import SteppedReactor

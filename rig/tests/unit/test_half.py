@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from rig.errors import MachineError, RemoteProtocolError
+from rig.helper_thread import HelperThread
 from rig.reactor import READABLE
 from rig.splitdriver import order
 from rig.splitdriver.front import half as half_module
 from rig.splitdriver.front.half import Half, lock_half
 from rig.splitdriver.front.hcd import Hcd, PduWithData
-from rig.splitdriver.helper_thread import HelperThread
 from rig.splitdriver.order import LAST_SEQNUM
 from rig.tests.harness.fake_vhci import FakeVhci, KernelPort
 from rig.tests.harness.stepped import SteppedReactor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -10,12 +9,12 @@ from functools import partial
 
 import pytest
 
+from rig.net.address import listen
 from rig.reactor import Reactor
 from rig.splitdriver.messages import Message, Ping, Refused, Role
 from rig.splitdriver.session import DEAD_AFTER_S
-from rig.splitdriver.transport import handshake as handshake_module
 from rig.splitdriver.transport.handshake import MAX_PENDING, Gate, Handshake
-from rig.splitdriver.transport.link import Link, Stream, listen
+from rig.splitdriver.transport.link import Link, Stream
 from rig.splitdriver.transport.security import ANYBODY, Security
 from rig.splitdriver.transport.tls import TlsStream
 from rig.tests.harness.certificates import context, security
@@ -281,31 +280,3 @@ def test_a_caller_who_is_gone_before_he_is_looked_at_is_no_error(world: World, r
     caller.close()
     world.run_until(lambda: world.rejected)
     assert "hung up" in world.rejected[0][1] or "broke" in world.rejected[0][1]
-
-
-def test_a_gate_without_a_descriptor_looks_away_and_comes_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.open(Security(Role.BACK))
-    monkeypatch.setattr(handshake_module, "BREATH_S", 0.01)
-    assert world.gate is not None
-    real = world.gate._listener
-    refused: list[int] = []
-
-    class Exhausted:
-        def accept(self) -> tuple[socket.socket, object]:
-            if not refused:
-                refused.append(errno.EMFILE)
-                raise OSError(errno.EMFILE, "Too many open files")
-            return real.accept()
-
-        def fileno(self) -> int:
-            return real.fileno()
-
-        def close(self) -> None:
-            real.close()
-
-    monkeypatch.setattr(world.gate, "_listener", Exhausted())
-    world.connect()
-    world.run_until(lambda: refused and real.fileno() not in world.reactor._handlers)
-    world.run_until(lambda: world.admitted)

@@ -4,7 +4,7 @@ import os
 import select
 import threading
 
-from rig.splitdriver.helper_thread import HelperThread
+from rig.helper_thread import HelperThread
 
 DEADLINE_S = 10.0
 

@@ -29,20 +29,21 @@ LAYERS = {
     "report": {"faults", "integrity"},
     "guest_images": set(),
     "sim": {"splitdriver", "faults", "usb"},
-    "splitdriver": {"control", "faults", "usb"},
+    "splitdriver": {"control", "faults", "net", "usb"},
     "gadget": {"control", "faults", "usb"},
     "cable": {"control", "faults", "usb"},
-    "link": {"control", "faults"},
+    "link": {"control", "faults", "net"},
     "integrity": {"faults", "usb"},
     "control": {"faults"},
     "faults": {"usb"},
+    "net": set(),
     "usb": set(),
 }
 """What each package may import besides itself and the modules at the top."""
 
 COMMON = {
     *("rig", "rig.arguments", "rig.errors", "rig.progress"),
-    *("rig.daemon", "rig.reactor", "rig.buffers"),
+    *("rig.daemon", "rig.reactor", "rig.buffers", "rig.helper_thread"),
 }
 """The modules at the top, which every package may import."""
 

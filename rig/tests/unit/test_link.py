@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from rig.errors import RemoteProtocolError, UserError
+from rig.net.address import listen
 from rig.splitdriver.messages import Complete, Payload, Ping, Refused
 from rig.splitdriver.transport.link import (
-    DEFAULT_PORT,
     Link,
     Outbox,
-    listen,
-    parse_address,
     refuse,
     require_private,
 )
@@ -112,28 +110,6 @@ def test_refusing_one_who_has_left_is_no_error(pair: Pair) -> None:
     assert pair[0].fileno() == -1
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("10.77.0.1", ("10.77.0.1", DEFAULT_PORT)),
-        ("10.77.0.1:99", ("10.77.0.1", 99)),
-        ("back", ("back", DEFAULT_PORT)),
-        ("back:0", ("back", 0)),
-        ("[::1]:99", ("::1", 99)),
-        ("[::1]", ("::1", DEFAULT_PORT)),
-        ("::1", ("::1", DEFAULT_PORT)),
-    ],
-)
-def test_an_address_is_read_in_each_of_its_forms(text: str, address: tuple[str, int]) -> None:
-    assert parse_address(text) == address
-
-
-@pytest.mark.parametrize("text", ["", ":99", "back:", "back:x", "back:-1", "back:65536", "[]:1"])
-def test_what_is_no_address_is_told_how_to_write_it(text: str) -> None:
-    with pytest.raises(UserError, match=r"is no address\. Write HOST:PORT"):
-        parse_address(text)
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_this_machine_needs_no_permission(host: str) -> None:
     require_private(host, insecure=False)
@@ -144,13 +120,6 @@ def test_beyond_this_machine_an_open_link_needs_permission(host: str) -> None:
     with pytest.raises(UserError, match=r"neither encrypted nor authenticated\. .*--insecure"):
         require_private(host, insecure=False)
     require_private(host, insecure=True)
-
-
-def test_a_port_in_use_is_told_with_the_mend() -> None:
-    with listen(("127.0.0.1", 0)) as listener:
-        assert not listener.getblocking()
-        with pytest.raises(UserError, match=r"Cannot listen on 127\.0\.0\.1:\d+: .*--listen"):
-            listen(listener.getsockname())
 
 
 def test_a_connection_over_tcp_sends_small_frames_at_once() -> None:

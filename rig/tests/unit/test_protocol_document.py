@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import rig
+from rig.net.address import DEFAULT_PORT
 from rig.splitdriver import backend, session, wire
 from rig.splitdriver.messages import (
     MAX_PORTS,
@@ -18,7 +19,6 @@ from rig.splitdriver.messages import (
 )
 from rig.splitdriver.policy import ACA_STATUSES, NAIVE_WINDOW, PolicyCode
 from rig.splitdriver.transport import caller
-from rig.splitdriver.transport.link import DEFAULT_PORT
 from rig.splitdriver.transport.peer import MAX_BACKLOG_BYTES
 from rig.splitdriver.wire import HEADER, FrameReader, FrameType
 from rig.tests.harness.frames import GOLDEN, feed, octets_of

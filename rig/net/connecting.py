@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rig.helper_thread import HelperThread
 from rig.reactor import READABLE, WRITABLE, Reactor
-from rig.splitdriver.helper_thread import HelperThread
 
 CONNECT_DEADLINE_S = 2.0
 """For each of a host's addresses."""

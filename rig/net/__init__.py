@@ -1,0 +1,1 @@
+"""Connections between machines, before anything is said on them; for all daemons."""
