@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from rig.arguments import ArgumentParser
 from rig.buffers import ReceiveBuffer
@@ -29,8 +28,7 @@ from rig.cable.callers import Callers
 from rig.cable.controllers import Controller, check_plan, check_rule
 from rig.cable.pipe import Pipe
 from rig.cable.usbredir.codec import unpack
-from rig.cable.usbredir.packets import Packet
-from rig.cable.vudc import Reply, unpack_reply
+from rig.cable.vudc import unpack_reply
 from rig.cable.wire import Wire
 from rig.control.commands import FaultCommands
 from rig.control.rules import check_place
@@ -46,8 +44,6 @@ from rig.reactor import Reactor, supervise
 from rig.usb.urb import status_name
 
 _log = logging.getLogger("rig.cable")
-
-T = TypeVar("T")
 
 READ_POLL_S = 0.001
 """How often to look whether QEMU has read what was sent to it; only behind an error."""
@@ -134,7 +130,7 @@ class CableService:
     def _on_vudc(self) -> None:
         assert self._vudc is not None
         try:
-            alive = _take_all(self._vudc, self._next_reply, self._wire.from_vudc)
+            alive = _take_all(self._vudc, self._take_reply)
         except RigError as error:
             _log.warning("the gadget's end is dropped: %s", error)
             alive = False
@@ -149,7 +145,7 @@ class CableService:
     def _take_packets(self) -> bool:
         """Take all that QEMU has sent; False if nothing more will come: this is the end."""
         try:
-            alive = _take_all(self._qemu, self._next_packet, self._wire.from_qemu)
+            alive = _take_all(self._qemu, self._take_packet)
             if not alive:
                 raise MachineError("QEMU has closed its end of the cable.")
         except RigError as error:
@@ -158,11 +154,17 @@ class CableService:
             return False
         return True
 
-    def _next_reply(self, received: ReceiveBuffer) -> Reply | None:
-        return unpack_reply(received, self._wire.submitted_in)
+    def _take_reply(self, received: ReceiveBuffer, now_s: float) -> bool:
+        reply = unpack_reply(received, self._wire.submitted_in)
+        if reply is not None:
+            self._wire.from_vudc(reply, now_s)
+        return reply is not None
 
-    def _next_packet(self, received: ReceiveBuffer) -> Packet | None:
-        return unpack(received, wide=self._wire.wide)
+    def _take_packet(self, received: ReceiveBuffer, now_s: float) -> bool:
+        packet = unpack(received, wide=self._wire.wide)
+        if packet is not None:
+            self._wire.from_qemu(packet, now_s)
+        return packet is not None
 
     def _on_time(self) -> None:
         # What QEMU has sent before this moment must be known at this moment.
@@ -212,18 +214,20 @@ class CableService:
         )
 
 
-def _take_all(
-    pipe: Pipe, unpack_one: Callable[[ReceiveBuffer], T | None], give: Callable[[T, float], None]
-) -> bool:
-    """Receive all that has come, and give it on; False once the other end has closed.
+def _take_all(pipe: Pipe, take_one: Callable[[ReceiveBuffer, float], bool]) -> bool:
+    """Receive all that has come, and take one after the other; False once the end has closed.
+
+    Args:
+        pipe: Where it comes from.
+        take_one: Takes the next one, at a time; False if it is not all there.
 
     Raises:
         RemoteProtocolError: It is none of what belongs there.
     """
     alive = pipe.fill()
     now_s = time.monotonic()
-    while (one := unpack_one(pipe.buffer)) is not None:
-        give(one, now_s)
+    while take_one(pipe.buffer, now_s):
+        pass
     return alive
 
 
