@@ -86,6 +86,11 @@ class FileMap:
         """All (lba, count) that files lie on, in order of LBAs."""
         return [(lba, count) for lba, count, _, _ in self._by_lba]
 
+    @property
+    def rows(self) -> list[tuple[int, int, int, int]]:
+        """All (lba, count, file_id, file_sector), in order of LBAs."""
+        return self._by_lba
+
     def path(self, file_id: int) -> str:
         """A file's name, for sentences."""
         if file_id in self._files:

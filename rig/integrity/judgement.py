@@ -48,6 +48,64 @@ class View(StrEnum):
     """What each write brought to the medium, in order."""
 
 
+class Guilty(StrEnum):
+    """Who put, or showed, wrong data."""
+
+    HOST = "host"
+    """The front machine: its file system, page cache or disk driver, above the split driver."""
+    TRANSPORT = "transport"
+    """What lies between: split driver, link, host controller, gadget's driver."""
+    MEDIUM = "medium"
+    """What is behind the gadget."""
+
+
+class Reread(StrEnum):
+    """What a second look, by another path, says of what a reader saw first."""
+
+    TRANSIENT = "transient"
+    """The same read gives the right data now: one bad read."""
+    FILE_ONLY = "file only"
+    """The file is wrong again, and the raw disk at its LBAs is right: a bad read above the disk."""
+    DISK_TOO = "disk too"
+    """The raw disk is wrong, too, and the medium is right: a bad read below the file system."""
+    MEDIUM_TOO = "medium too"
+    """The medium is wrong: a bad write, or a bad medium."""
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """By what a finding's events are found in traces: the first sector's, and its neighbours'.
+
+    Attributes:
+        file_id: Of the file that the sector is part of; None outside of files.
+        expected_writes: Numbers of the file's write calls whose data would be legal.
+        seen_file_id: The file that the stamp in the sector names, if there is one.
+        seen_write: Number of that file's write call whose stamp is in the sector.
+        arrivals: Numbers of the journal's records that tell its story, in order: what brought the
+            wrong data, what brought the right data, what answered wrongly.
+    """
+
+    file_id: int | None = None
+    expected_writes: tuple[int, ...] = ()
+    seen_file_id: int | None = None
+    seen_write: int | None = None
+    arrivals: tuple[int, ...] = ()
+
+    def joined(self, other: Keys) -> Keys:
+        """Those of two findings that are neighbours; some of the first ones are enough."""
+
+        def both(one: tuple[int, ...], two: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(dict.fromkeys((*one, *two)))[:_ENOUGH_KEYS]
+
+        return msgspec.structs.replace(
+            self,
+            expected_writes=both(self.expected_writes, other.expected_writes),
+            arrivals=both(self.arrivals, other.arrivals),
+        )
+
+
+_ENOUGH_KEYS = 16
+
+
 class Finding(msgspec.Struct, frozen=True):
     """Consecutive sectors with one thing wrong.
 
@@ -63,6 +121,10 @@ class Finding(msgspec.Struct, frozen=True):
         count: How many sectors.
         arrival: In the view of arrivals, the number of the write that brought it.
         sentence: All of it, for people.
+        guilty: Whose fault it is, if the views tell (`rig.integrity.guilt`).
+        because: How they tell, in words.
+        reread: What a second look said, if there was one.
+        keys: By what its events are found in traces.
     """
 
     view: View
@@ -76,6 +138,10 @@ class Finding(msgspec.Struct, frozen=True):
     count: int
     arrival: int | None = None
     sentence: str = ""
+    guilty: Guilty | None = None
+    because: str = ""
+    reread: Reread | None = None
+    keys: Keys = Keys()
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -134,7 +200,7 @@ def _continues(one: Finding, other: Finding) -> bool:
     def step(before: int | None, after: int | None, by: int) -> bool:
         return after == (None if before is None else before + by)
 
-    same = ("view", "sector_class", "file", "arrival")
+    same = ("view", "sector_class", "file", "arrival", "guilty", "because", "reread")
     return (
         all(getattr(one, name) == getattr(other, name) for name in same)
         and step(one.lba, other.lba, one.count)
@@ -156,6 +222,7 @@ def _joined(one: Finding, other: Finding) -> Finding:
         count=one.count + other.count,
         expected=words(one.expected, other.expected),
         seen=words(one.seen, other.seen),
+        keys=one.keys.joined(other.keys),
     )
 
 
@@ -183,7 +250,8 @@ def _sentence(finding: Finding) -> str:
         expected=finding.expected,
         belongs=_lbas(finding.belongs_lba, finding.count),
     )
-    return f"{finding.view.capitalize()} view, {place}{by}: {words}."
+    guilty = f" Guilty: the {finding.guilty}; {finding.because}." if finding.guilty else ""
+    return f"{finding.view.capitalize()} view, {place}{by}: {words}.{guilty}"
 
 
 def _lbas(lba: int | None, count: int) -> str:

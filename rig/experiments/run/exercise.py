@@ -16,7 +16,8 @@ from rig.experiments.run.places import RANGES_ON_MACHINE, STORE
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
 from rig.integrity.filemap import FileMap, MappedFile
 from rig.integrity.filesystems import MIB
-from rig.integrity.ledger import Ledger, decode_events
+from rig.integrity.ledger import decode_events
+from rig.integrity.model import Model
 from rig.integrity.oracle import Arrival
 from rig.integrity.scan import Run
 from rig.lab.daemons import Daemon
@@ -64,7 +65,7 @@ class _WriteOutcome(msgspec.Struct):
 class Written:
     """What the machines told, for the oracle."""
 
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Model = field(default_factory=Model)
     files: list[MappedFile] = field(default_factory=list)
     host: list[FileRead] = field(default_factory=list)
     medium: list[Run] = field(default_factory=list)

@@ -20,11 +20,11 @@ from rig.integrity.judgement import Judgement, View, combine
 from rig.integrity.ledger import (
     Flushed,
     FlushFailed,
-    Ledger,
     WriteFailed,
     WriteReturned,
     WriteStarted,
 )
+from rig.integrity.model import Model
 from rig.integrity.oracle import Arrival, Oracle
 from rig.integrity.scan import Scanner, scan
 from rig.integrity.stamp import SECTOR_BYTES, Stamp, encode
@@ -49,7 +49,7 @@ class Host:
             MEDIUM_BLOCKS * SECTOR_BYTES,
             Injector(plan, MediumFault),
         )
-        self.ledger = Ledger()
+        self.ledger = Model()
         files = [
             MappedFile(
                 f, f"/{f}", FILE_SECTORS * SECTOR_BYTES, True, [Extent(0, lba, FILE_SECTORS)]

@@ -12,11 +12,11 @@ from rig.integrity.ledger import (
     Event,
     Flushed,
     FlushFailed,
-    Ledger,
     WriteFailed,
     WriteReturned,
     WriteStarted,
 )
+from rig.integrity.model import Model
 from rig.integrity.oracle import Arrival, Oracle
 from rig.integrity.scan import Run, scan
 from rig.integrity.stamp import SECTOR_BYTES, UNKNOWN_LBA, SectorKind, Stamp, encode
@@ -32,7 +32,7 @@ class World:
     """Two files of 8 sectors on a disk that is a dictionary, and the model of both."""
 
     def __init__(self, *, in_place: bool = True, known_lbas: bool = True) -> None:
-        self.ledger = Ledger()
+        self.ledger = Model()
         self.map = FileMap(
             [
                 MappedFile(1, "/a", 4096, in_place, [Extent(0, A_LBA, SECTORS)]),

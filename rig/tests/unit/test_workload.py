@@ -15,7 +15,8 @@ from rig.integrity import workload
 from rig.integrity.filemap import Extent, FileMap, MappedFile
 from rig.integrity.filesystems import FILE_SYSTEMS, FileSystem
 from rig.integrity.judgement import Judgement, SectorClass, combine
-from rig.integrity.ledger import Event, Flushed, Ledger, WriteReturned, WriteStarted
+from rig.integrity.ledger import Event, Flushed, WriteReturned, WriteStarted
+from rig.integrity.model import Model
 from rig.integrity.oracle import Oracle
 from rig.integrity.scan import scan
 from rig.integrity.stamp import SECTOR_BYTES, UNKNOWN_LBA, Stamp, decode
@@ -48,7 +49,7 @@ class Bench:
         return self.workload.run()
 
     def judge(self) -> Judgement:
-        ledger = Ledger()
+        ledger = Model()
         ledger.apply_all(self.events)
         oracle = Oracle(ledger, FileMap([]), SETTINGS.run_id)
         return combine(
