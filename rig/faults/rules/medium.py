@@ -53,7 +53,8 @@ class MediumKind(StrEnum):
     LIE = "lie"
     """A flush is answered, and nothing is flushed."""
     POWER_CUT = "power-cut"
-    """What was not flushed is gone, and the access, which it interrupted, ends with `error`."""
+    """What was not flushed is gone, and the access, which it interrupted, ends with `error`; with
+    `at_s` it waits for no access."""
 
 
 VOLATILE_KINDS = frozenset({MediumKind.LIE, MediumKind.POWER_CUT})
@@ -171,6 +172,11 @@ class MediumFault(
     bit: NotNegative | None = None
     versions: Positive | None = None
 
+    @property
+    def at_once(self) -> bool:
+        """See `Rule.at_once`: the power goes whether or not there is an access."""
+        return self.at_s is not None and self.kind is MediumKind.POWER_CUT
+
     def contradiction(self) -> str:
         """See `Rule.contradiction`."""
         return (
@@ -181,6 +187,9 @@ class MediumFault(
         )
 
     def _wrong_range(self) -> str:
+        for key in ("lba", "min_bytes", "max_bytes", "error"):
+            if self.at_once and getattr(self, key) is not None:
+                return f"'{key}' is about accesses, but this rule fires by the clock alone"
         if self.lba is not None and self.lba[1] < self.lba[0]:
             return f"'lba' ends at {self.lba[1]}, before it begins at {self.lba[0]}"
         if self.op is MediumOp.FLUSH:
