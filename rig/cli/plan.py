@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from rig.cli.exits import Exit
+from rig.errors import UserError
 from rig.faults.explain import explain as tell
 from rig.faults.load import load_plan, read_plan_text, shipped_plans
+from rig.faults.phases import PHASES
 from rig.faults.plan import layer_of
 from rig.faults.schema import plan_schema
+from rig.faults.shown import many, printable
 from rig.splitdriver.policy import Policy
 
 app = typer.Typer(help="Check, explain and list fault plans.")
@@ -36,18 +39,21 @@ def check(files: Files) -> None:
     from rig.experiments.run.plugging import plug  # noqa: PLC0415 - 'rig --help' is to be quick
 
     for file in files:
-        plan = load_plan(file)
+        plan = load_plan(file, phases=PHASES)
         if plan.attachment is not None:
-            plug(plan, None)
+            try:
+                plug(plan, None)
+            except UserError as error:
+                raise UserError(f"{printable(file)}: {error.message}", hint=error.hint) from error
         layers = dict.fromkeys(layer_of(fault) for fault in plan.faults)
-        rules = "1 rule" if len(plan.faults) == 1 else f"{len(plan.faults)} rules"
-        typer.echo(f"{file}: {rules}" + (f" ({', '.join(layers)})" if layers else "") + ": valid.")
+        told = many(len(plan.faults), "rule") + (f" ({', '.join(layers)})" if layers else "")
+        typer.echo(f"{printable(file)}: {told}: valid.")
 
 
 @app.command()
 def explain(file: File, seed: Seed = None) -> None:
     """Tell in words what a plan does and when; with a probability, the matches of its seed."""
-    typer.echo(tell(load_plan(file, seed)))
+    typer.echo(tell(load_plan(file, seed, PHASES)))
 
 
 @app.command()
@@ -60,7 +66,7 @@ def rehearse(file: File, seed: Seed = None, policy: PolicyName = Policy.HOLD) ->
     from rig.sim.promise import BrokenError  # noqa: PLC0415 - 'rig --help' does not need it
     from rig.sim.rehearsal import Rehearsal  # noqa: PLC0415
 
-    rehearsal = Rehearsal(load_plan(file, seed), policy)
+    rehearsal = Rehearsal(load_plan(file, seed, PHASES), policy)
     try:
         rehearsal.run()
     except BrokenError as error:
@@ -69,7 +75,8 @@ def rehearse(file: File, seed: Seed = None, policy: PolicyName = Policy.HOLD) ->
     finally:
         for one in rehearsal.firings:
             typer.echo(f"{one.t_s:9.3f} s  {one.layer:<9} {one.rule:<28} match {one.match}")
-    typer.echo(f"{len(rehearsal.firings)} faults fired, and no rule of the split driver is broken.")
+    fired = many(len(rehearsal.firings), "fault")
+    typer.echo(f"{fired} fired, and no rule of the split driver is broken.")
 
 
 @app.command("list")

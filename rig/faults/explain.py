@@ -8,6 +8,7 @@ from typing import Any
 
 from rig.faults.plan import Expect, Fault, Plan, layer_of
 from rig.faults.rules.base import NO_LIMIT, Rule
+from rig.faults.shown import many
 from rig.faults.triggers import Draws
 
 SHOWN = 8
@@ -15,6 +16,7 @@ SHOWN = 8
 LOOKED_AT = 1_000_000
 """So many matches are looked at before a rule is said to be improbable."""
 
+_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 FOOTNOTE = (
     "Each rule counts its own matches, and those alone. Of two rules that want the same one, the"
     " first in the file fires; the other counts it, and fires at its next chance."
@@ -23,7 +25,7 @@ FOOTNOTE = (
 
 def explain(plan: Plan) -> str:
     """Return what a plan does, in paragraphs."""
-    rules = "1 rule" if len(plan.faults) == 1 else f"{len(plan.faults)} rules"
+    rules = many(len(plan.faults), "rule")
     place = f" It is for attachment {plan.attachment}." if plan.attachment else ""
     paragraphs = [f"Plan '{plan.name}', seed {plan.seed}: {rules}.{place} {_expected(plan)}"]
     paragraphs += [_paragraph(fault, plan.seed) for fault in plan.faults]
@@ -63,12 +65,14 @@ def moments(rule: Rule[Any, Any], seed: int) -> str:
         return f"at {which} from {rule.at_s:g} s after {phase} began"
     counted = f" in {phase}" if rule.phase else ""
     if rule.space:
-        counted += f", counted from the one on that uses up the first {rule.space} bytes"
+        counted += f", counted from the one on that uses up the first {many(rule.space, 'byte')}"
     said = _matches(rule, seed) + counted
     if rule.probability is None:
         return said
-    each = "each match" if rule.interval == 1 else f"every {rule.interval}th match"
-    limit = "without a limit" if rule.times == NO_LIMIT else f"at most {rule.times} times"
+    each = "each match" if rule.interval == 1 else f"every {_ordinal(rule.interval)} match"
+    limit = {NO_LIMIT: "without a limit", 1: "at most once"}.get(
+        rule.times, f"at most {rule.times} times"
+    )
     return f"with probability {rule.probability:g} at {each}, {limit}; with this seed {said}"
 
 
@@ -84,6 +88,11 @@ def _matches(rule: Rule[Any, Any], seed: int) -> str:
         return f"at matches {listed} and so on{last}"
     *first, last = map(str, numbers)
     return f"at matches {', '.join(first)} and {last}" if first else f"at match {last}"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else _ENDINGS.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _paragraph(fault: Fault, seed: int) -> str:

@@ -7,17 +7,18 @@ decides when its rules fire.  What a rule of a layer says is in `rig.faults.rule
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from rig.errors import UserError
-from rig.faults.rules.base import Layer, NotNegative, Rule, Text, first_true
+from rig.faults.rules.base import Layer, Rule, Text, first_true
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.endpoint import EndpointFault, Place
 from rig.faults.rules.link import LinkFault
 from rig.faults.rules.machine import MachineFault
 from rig.faults.rules.medium import MediumFault
+from rig.faults.shown import shown
 
 Fault = EndpointFault | MediumFault | DeviceFault | LinkFault | MachineFault
 FAULT_TYPES: dict[str, type[Fault]] = {
@@ -29,6 +30,20 @@ FAULT_TYPES: dict[str, type[Fault]] = {
 }
 """The rule of each layer."""
 RuleT = TypeVar("RuleT", bound=Rule[Any, Any])
+MOST_SEED = 2**63 - 1
+Seed = Annotated[int, msgspec.Meta(ge=0, le=MOST_SEED)]
+PlanName = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"^\w[\w .+-]*$(?!\n)",
+        extra={
+            "wants": "1 to 64 letters and digits, and behind the first also '.', '_', '+', '-' and"
+            " spaces, for it names run directories"
+        },
+    ),
+]
 
 
 class Expect(StrEnum):
@@ -68,8 +83,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             names it; None: whatever the user says.
     """
 
-    name: Text
-    seed: NotNegative = 0
+    name: PlanName
+    seed: Seed = 0
     expect: Expect = Expect.PASS
     classes: tuple[DataClass, ...] = ()
     attachment: Text | None = None
@@ -102,12 +117,13 @@ class Plan(Head, frozen=True, kw_only=True):
         """This plan under another seed; None keeps its own.
 
         Raises:
-            UserError: The seed is negative.
+            UserError: The seed is negative, or no number of 63 bits.
         """
         if seed is None:
             return self
-        if seed < 0:
-            raise UserError(f"Seed {seed} is negative.", hint="Give 0 or more.")
+        if not 0 <= seed <= MOST_SEED:
+            wrong = "is negative" if seed < 0 else "is too large"
+            raise UserError(f"Seed {shown(seed)} {wrong}.", hint=f"Give 0 to {MOST_SEED}.")
         return msgspec.structs.replace(self, seed=seed)
 
     def rules(self, kind: type[RuleT]) -> tuple[RuleT, ...]:

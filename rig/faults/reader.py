@@ -7,69 +7,98 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import msgspec
 
 from rig.errors import UserError
+from rig.faults.lines import Lines
 from rig.faults.plan import FAULT_TYPES, Fault, Head, Plan, layer_of
 from rig.faults.rules.base import Layer
+from rig.faults.shown import cut, printable, shown
 
-_HEADER = re.compile(r"^\s*\[\[\s*fault\s*\]\]")
 # msgspec says what is wrong in Python's words and where as a JSON path; only the key is used.
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _PATH = re.compile(r" - at `\$\.(\w+)[^`]*`$")
 _QUOTED = re.compile(r"'(\w+)'")
+_LONG_NUMBER = re.compile(r"[0-9][0-9_]{999,}")
+_TOO_LARGE = "9" * 999
+"""A number that Python reads, and no key takes."""
 Table = TypeVar("Table", Fault, Head)
 
 
-def parse_plan(text: str, source: str) -> Plan:
+def parse_plan(text: str, source: str, phases: Collection[str] | None = None) -> Plan:
     """Read a plan.
 
     Args:
         text: The plan in TOML.
-        source: What errors call it: the file's name.
+        source: What errors call it: the file, as the user named it.
+        phases: Those that the workload has (`rig.faults.phases`); None: it is not known.
 
     Raises:
         UserError: The plan is bad; the sentence names the source, the line if it can be told,
             the rule and the key.
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source}: not valid TOML: {error}.") from error
-    except RecursionError as error:
-        raise UserError(f"{source}: not valid TOML: it is nested too deeply.") from error
+        table = toml_table(text)
+    except ValueError as error:
+        raise UserError(printable(f"{source}: not valid TOML: {error}.")) from error
     tables = table.pop("fault", [])
     if not isinstance(tables, list) or not all(isinstance(entry, dict) for entry in tables):
-        raise UserError(f"{source}: 'fault' must be written as [[fault]] tables.")
-    lines = _Lines(text, len(tables))
+        said = "'fault' must be written as [[fault]] tables"
+        raise _Place(source, Lines(text, 0)).error("fault", said)
+    lines = Lines(text, len(tables))
     head = _read(table, Head, ("fault",), _Place(source, lines))
     faults = [
-        parse_rule(entry, _Place(source, lines, number))
+        parse_rule(entry, _Place(source, lines, number), phases)
         for number, entry in enumerate(tables, start=1)
     ]
     return Plan(**msgspec.structs.asdict(head), faults=_named(faults, source, lines))
 
 
-def parse_rule(entry: dict[str, Any], place: _Place | None = None) -> Fault:
+def parse_rule(
+    entry: dict[str, Any], place: _Place | None = None, phases: Collection[str] | None = None
+) -> Fault:
     """Read one rule.
 
     Args:
         entry: Its table, or what a command line or a socket said.
         place: Where it stands in a file; None for a rule that is in none.
+        phases: See `parse_plan`.
 
     Raises:
         UserError: It is bad; the sentence names the place and the key.
     """
-    place = place or _Place("", _Lines("", 0))
+    place = place or _Place("", Lines("", 0))
     layer = entry.get("layer")
     kind = FAULT_TYPES.get(layer) if isinstance(layer, str) else None
     if kind is None:
-        said = "no 'layer'" if layer is None else f"unknown layer {layer!r}"
+        said = "no 'layer'" if layer is None else f"unknown layer {shown(layer)}"
         raise place.error("layer", f"{said}; known layers: {', '.join(FAULT_TYPES)}")
     place.layer = str(layer)
-    return _read(entry, kind, ("layer",), place)
+    rule = _read(entry, kind, ("layer",), place)
+    if phases is not None and rule.phase not in (None, *phases):
+        known = ", ".join(phases)
+        said = f"no workload has a phase {shown(rule.phase)}; known phases: {known}"
+        raise place.error("phase", said)
+    return rule
+
+
+def toml_table(text: str) -> dict[str, Any]:
+    """Read TOML; a number that is too long to be read becomes another that is too large.
+
+    Raises:
+        ValueError: It is no TOML; says why.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError:  # Python reads no number of more than 4,300 digits, and does not say which
+        return tomllib.loads(_LONG_NUMBER.sub(_TOO_LARGE, text))
 
 
 def _read(
@@ -95,9 +124,9 @@ def _unknown_key(key: str, known: tuple[str, ...]) -> str:
     # A daemon on a machine reads plans that are good: it need not pay for this import.
     from rig.faults.wants import nearest  # noqa: PLC0415
 
-    meant = nearest(key, known)
+    meant = nearest(cut(key), known)
     asked = f" (did you mean '{meant}'?)" if meant else ""
-    return f"unknown key '{key}'{asked}; known keys: {', '.join(known)}"
+    return f"unknown key '{cut(key)}'{asked}; known keys: {', '.join(known)}"
 
 
 def _explain(message: str, entry: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[str, str]:
@@ -109,10 +138,10 @@ def _explain(message: str, entry: dict[str, Any], kind: type[msgspec.Struct]) ->
         return "", f"'{missing[1]}' is missing; it must be {wants(kind, missing[1])}"
     found = _PATH.search(message)
     key = found[1] if found else ""
-    return key, f"'{key}' is {entry.get(key)!r}; it must be {wants(kind, key)}"
+    return key, f"'{key}' is {shown(entry.get(key))}; it must be {wants(kind, key)}"
 
 
-def _named(faults: list[Fault], source: str, lines: _Lines) -> tuple[Fault, ...]:
+def _named(faults: list[Fault], source: str, lines: Lines) -> tuple[Fault, ...]:
     """Give the nameless rules their names; refuse a name that is taken."""
     counts: dict[Layer, int] = {}
     taken: dict[str, int] = {}
@@ -129,32 +158,10 @@ def _named(faults: list[Fault], source: str, lines: _Lines) -> tuple[Fault, ...]
     return tuple(result)
 
 
-class _Lines:
-    """Finds the line of a key of the n-th ``[[fault]]`` table, which tomllib does not tell."""
-
-    def __init__(self, text: str, tables: int) -> None:
-        self._lines = text.splitlines()
-        self._headers = [i for i, line in enumerate(self._lines) if _HEADER.match(line)]
-        # Written in another way: say nothing, not a wrong line.
-        self._known = len(self._headers) == tables
-
-    def of(self, number: int, key: str) -> int | None:
-        """The line, from 1, of a key, or else of the table's header; table 0 is what is before."""
-        if not self._known:
-            return None
-        starts = [-1, *self._headers, len(self._lines)]
-        first, end = starts[number], starts[number + 1]
-        pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
-        for index in range(first + 1, end):
-            if key and pattern.match(self._lines[index]):
-                return index + 1
-        return first + 1 if number else None
-
-
 class _Place:
     """A table of a plan's file, as errors name it; number 0 is the plan's own."""
 
-    def __init__(self, source: str, lines: _Lines, number: int = 0, layer: str = "") -> None:
+    def __init__(self, source: str, lines: Lines, number: int = 0, layer: str = "") -> None:
         self._source = source
         self._lines = lines
         self._number = number
@@ -166,4 +173,4 @@ class _Place:
         source = self._source + (f", line {line}" if line else "")
         fault = f"fault {self._number}" if self._number else ""
         fault += f" ({self.layer})" if fault and self.layer else ""
-        return UserError(": ".join(part for part in (source, fault, said) if part) + ".")
+        return UserError(printable(": ".join(part for part in (source, fault, said) if part) + "."))

@@ -44,7 +44,7 @@ def _words(kind: inspect.Type) -> str:
             known = [repr(str(value)) for value in kind.cls]
             said = known[0] if len(known) == 1 else f"one of {', '.join(known)}"
         case inspect.IntType():
-            said = "a whole number" + _bounds(kind)
+            said = "a whole number" + _whole_bounds(kind)
         case inspect.FloatType():
             said = "a number" + _bounds(kind)
         case inspect.StrType():
@@ -54,6 +54,12 @@ def _words(kind: inspect.Type) -> str:
         case inspect.BoolType():
             said = "true or false"
     return said
+
+
+def _whole_bounds(kind: inspect.IntType) -> str:
+    if kind.ge is not None and kind.le is not None:
+        return f" from {kind.ge} to {kind.le}"
+    return _bounds(kind)
 
 
 def _bounds(kind: Any) -> str:  # IntType and FloatType have these in common, and no base

@@ -98,8 +98,7 @@ def store_status(store: Store) -> dict[str, object]:
 
 
 def fault_fields(report: FaultReport) -> dict[str, object]:
-    """The fields of a ``fault`` event; a fault that befell no access names none."""
-    access = report.access
+    """The fields of a ``fault`` event."""
     return {
         "layer": Layer.MEDIUM,
         "rule": report.fired.rule_name,
@@ -108,9 +107,9 @@ def fault_fields(report: FaultReport) -> dict[str, object]:
         "effect": report.fired.effect.kind,
         "value": report.deed.value,
         "errno": report.deed.error,
-        "op": access and access.op,
-        "lba": access and access.lba,
-        "blocks": access and access.blocks,
+        "op": report.access.op,
+        "lba": report.access.lba,
+        "blocks": report.access.blocks,
         "sequence": report.sequence,
     }
 
@@ -170,8 +169,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         store.close()
     except (RigError, OSError, RuntimeError) as error:
-        if options.supervised:  # else the event is a line of the log as well
-            events.emit("error", error=str(error))
+        events.emit("error", error=str(error))
         log.error("%s", error)
         return 2 if isinstance(error, UserError) else 3
     return 0

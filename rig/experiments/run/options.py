@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from rig.cable.controllers import Controller
 from rig.errors import UserError
 from rig.experiments.run.plugging import check_driver, plug
 from rig.faults.load import read_plan_text
+from rig.faults.phases import PHASES
 from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
 from rig.faults.rules.device import DeviceFault
@@ -204,7 +204,7 @@ def check_wishes(
     kernel_package(kernel)
     # Read once: the file may be a pipe, and the machines must get what was checked.
     text = read_plan_text(plan)
-    checked = parse_plan(text, Path(plan).name).with_seed(seed)
+    checked = parse_plan(text, plan, PHASES).with_seed(seed)
     plugged, controller = plug(checked, attachment)
     carrier = PathName(one_of("driver", driver, PathName))
     if recovery is not None and carrier is not PathName.SPLIT:

@@ -18,19 +18,41 @@ import msgspec
 NO_LIMIT = -1
 """`times` of a rule that may fire for ever."""
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+MOST = 10**15
+"""No run counts further, neither matches nor octets."""
+LAST_LBA = 2**32 - 1
+"""The 10-byte commands reach no further (SBC-3 §5.11), and the rig's disks are no larger."""
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 """A day at most: no run is longer, and it shuts infinity out."""
-Text = Annotated[str, msgspec.Meta(min_length=1)]
+_PRINTED = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
+"""No control characters, and none that changes a line or its direction: it stands in sentences."""
+_WANTS = "a text of at most 100 characters, none of them a control character"
+Name = Annotated[str, msgspec.Meta(max_length=100, pattern=_PRINTED, extra={"wants": _WANTS})]
+Text = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=100,
+        pattern=_PRINTED,
+        extra={"wants": _WANTS.replace("at most", "1 to")},
+    ),
+]
 Chance = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Times = Annotated[
     int,
-    msgspec.Meta(ge=NO_LIMIT, extra={"wants": "a whole number, at least 1, or -1 for no limit"}),
+    msgspec.Meta(
+        ge=NO_LIMIT,
+        le=MOST,
+        extra={"wants": f"a whole number from 1 to {MOST}, or -1 for no limit"},
+    ),
 ]
+Lba = Annotated[int, msgspec.Meta(ge=0, le=LAST_LBA)]
 LbaRange = Annotated[
-    tuple[NotNegative, NotNegative],
-    msgspec.Meta(extra={"wants": "two whole numbers, [first, last], at least 0"}),
+    tuple[Lba, Lba],
+    msgspec.Meta(extra={"wants": f"two whole numbers, [first, last], from 0 to {LAST_LBA}"}),
 ]
 """First and last LBA, inclusive, in blocks of 512 bytes."""
 
@@ -81,7 +103,7 @@ class Rule(
         space: Bytes that pass by before matches begin to count.
     """
 
-    name: str = ""
+    name: Name = ""
     phase: Text | None = None
     nth: Positive | None = None
     every: Positive | None = None

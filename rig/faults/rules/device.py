@@ -13,7 +13,9 @@ from typing import Annotated
 
 import msgspec
 
-from rig.faults.rules.base import LbaRange, NotNegative, Rule, Seconds, first_true
+from rig.faults.rules.base import LbaRange, Rule, Seconds, first_true
+from rig.faults.rules.scsi import data_problem
+from rig.faults.shown import many
 from rig.usb.urb import Direction
 
 Octet = Annotated[int, msgspec.Meta(ge=0, le=255)]
@@ -24,11 +26,16 @@ SenseTriple = Annotated[
 ]
 """Sense key, additional sense code, its qualifier (SPC-4 §4.5)."""
 
+DataBytes = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+"""dCBWDataTransferLength and dCSWDataResidue have 32 bits (§5.1, §5.2)."""
+
 LONGEST_NAK_S = 60.0
 """A device that is to answer nothing for ever does again after so long, if the host does not reset
 it before: its SCSI timeout is 30 s."""
 CSW_BYTES = 13
 EXTRA_BYTES = 512
+MOST_EXTRA_BYTES = 65536
+"""One octet is babble; more than this shows nothing else."""
 
 
 class DeviceKind(StrEnum):
@@ -147,9 +154,9 @@ class DeviceFault(
     direction: Direction | None = None
     lba: LbaRange | None = None
     for_s: Seconds | None = None
-    at_bytes: NotNegative | None = None
+    at_bytes: DataBytes | None = None
     sense: SenseTriple | None = None
-    residue_bytes: NotNegative | None = None
+    residue_bytes: DataBytes | None = None
 
     @property
     def at_once(self) -> bool:
@@ -163,7 +170,12 @@ class DeviceFault(
 
     def contradiction(self) -> str:
         """See `Rule.contradiction`."""
-        return self._useless_key() or self._wrong_value() or Rule.contradiction(self)
+        return (
+            self._useless_key()
+            or self._wrong_value()
+            or self._wrong_command()
+            or Rule.contradiction(self)
+        )
 
     def _useless_key(self) -> str:
         for key, kinds in _USED_BY.items():
@@ -189,17 +201,34 @@ class DeviceFault(
                 self.kind is DeviceKind.CSW_SHORT and cut >= CSW_BYTES,
                 f"'at_bytes' is {cut}, but a whole status has {CSW_BYTES}",
             ),
+            (
+                self.kind is DeviceKind.EXTRA and not _is_extra(self.at_bytes),
+                f"'at_bytes' is {cut}, but too much is at least 1 and at most {MOST_EXTRA_BYTES}",
+            ),
             (first > last, f"'lba' ends at {last}, before it begins at {first}"),
         )
+
+    def _wrong_command(self) -> str:
+        """Why no command fits."""
+        way = Direction.IN if self.kind in IN_DATA else self.direction
+        if way is not None or self.kind is DeviceKind.STALL:
+            wrong = data_problem(self.opcode, way)
+            if wrong:
+                return f"{wrong}, so nothing would match"
+        if self.lba is not None and self.opcode not in (None, *WITH_LBA):
+            known = ", ".join(f"{code:#04x}" for code in sorted(WITH_LBA))
+            return f"'lba' is looked at for READ, WRITE and VERIFY ({known}) alone"
+        return ""
 
     def words(self) -> str:
         """See `Rule.words`."""
         what = _DOES[self.kind]
         if self.kind in IN_THE_MIDDLE and not self.at_once:
-            moved = "about half of the data" if self.at_bytes is None else f"{self.at_bytes} bytes"
+            cut = self.at_bytes
+            moved = "about half of the data" if cut is None else many(cut, "byte")
             what += f" after {moved}"
         if self.kind is DeviceKind.CSW_RESIDUE:
-            residue = "all" if self.residue_bytes is None else f"{self.residue_bytes} bytes"
+            residue = "all" if self.residue_bytes is None else many(self.residue_bytes, "byte")
             what += f": {residue}"
         if self.sense is not None:
             what += ", with sense " + "/".join(f"{octet:02X}" for octet in self.sense)
@@ -259,7 +288,13 @@ _DOES = {
     DeviceKind.SOFT_DISCONNECT: "the device is unplugged",
     DeviceKind.UNBIND: "the gadget is unbound from its UDC",
 }
+WITH_LBA = frozenset({0x28, 0x2A, 0x2F, 0x88, 0x8A, 0x8F})
+"""READ, WRITE and VERIFY (10) and (16): the commands whose blocks the disk looks at."""
 _OF_COMMANDS = ("opcode", "direction", "lba", "at_bytes")
+
+
+def _is_extra(at_bytes: int | None) -> bool:
+    return at_bytes is None or 0 < at_bytes <= MOST_EXTRA_BYTES
 
 
 def _overlap(lbas: tuple[int, int] | None, request: DeviceRequest) -> bool:

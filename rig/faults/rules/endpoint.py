@@ -8,12 +8,17 @@ from typing import Annotated
 
 import msgspec
 
-from rig.faults.rules.base import NotNegative, Positive, Rule, empty_range, first_true
+from rig.faults.rules.base import Rule, empty_range, first_true
+from rig.faults.rules.scsi import data_problem
+from rig.faults.shown import many
+from rig.usb.bot import CBW_BYTES, CSW_BYTES
 from rig.usb.bot_stages import Stage
-from rig.usb.urb import Direction
+from rig.usb.urb import MAX_TRANSFER_BYTES, Direction
 
 EndpointNumber = Annotated[int, msgspec.Meta(ge=1, le=15)]
 Octet = Annotated[int, msgspec.Meta(ge=0, le=255)]
+BufferBytes = Annotated[int, msgspec.Meta(ge=1, le=MAX_TRANSFER_BYTES)]
+MovedBytes = Annotated[int, msgspec.Meta(ge=0, le=MAX_TRANSFER_BYTES)]
 LONGEST_NAK_S = 60.0
 """No transfer is kept from its endpoint for longer: nothing may hang for ever."""
 NakSeconds = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_NAK_S)]
@@ -87,6 +92,8 @@ STAGE_DIRECTION: dict[Stage | None, Direction] = {
     Stage.STATUS: Direction.IN,
 }
 """Stages of Bulk-Only commands that go one way only."""
+_WRAPPERS = {Direction.OUT: ("CBW", CBW_BYTES), Direction.IN: ("CSW", CSW_BYTES)}
+"""What goes each way besides data, and its size (BOT §5.1, §5.2)."""
 
 
 class EndpointTransfer(msgspec.Struct, frozen=True):
@@ -163,11 +170,11 @@ class EndpointFault(
     status: EndpointStatus | None = None
     for_s: NakSeconds | None = None
     when: When | None = None
-    at_bytes: NotNegative | None = None
+    at_bytes: MovedBytes | None = None
     place: Place = Place.PORT
     endpoint: EndpointNumber | None = None
-    min_bytes: Positive = 1
-    max_bytes: Positive | None = None
+    min_bytes: BufferBytes = 1
+    max_bytes: BufferBytes | None = None
     opcode: Octet | None = None
     stage: Stage | None = None
     halt: bool = False
@@ -176,6 +183,7 @@ class EndpointFault(
         """See `Rule.contradiction`."""
         return (
             self._contradiction_of_ends()
+            or self._contradiction_of_stage()
             or empty_range("min_bytes", self.min_bytes, "max_bytes", self.max_bytes)
             or empty_range("at_bytes", self.at_bytes, "max_bytes", self.max_bytes)
             or Rule.contradiction(self)
@@ -231,6 +239,29 @@ class EndpointFault(
             ),
         )
 
+    def _contradiction_of_stage(self) -> str:
+        """Why no transfer of a Bulk-Only command fits."""
+        no_data = data_problem(self.opcode, self.direction)
+        if self.stage is Stage.DATA:
+            return no_data
+        if self.stage is None and not no_data:
+            return ""  # there are data of any size
+        which, size = _WRAPPERS[self.direction]
+        what = f"but this is about a {which}, which has {size}, so nothing would match"
+        if self.stage is None:
+            what += f": {no_data}"
+        return first_true(
+            (self.min_bytes > size, f"'min_bytes' is {self.min_bytes}, {what}"),
+            (
+                self.max_bytes is not None and self.max_bytes < size,
+                f"'max_bytes' is {self.max_bytes}, {what}",
+            ),
+            (
+                self.at_bytes is not None and self.at_bytes > size,
+                f"'at_bytes' is {self.at_bytes}, {what}",
+            ),
+        )
+
     def matches(self, event: EndpointTransfer) -> bool:
         """See `Rule.matches`."""
         return (
@@ -256,13 +287,15 @@ class EndpointFault(
         of = f" of SCSI command {self.opcode:#04x}" if self.opcode is not None else ""
         where = f" of endpoint {self.endpoint}" if self.endpoint else ""
         if self.max_bytes is not None:
-            size = f" of {self.min_bytes} to {self.max_bytes} bytes"
+            size = f" of {self.min_bytes} to {many(self.max_bytes, 'byte')}"
         else:
             size = f" of {self.min_bytes} bytes or more" if self.min_bytes > 1 else ""
         way = self.direction.upper()
         if self.status is None:
             return f"{way} {stages}{of}{where}{size}: NAK for {self.for_s:g} s, then they run"
-        moved = f"after {self.at_bytes} bytes" if self.when is None else _MOVED[self.when]
+        moved = (
+            f"after {many(self.at_bytes or 0, 'byte')}" if self.when is None else _MOVED[self.when]
+        )
         halted = ", and the device's endpoint halted" if self.halt else ""
         place = _IN_PLACE[self.place] + halted
         return f"{way} {stages}{of}{where}{size}: {self.status} {moved}, {place}"

@@ -7,10 +7,17 @@ TLS.  The link's octets are counted one way at a time, from the first of a conne
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from rig.faults.rules.base import NotNegative, Positive, Rule, Seconds, first_true
+
+MAX_PIECE_BYTES = 16 << 20
+"""No frame, and no record, is larger."""
+PieceBytes = Annotated[int, msgspec.Meta(ge=0, le=MAX_PIECE_BYTES)]
+DelayMs = Annotated[int, msgspec.Meta(ge=1, le=86_400_000)]
+"""A day at most, as `Seconds`."""
 
 LONGEST_HOLD_S = 60.0
 """What has no end of its own is ended after so long."""
@@ -136,9 +143,9 @@ class LinkFault(
     kind: LinkKind = msgspec.field(name="effect")
     way: Way = Way.BOTH
     for_s: Seconds | None = None
-    delay_ms: Positive | None = None
+    delay_ms: DelayMs | None = None
     bytes_per_s: Positive | None = None
-    at_bytes: NotNegative | None = None
+    at_bytes: PieceBytes | None = None
     offset: NotNegative | None = None
     end: LinkEnd | None = None
     reset: bool | None = None

@@ -12,9 +12,15 @@ from typing import Annotated
 
 import msgspec
 
-from rig.faults.rules.base import LbaRange, NotNegative, Positive, Rule, empty_range
+from rig.faults.rules.base import LAST_LBA, LbaRange, Positive, Rule, empty_range, first_true
 
 BLOCK_BYTES = 512
+MAX_ACCESS_BYTES = 1 << 20
+"""FUSE's largest request."""
+AccessBytes = Annotated[int, msgspec.Meta(ge=1, le=MAX_ACCESS_BYTES)]
+TornBytes = Annotated[int, msgspec.Meta(ge=0, le=MAX_ACCESS_BYTES - 1)]
+Bit = Annotated[int, msgspec.Meta(ge=0, le=8 * MAX_ACCESS_BYTES - 1)]
+Shift = Annotated[int, msgspec.Meta(ge=-LAST_LBA, le=LAST_LBA)]
 LONGEST_HOLD_S = 120.0
 """No answer waits longer: the deadlines of a run are beyond it."""
 RELEASE_AFTER_S = 45.0
@@ -163,13 +169,13 @@ class MediumFault(
     kind: MediumKind = msgspec.field(default=MediumKind.ERROR, name="effect")
     error: MediumError | None = None
     lba: LbaRange | None = None
-    min_bytes: Positive | None = None
-    max_bytes: Positive | None = None
+    min_bytes: AccessBytes | None = None
+    max_bytes: AccessBytes | None = None
     delay_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_HOLD_S)] | None = None
     release_after_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_HOLD_S)] | None = None
-    torn_bytes: NotNegative | None = None
-    shift_blocks: int | None = None
-    bit: NotNegative | None = None
+    torn_bytes: TornBytes | None = None
+    shift_blocks: Shift | None = None
+    bit: Bit | None = None
     versions: Positive | None = None
 
     @property
@@ -183,6 +189,7 @@ class MediumFault(
             self._wrong_range()
             or self._wrong_effect()
             or empty_range("min_bytes", self.min_bytes, "max_bytes", self.max_bytes)
+            or self._beyond_access()
             or Rule.contradiction(self)
         )
 
@@ -210,6 +217,30 @@ class MediumFault(
         if self.shift_blocks == 0:
             return "'shift_blocks' is 0: the access would go where it belongs"
         return ""
+
+    def _beyond_access(self) -> str:
+        """What would lie behind the end of every access that matches."""
+        most = self.max_bytes
+        if most is None:
+            return ""
+        return first_true(
+            (
+                self.torn_bytes is not None and self.torn_bytes >= most,
+                f"'torn_bytes' is {self.torn_bytes}, and 'max_bytes' {most}, so nothing would be"
+                " missing",
+            ),
+            (
+                self.bit is not None and self.bit >= 8 * most,
+                f"'bit' is {self.bit}, but of 'max_bytes' {most} the last bit is {8 * most - 1}",
+            ),
+        )
+
+    def beyond(self, size_bytes: int) -> str:
+        """Tell that the rule can match nothing on a medium of this size; empty when it can."""
+        blocks = size_bytes // BLOCK_BYTES
+        if self.lba is None or self.lba[0] < blocks:
+            return ""
+        return f"'lba' begins at {self.lba[0]}, but the medium ends at {blocks - 1}"
 
     def matches(self, event: MediumAccess) -> bool:
         """See `Rule.matches`."""

@@ -50,6 +50,10 @@ def rule(**fields: object) -> EndpointFault:
             {"nth": 1, "space": 4096},
             "at match 1, counted from the one on that uses up the first 4096 bytes",
         ),
+        (
+            {"nth": 1, "space": 1},
+            "at match 1, counted from the one on that uses up the first 1 byte",
+        ),
         ({"at_s": 2.5}, "at the first match from 2.5 s after the workload began"),
         (
             {"at_s": 2, "times": 3, "phase": "read"},
@@ -73,6 +77,22 @@ def test_a_probability_is_said_with_the_matches_that_the_seed_draws() -> None:
         "with probability 0.05 at each match, at most 3 times; with this seed at matches "
         f"{numbers[0]}, {numbers[1]} and {numbers[2]}"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"times": 1}, "at each match, at most once;"),
+        ({"interval": 2}, "at every 2nd match,"),
+        ({"interval": 11}, "at every 11th match,"),
+        ({"interval": 21, "times": -1}, "at every 21st match, without a limit;"),
+        ({"interval": 103, "times": 2}, "at every 103rd match, at most 2 times;"),
+    ],
+)
+def test_numbers_of_a_probability_are_said_as_people_say_them(
+    fields: dict[str, object], said: str
+) -> None:
+    assert said in moments(rule(probability=0.5, **fields), 1)
 
 
 def test_an_improbable_rule_is_said_to_be_so() -> None:

@@ -62,11 +62,15 @@ PURE = {
     "rig.faults.plan",
     "rig.faults.triggers",
     "rig.faults.reader",
+    "rig.faults.lines",
+    "rig.faults.phases",
+    "rig.faults.shown",
     "rig.faults.release",
     "rig.faults.wants",
     "rig.faults.schema",
     "rig.faults.explain",
     "rig.faults.rules.base",
+    "rig.faults.rules.scsi",
     "rig.faults.rules.endpoint",
     "rig.faults.rules.medium",
     "rig.faults.rules.device",
@@ -139,7 +143,6 @@ PURE = {
     "rig.gadget.history",
     "rig.gadget.medium_effects",
     "rig.gadget.rebuild",
-    "rig.gadget.unflushed",
     "rig.gadget.write_cache",
 }
 

@@ -91,10 +91,15 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
             "demo.toml, line 1: unknown key 'nam' (did you mean 'name'?); "
             "known keys: fault, name, seed, expect, classes, attachment.",
         ),
-        ("seed = 1", "demo.toml: 'name' is missing; it must be a text that is not empty."),
+        (
+            "seed = 1",
+            "demo.toml: 'name' is missing; it must be 1 to 64 letters and digits, and behind the "
+            "first also '.', '_', '+', '-' and spaces, for it names run directories.",
+        ),
         (
             'name = "x"\nseed = -1',
-            "demo.toml, line 2: 'seed' is -1; it must be a whole number, at least 0.",
+            "demo.toml, line 2: 'seed' is -1; it must be a whole number "
+            "from 0 to 9223372036854775807.",
         ),
         (
             'name = "x"\nexpect = "fall"',
@@ -115,7 +120,10 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
             "demo.toml, line 3: 'classes' is ['gone']; it must be a list of one of 'lost', "
             "'stale', 'torn', 'misdirected', 'foreign', 'corrupt', 'zeroed', 'unreadable'.",
         ),
-        ('name = "x"\nfault = 3', "demo.toml: 'fault' must be written as [[fault]] tables."),
+        (
+            'name = "x"\nfault = 3',
+            "demo.toml, line 2: 'fault' must be written as [[fault]] tables.",
+        ),
         (
             'name = "x"\n[[fault]]',
             "demo.toml, line 2: fault 1: no 'layer'; "
@@ -136,12 +144,12 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         (
             MEDIUM + "nth = 0",
             "demo.toml, line 6: fault 1 (medium): 'nth' is 0; "
-            "it must be a whole number, at least 1.",
+            "it must be a whole number from 1 to 1000000000000000.",
         ),
         (
             MEDIUM + "every = true",
             "demo.toml, line 6: fault 1 (medium): 'every' is True; "
-            "it must be a whole number, at least 1.",
+            "it must be a whole number from 1 to 1000000000000000.",
         ),
         (
             MEDIUM + "probability = 1.5",
@@ -151,7 +159,7 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         (
             MEDIUM + "nth = 1\ntimes = -2",
             "demo.toml, line 7: fault 1 (medium): 'times' is -2; "
-            "it must be a whole number, at least 1, or -1 for no limit.",
+            "it must be a whole number from 1 to 1000000000000000, or -1 for no limit.",
         ),
         (
             MEDIUM + "nth = 1\ntimes = 0",
@@ -174,7 +182,7 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         (
             MEDIUM + "nth = 1\nlba = [5]",
             "demo.toml, line 7: fault 1 (medium): 'lba' is [5]; "
-            "it must be two whole numbers, [first, last], at least 0.",
+            "it must be two whole numbers, [first, last], from 0 to 4294967295.",
         ),
         (
             MEDIUM.replace("write", "wrote") + "nth = 1",
@@ -260,7 +268,7 @@ def test_every_status_is_a_negative_errno(status: EndpointStatus) -> None:
         (
             ENDPOINT + 'nth = 1\nphase = ""',
             "demo.toml, line 8: fault 1 (endpoint): 'phase' is ''; "
-            "it must be a text that is not empty.",
+            "it must be a text of 1 to 100 characters, none of them a control character.",
         ),
         (
             MEDIUM + "nth = 1\n" + ENDPOINT.split("\n", 1)[1] + 'nth = 1\nname = "medium-1"',
@@ -289,7 +297,7 @@ def test_any_rule_is_read_or_refused_by_a_user_error(rule: dict[str, object]) ->
 def test_a_rule_that_is_in_no_file_is_refused_without_a_place() -> None:
     with pytest.raises(UserError) as caught:
         parse_rule({"layer": "medium", "op": "read", "nth": 0})
-    assert str(caught.value) == "'nth' is 0; it must be a whole number, at least 1."
+    assert str(caught.value) == "'nth' is 0; it must be a whole number from 1 to 1000000000000000."
 
 
 def test_a_seed_given_later_overrides_the_plans_own() -> None:
