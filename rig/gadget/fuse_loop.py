@@ -164,12 +164,16 @@ class _Loop:
         """The descriptor that an idle task waits for; None if all tasks are busy."""
         return self._fd if self._idle else None
 
-    @property
-    def timeout_ms(self) -> int | None:
-        """How long to wait for requests at most; None for any time."""
-        if not self._paused:
+    def timeout_ms(self, wake_s: float) -> int | None:
+        """How long to wait for requests at most; None for any time.
+
+        Args:
+            wake_s: Not longer than until this, whatever pauses.
+        """
+        if not self._paused and wake_s == math.inf:
             return None
-        left_s = min(pause.until_s for pause, _ in self._paused) - self._clock()
+        first_s = min((pause.until_s for pause, _ in self._paused), default=math.inf)
+        left_s = min(first_s, wake_s) - self._clock()
         return math.ceil(left_s * 1000) if left_s > 0 else 0  # it may be minus infinity
 
     def close(self) -> None:
@@ -207,10 +211,15 @@ class _Loop:
             self._step(self._nursery.fresh.pop())
 
 
+def _nothing_by_the_clock() -> float:
+    return math.inf
+
+
 def drive(
     main: _Task,
     others: Mapping[int, Callable[[], bool]],
     alive: Callable[[], bool],
+    pass_time: Callable[[], float] = _nothing_by_the_clock,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run a coroutine that waits by `STAND_IN` until it ends or is told to.
@@ -222,6 +231,8 @@ def drive(
         others: Descriptors to watch meanwhile, and what to call when one is readable; that
             returns False to stop.
         alive: Asked before each wait; False stops.
+        pass_time: Does what is to be done by the clock, and returns when it is to be called again;
+            it also is whenever one of `others` was.
         clock: Seconds, for pauses.
     """
     loop = _Loop(main, clock)
@@ -231,15 +242,20 @@ def drive(
     watched: int | None = None
     try:
         loop.begin()
+        wake_s = -math.inf
         while loop.go_on() and alive():
+            if wake_s != math.inf and clock() >= wake_s:
+                wake_s = pass_time()
             if loop.fd != watched:
                 watched = _watch_instead(poller, watched, loop.fd)
-            for fd, _ in poller.poll(loop.timeout_ms):
+            for fd, _ in poller.poll(loop.timeout_ms(wake_s)):
                 if fd == watched:
                     loop.take_request()
-                elif not others[fd]():
+                    continue
+                if not others[fd]():
                     loop.release_all()
                     return
+                wake_s = -math.inf  # a command may have changed it
     except StopIteration:
         return
     finally:

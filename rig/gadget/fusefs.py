@@ -183,7 +183,7 @@ def serve(
         # Accesses are done in the order in which they came; only answers may wait.  As many tasks
         # at least as at most: none ends because it is idle, so the first that ends is the end.
         session = pyfuse3.main(min_tasks=_MAX_TASKS, max_tasks=_MAX_TASKS)
-        drive(session, others, alive=lambda: file_system.failure is None)
+        drive(session, others, lambda: file_system.failure is None, store.pass_time)
     finally:
         pyfuse3.close(unmount=True)
     if file_system.failure is not None:

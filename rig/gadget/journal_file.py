@@ -15,6 +15,7 @@ from rig.gadget.journal import (
     Record,
     encode_header,
 )
+from rig.gadget.unflushed import Unflushed
 
 _PIECE_BYTES = 1 << 20
 _KEPT_BACK = frozenset({Injected.LOST, Injected.MISDIRECTED})
@@ -27,6 +28,11 @@ class JournalFile:
     Args:
         path: The file; made if there is none.
 
+    Attributes:
+        sequence: Of the next record.
+        damage: What in a former journal is no record.
+        unflushed_bytes: What a former store's volatile cache held when that store ended.
+
     Raises:
         OSError: It cannot be made or read.
     """
@@ -37,7 +43,7 @@ class JournalFile:
         self._end = 0
         self.sequence = 0
         self.damage: list[Damage] = []
-        self._read_former()
+        self.unflushed_bytes = self._read_former()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -80,9 +86,9 @@ class JournalFile:
         self._end += HEADER_BYTES + size
         self.sequence = record.sequence + 1
 
-    def _read_former(self) -> None:
-        """Find out where to go on, and what is no record."""
-        reader, position = JournalReader(), 0
+    def _read_former(self) -> int:
+        """Find out where to go on, what is no record, and how many bytes were not flushed."""
+        reader, position, unflushed = JournalReader(), 0, Unflushed()
         while True:
             piece = os.pread(self._fd, _PIECE_BYTES, position)
             position += len(piece)
@@ -92,5 +98,6 @@ class JournalFile:
                     self._end = item.position + item.length_bytes
                 else:
                     self._take(item)
+                    unflushed.take(item)
             if not piece:
-                return
+                return unflushed.bytes

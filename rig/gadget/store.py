@@ -9,6 +9,7 @@ arrived, and what was done to it; so the data that the medium should hold is nev
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable
@@ -63,17 +64,17 @@ class Answer(NamedTuple):
 
 
 class FaultReport(NamedTuple):
-    """A fault that was injected into an access.
+    """A fault that was injected.
 
     Attributes:
         fired: The rule, the match, the effect.
-        access: What it was asked about.
+        access: What it befell; None: it came by the clock alone, a power cut.
         sequence: Of the journal's record.
         deed: What was done to it.
     """
 
     fired: Fired[MediumEffect]
-    access: MediumAccess
+    access: MediumAccess | None
     sequence: int
     deed: Deed
 
@@ -121,9 +122,9 @@ class Store:
         self._cache: WriteCache | None = None
         if volatile_cache or any(needs_cache(rule) for rule in injector.rules):
             self.use_cache()
-            if self.sequence:
-                # A former store that was killed has lost what its cache held.
-                self.power_cut()
+        if self._journal.unflushed_bytes:
+            # A former store that was killed has lost it, whatever this one's plan says of caches.
+            self._lose(self._journal.unflushed_bytes)
 
     def close(self) -> None:
         """Let go of the files; the medium may then be opened by another store.
@@ -164,9 +165,23 @@ class Store:
         Raises:
             MachineError: See `read`.
         """
-        lost = 0 if self._cache is None else self._cache.drop()
-        self._record(Op.POWER_CUT, self._clock_ns(), Deed(value=lost), 0)
-        return lost
+        return self._lose(0 if self._cache is None else self._cache.drop())
+
+    def pass_time(self) -> float:
+        """Do what the plan wants by the clock alone.
+
+        Returns:
+            When to call this again, by the injector's clock; infinity: not before its rules or its
+            phase change.
+
+        Raises:
+            MachineError: See `read`.
+        """
+        for fired in self.injector.due():
+            sequence, lost = self.sequence, self.power_cut()
+            self._on_fault(FaultReport(fired, None, sequence, Deed(value=lost)))
+        due_s = self.injector.next_due_s()
+        return math.inf if due_s is None else due_s
 
     def read(self, offset_bytes: int, length_bytes: int) -> Answer:
         """Read from the medium.
@@ -221,6 +236,10 @@ class Store:
         now = self._clock_ns()
         deed, hold = self._meet(MediumOp.FLUSH, 0, 0)
         return Answer(self._flush(deed, now), hold=hold)
+
+    def _lose(self, lost_bytes: int) -> int:
+        self._record(Op.POWER_CUT, self._clock_ns(), Deed(value=lost_bytes), 0)
+        return lost_bytes
 
     def _flush(self, deed: Deed, now_ns: int) -> int:
         error = deed.error

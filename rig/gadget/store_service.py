@@ -98,7 +98,8 @@ def store_status(store: Store) -> dict[str, object]:
 
 
 def fault_fields(report: FaultReport) -> dict[str, object]:
-    """The fields of a ``fault`` event."""
+    """The fields of a ``fault`` event; a fault that befell no access names none."""
+    access = report.access
     return {
         "layer": Layer.MEDIUM,
         "rule": report.fired.rule_name,
@@ -107,9 +108,9 @@ def fault_fields(report: FaultReport) -> dict[str, object]:
         "effect": report.fired.effect.kind,
         "value": report.deed.value,
         "errno": report.deed.error,
-        "op": report.access.op,
-        "lba": report.access.lba,
-        "blocks": report.access.blocks,
+        "op": access and access.op,
+        "lba": access and access.lba,
+        "blocks": access and access.blocks,
         "sequence": report.sequence,
     }
 
@@ -169,7 +170,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         store.close()
     except (RigError, OSError, RuntimeError) as error:
-        events.emit("error", error=str(error))
+        if options.supervised:  # else the event is a line of the log as well
+            events.emit("error", error=str(error))
         log.error("%s", error)
         return 2 if isinstance(error, UserError) else 3
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -167,7 +168,7 @@ def test_a_pause_lets_other_requests_be_answered_first(pipes: Callable[[], Pipe]
     session = Pausing(pipes(), most=4)
     session.pauses[b"p"] = Pause(0.02)
     session.pipe.put(b"pab")
-    drive(session.main(), {}, lambda: len(session.served) < 3, Clock())
+    drive(session.main(), {}, lambda: len(session.served) < 3, clock=Clock())
     assert session.served == [b"a", b"b", b"p"]
 
 
@@ -177,7 +178,7 @@ def test_pauses_end_when_they_are_due_not_in_the_order_they_began(
     session = Pausing(pipes(), most=4)
     session.pauses.update({b"p": Pause(0.05), b"q": Pause(0.01)})
     session.pipe.put(b"pq")
-    drive(session.main(), {}, lambda: len(session.served) < 2, Clock())
+    drive(session.main(), {}, lambda: len(session.served) < 2, clock=Clock())
     assert session.served == [b"q", b"p"]
 
 
@@ -200,7 +201,7 @@ def test_when_every_task_pauses_the_next_request_waits_for_one(pipes: Callable[[
     session = Pausing(pipes(), most=2)
     session.pauses.update({b"p": Pause(0.02), b"q": Pause(0.04)})
     session.pipe.put(b"pqa")
-    drive(session.main(), {}, lambda: len(session.served) < 3, Clock())
+    drive(session.main(), {}, lambda: len(session.served) < 3, clock=Clock())
     assert session.served == [b"p", b"a", b"q"]
 
 
@@ -224,3 +225,40 @@ def test_what_pauses_when_the_session_ends_is_answered(pipes: Callable[[], Pipe]
     session.pipe.put(b"p!!!")
     drive(session.main(), {}, lambda: True)
     assert session.served == [b"p"]
+
+
+def test_what_goes_by_the_clock_is_done_though_nothing_is_asked_for(
+    pipes: Callable[[], Pipe],
+) -> None:
+    session = Session(pipes(), requests=1)
+    moments: list[float] = []
+
+    def pass_time() -> float:
+        moments.append(time.monotonic())
+        if len(moments) == 1:
+            return moments[0] + 0.02
+        session.pipe.put(b"x")  # which ends it
+        return math.inf
+
+    drive(session.main(), {}, lambda: True, pass_time)
+    first_s, second_s = moments
+    assert second_s >= first_s + 0.02
+    assert session.served == [b"x"]
+
+
+def test_a_bystander_may_change_what_goes_by_the_clock(pipes: Callable[[], Pipe]) -> None:
+    session, commands = Session(pipes(), requests=1), pipes()
+    commands.put(b"c")
+    asked: list[int] = []
+
+    def command() -> bool:
+        commands.take()
+        session.pipe.put(b"x")
+        return True
+
+    def pass_time() -> float:
+        asked.append(len(session.served))
+        return math.inf
+
+    drive(session.main(), {commands.read_end: command}, lambda: True, pass_time)
+    assert asked == [0, 0]

@@ -143,6 +143,7 @@ PURE = {
     "rig.gadget.history",
     "rig.gadget.medium_effects",
     "rig.gadget.rebuild",
+    "rig.gadget.unflushed",
     "rig.gadget.write_cache",
 }
 

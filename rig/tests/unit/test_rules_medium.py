@@ -89,3 +89,20 @@ def test_what_a_rule_leaves_open_luck_decides_within_the_access(luck: int) -> No
 def test_what_cannot_be_is_told(text: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         rule(text)
+
+
+def test_the_power_goes_at_its_moment_and_waits_for_no_access() -> None:
+    (cut,) = parse_plan(BY_CLOCK, "t").faults
+    assert cut.at_once
+    with pytest.raises(UserError, match="'lba' is about accesses, but this rule"):
+        parse_plan(BY_CLOCK + "lba = [0, 7]", "t")
+
+
+BY_CLOCK = """
+name = "t"
+[[fault]]
+layer = "medium"
+op = "write"
+effect = "power-cut"
+at_s = 2
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 from rig.errors import MachineError, UserError
 from rig.faults.plan import NO_FAULTS, Plan
 from rig.faults.reader import parse_plan
-from rig.faults.rules.medium import MediumFault
+from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Injector
 from rig.gadget import medium_file
 from rig.gadget.journal import Damage, Injected, Op, Record, encode, read_journal
+from rig.gadget.rebuild import Rebuilder
 from rig.gadget.store import Answer, FaultReport, Store
 
 SIZE = 64 * 512
@@ -103,7 +105,7 @@ def test_a_fault_is_reported_with_its_rule_and_place(tmp_path: Path) -> None:
     bench.store.write(2048, bytes(1024))
     (report,) = bench.reports
     assert (report.fired.rule_name, report.fired.match, report.sequence) == ("medium-1", 2, 1)
-    assert (report.access.lba, report.access.blocks) == (4, 2)
+    assert report.access == MediumAccess(MediumOp.WRITE, 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +203,94 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     assert after.store.read(512, 512).data == b"k" * 512
     assert after.store.sequence == 2
     assert after.store.journal_damage == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rig.faults.plan import NO_FAULTS
+from rig.faults.rules.medium import MediumFault
+from rig.faults.triggers import Injector
+from rig.gadget.store import Store
+d = Path(sys.argv[1])
+s = Store(d / 'medium.img', d / 'journal.bin', 32768, Injector(NO_FAULTS, MediumFault))
+s.write(0, b'1' * 512)
+s.use_cache()
+s.write(512, b'2' * 512)
+s.flush()
+s.write(1024, b'3' * 1024)
+s.write(1536, b'4' * 512)
+{end}
+"""
+"""A store gets a volatile cache while it runs, as by a rule that is added to it; it ends with
+1024 bytes in there."""
+
+
+def killed(tmp_path: Path, end: str) -> Bench:
+    """Let a process with a store end in some way; return a store that comes after it."""
+    script = KILLED.replace("{end}", end)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == (-9 if KILL in end else 0)
+    return Bench(tmp_path)
+
+
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def test_what_a_killed_stores_cache_held_is_lost_on_the_record(tmp_path: Path) -> None:
+    after = killed(tmp_path, KILL)
+    last = after.journal()[-1]
+    assert isinstance(last, Record)
+    assert (last.op, last.value) == (Op.POWER_CUT, 1024)
+    assert after.medium()[:2048] == b"1" * 512 + b"2" * 512 + bytes(1024)
+    after.store.close()
+    again = Bench(tmp_path)
+    assert again.store.sequence == after.store.sequence  # it is lost but once
+
+
+def test_the_journal_of_a_killed_store_makes_the_medium_it_left(tmp_path: Path) -> None:
+    after = killed(tmp_path, KILL)
+    after.store.write(0, b"5" * 512)
+    made = bytearray(SIZE)
+
+    def write(offset: int, data: bytes) -> None:
+        made[offset : offset + len(data)] = data
+
+    rebuilder = Rebuilder(lambda at, n: bytes(made[at : at + n]), write, as_stored=True)
+    for item in after.journal():
+        assert isinstance(item, Record)
+        rebuilder.take(item)
+    assert made == after.medium()
+
+
+@pytest.mark.parametrize("end", ["s.close()", f"s.flush()\n{KILL}", f"s.power_cut()\n{KILL}"])
+def test_a_store_that_had_nothing_to_lose_has_lost_nothing(tmp_path: Path, end: str) -> None:
+    after = killed(tmp_path, end)
+    sequence = after.store.sequence
+    ends = [r.op for r in after.journal()[-1:] if isinstance(r, Record)]
+    assert ends == [Op.POWER_CUT if "power_cut" in end else Op.FLUSH]
+    assert sequence == 6
+
+
+def test_a_rule_that_goes_by_the_clock_cuts_the_power_with_no_access_to_wait_for(
+    tmp_path: Path,
+) -> None:
+    clock = [50.0]
+    reports: list[FaultReport] = []
+    rule = '[[fault]]\nlayer = "medium"\nop = "write"\neffect = "power-cut"\nat_s = 2\n'
+    injector = Injector(parse_plan(f'name = "t"\n{rule}', "t"), MediumFault, lambda: clock[0])
+    store = Store(
+        tmp_path / "medium", tmp_path / "journal", SIZE, injector, on_fault=reports.append
+    )
+    assert store.pass_time() == math.inf
+    injector.set_phase("write")
+    assert store.pass_time() == 52.0
+    store.write(0, b"1" * 1024)
+    clock[0] = 52.0
+    assert store.pass_time() == math.inf
+    assert (store.cached_bytes, store.read(0, 4).data) == (0, bytes(4))
+    (report,) = reports
+    assert (report.access, report.sequence, report.deed.value) == (None, 1, 1024)
 
 
 _writes = st.lists(st.tuples(st.integers(0, 63), st.integers(1, 4), st.integers(1, 255)))
