@@ -50,10 +50,15 @@ WIRE_STATUS = {
     EndpointStatus.ETIME: Status.IO_ERROR,
     EndpointStatus.EPIPE: Status.STALL,
     EndpointStatus.EOVERFLOW: Status.BABBLE,
+    EndpointStatus.EREMOTEIO: Status.SUCCESS,
 }
-"""What the cable answers so that Linux's driver ends an URB with a status."""
+"""What the cable answers so that Linux's driver ends an URB with a status.
 
-_ALWAYS = frozenset({EndpointStatus.EPIPE, EndpointStatus.EOVERFLOW})
+A short transfer is no error on the wire: the driver makes one of it for a client that has
+forbidden it (SHORT_NOT_OK), as usb-storage has for its data.
+"""
+
+_ALWAYS = frozenset({EndpointStatus.EPIPE, EndpointStatus.EOVERFLOW, EndpointStatus.EREMOTEIO})
 
 SHOWS: dict[Controller, frozenset[EndpointStatus]] = {
     Controller.XHCI: _ALWAYS,
@@ -151,6 +156,12 @@ def check_rule(rule: EndpointFault, controller: Controller | None) -> None:
         raise UserError(
             f"Fault '{rule.name}': the cable at {controller} cannot show {rule.status}: {why}.",
             hint=hint,
+        )
+    if rule.status is EndpointStatus.EREMOTEIO and rule.when is When.AFTER:
+        raise UserError(
+            f"Fault '{rule.name}': the cable cannot show {rule.status} after all data:"
+            " a transfer that has them all is not short.",
+            hint="Take 'before', 'middle' or 'at_bytes'.",
         )
     is_out = rule.direction is Direction.OUT
     if controller is Controller.OHCI and is_out and rule.min_bytes > OHCI_OUT_BYTES:

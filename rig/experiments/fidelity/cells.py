@@ -140,11 +140,17 @@ def injections(attachment: str) -> tuple[Injection, ...]:
 
 
 def refused(attachment: str) -> dict[str, list[str]]:
-    """Return what cannot be made at an attachment: statuses and directions, by the reason."""
+    """Return what cannot be made at an attachment: statuses and directions, by the reason.
+
+    Where only some moments of an error cannot be, they are named.
+    """
+    why_not = {one: refusal(one) for one in _asked(attachment)}
+    made = {(one.direction, one.label) for one, why in why_not.items() if not why}
     found: dict[str, dict[str, None]] = {}
-    for one in _asked(attachment):
-        if why := refusal(one):
-            found.setdefault(why, {})[f"{one.direction.upper()} {one.label}"] = None
+    for one, why in why_not.items():
+        if why:
+            moment = f" {one.when}" if (one.direction, one.label) in made else ""
+            found.setdefault(why, {})[f"{one.direction.upper()} {one.label}{moment}"] = None
     return {why: list(names) for why, names in found.items()}
 
 

@@ -22,7 +22,7 @@ import time
 
 from rig.daemon import Command, CommandLines, Events
 from rig.usb import bot, descriptors
-from rig.usb.urb import TransferType, status_name
+from rig.usb.urb import TransferFlags, TransferType, status_name
 from rig.usb.usbfs import Reaped, UsbfsDevice
 
 DEADLINE_S = 60.0
@@ -104,7 +104,8 @@ def carry_by_command(events: Events, node: str) -> None:
 
     def obey(command: Command) -> object:
         endpoint = source if command.do == "in" else sink
-        device.submit(1, TransferType.BULK, endpoint, 0, bytearray(command.args["bytes"]))
+        flags = TransferFlags.SHORT_NOT_OK if endpoint == source else 0
+        device.submit(1, TransferType.BULK, endpoint, flags, bytearray(command.args["bytes"]))
         reaped = reap(device)
         # A stalled endpoint stays so until it is told otherwise.
         if not command.args.get("stays"):

@@ -51,6 +51,14 @@ def test_a_status_that_cannot_be_shown_is_refused_with_the_reason(
         check(controller, f'direction = "in"\nstatus = "{status}"\n')
 
 
+@pytest.mark.parametrize("controller", Controller)
+def test_a_transfer_is_cut_short_but_not_behind_its_end(controller: Controller) -> None:
+    rule = 'name = "t"\n' + RULE.format(place="cable") + 'direction = "in"\nstatus = "EREMOTEIO"\n'
+    check_plan(parse_plan(rule, "t"), controller)
+    with pytest.raises(UserError, match="has them all is not short"):
+        check_plan(parse_plan(rule.replace("before", "after"), "t"), controller)
+
+
 def test_a_rule_for_the_cable_is_refused_where_there_is_none() -> None:
     with pytest.raises(UserError, match="on the cable, and this attachment has none"):
         check(None, 'direction = "in"\nstatus = "EPIPE"\n')
@@ -99,7 +107,12 @@ def test_bytes_that_were_asked_for_move_in_whole_packets(at_bytes: int, moved: i
 
 @pytest.mark.parametrize(
     ("status", "answer"),
-    [("EPROTO", Status.IO_ERROR), ("EPIPE", Status.STALL), ("EOVERFLOW", Status.BABBLE)],
+    [
+        ("EPROTO", Status.IO_ERROR),
+        ("EPIPE", Status.STALL),
+        ("EOVERFLOW", Status.BABBLE),
+        ("EREMOTEIO", Status.SUCCESS),
+    ],
 )
 def test_the_wire_says_what_the_driver_is_to_report(status: str, answer: Status) -> None:
     assert cut(effect(When.BEFORE, EndpointStatus(status)), 512, 512).status is answer

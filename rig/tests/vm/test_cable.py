@@ -15,7 +15,7 @@ from rig.experiments.fidelity.fidelity import Trials, attach
 from rig.experiments.fidelity.report import Data, Fidelity
 from rig.experiments.fidelity.wishes import read_wishes
 from rig.experiments.run.places import STORE
-from rig.faults.rules.endpoint import EndpointStatus, When
+from rig.faults.rules.endpoint import STATUS_DIRECTION, EndpointStatus, When
 from rig.guest_images.image import GuestImage
 from rig.lab.accelerator import accelerator
 from rig.lab.attachment import parse_attachment
@@ -72,13 +72,14 @@ Case = tuple[Direction, EndpointStatus, When]
 
 
 def cases(controller: Controller) -> list[Case]:
-    """All that the controller can show; babble is seen on IN transfers alone."""
+    """All that the controller can show."""
     return [
         (direction, status, when)
         for direction in Direction
         for status in sorted(SHOWS[controller])
         for when in When
-        if (direction, status) != (Direction.OUT, EndpointStatus.EOVERFLOW)
+        if STATUS_DIRECTION.get(status, direction) is direction
+        and (status, when) != (EndpointStatus.EREMOTEIO, When.AFTER)
     ]
 
 
