@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rig.daemon import Command, CommandLines, Events
-from rig.errors import RemoteProtocolError
+from rig.errors import RemoteProtocolError, UserError
 from rig.reactor import READABLE, Reactor
 
 log = logging.getLogger("rig.control")
@@ -133,12 +133,27 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def control_socket(
-    directory: Path, name: str, obey: Callable[[Command], object]
+    directory: Path, name: str, obey: Callable[[Command], object], *, required: bool = False
 ) -> Iterator[ControlSocket | None]:
-    """Have a control socket for a while; None, and a warning, where it cannot be made."""
+    """Have a control socket for a while; None, and a warning, where it cannot be made.
+
+    Args:
+        directory: See `ControlSocket`.
+        name: See `ControlSocket`.
+        obey: See `ControlSocket`.
+        required: Where it cannot be made, that is an error.
+
+    Raises:
+        UserError: It is required, and cannot be made.
+    """
     try:
         control = ControlSocket(directory, name, obey)
     except OSError as error:
+        if required:
+            raise UserError(
+                f"There can be no control socket in '{directory}': {error.strerror or error}.",
+                hint="Name a directory that you may write to with --control, or leave it out.",
+            ) from error
         # It serves its purpose without one: who may not write to /run has no control from outside.
         log.warning("there is no control socket in '%s': %s", directory, error.strerror or error)
         yield None
@@ -149,7 +164,12 @@ def control_socket(
 
 @contextlib.contextmanager
 def served_by_reactor(
-    reactor: Reactor, directory: Path, name: str, obey: Callable[[Command], object]
+    reactor: Reactor,
+    directory: Path,
+    name: str,
+    obey: Callable[[Command], object],
+    *,
+    required: bool = False,
 ) -> Iterator[None]:
     """Have a control socket for a while, served by a reactor that runs meanwhile.
 
@@ -158,8 +178,12 @@ def served_by_reactor(
         directory: See `ControlSocket`.
         name: See `ControlSocket`.
         obey: See `ControlSocket`.
+        required: See `control_socket`.
+
+    Raises:
+        UserError: It is required, and cannot be made.
     """
-    with control_socket(directory, name, obey) as control:
+    with control_socket(directory, name, obey, required=required) as control:
         if control is not None:
             reactor.watch(control, READABLE, lambda _: control.pump())
         yield

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rig.faults.rules.link import LinkEffect
+from rig.faults.release import ReleasedBy
+from rig.faults.rules.link import LinkEffect, LinkKind
 from rig.faults.triggers import Fired
+from rig.link.actions import Data, Released
 from rig.link.pieces import Pieces
-
-Data = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ class Overtaken:
     since_s: float
     until_s: float
 
+    def released(self, now_s: float, by: ReleasedBy) -> Released:
+        """Return the news of the end of its wait."""
+        waited_s = round(now_s - self.since_s, 3)
+        return Released(self.rule_name, LinkKind.REORDER, waited_s, by)
+
 
 class Lane:
     """A queue between two ends."""
@@ -56,7 +61,6 @@ class Lane:
         self.offset_bytes = 0
         self.backlog_bytes = 0
         self.overtaken: Overtaken | None = None
-        self.finished = False
         self._items: deque[Item] = deque()
         self._last_s = 0.0
 
@@ -75,6 +79,18 @@ class Lane:
             self._last_s += len(data) / bytes_per_s
         self._items.append(Octets(data, self._last_s))
         self.backlog_bytes += len(data)
+
+    def hold_back(self, piece: Overtaken) -> None:
+        """Let the next piece overtake this one; there must be none that waits for that."""
+        assert self.overtaken is None
+        self.overtaken = piece
+
+    def let_overtaken_go(self, now_s: float) -> Overtaken | None:
+        """Queue the piece that waits to be overtaken, if there is one; return it."""
+        piece, self.overtaken = self.overtaken, None
+        if piece is not None:
+            self.put(piece.data, now_s)
+        return piece
 
     def mark(self, item: Mark | Finish) -> None:
         """Queue what is to happen behind the octets."""

@@ -7,7 +7,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
-from rig.link.lane import Data
+from rig.link.actions import Data
 from rig.reactor import READABLE, WRITABLE, Reactor
 
 LINGER_S = 5.0
@@ -21,10 +21,9 @@ class Plug:
     """A socket of the relay's.
 
     Args:
-        stream: Connected, or about to be; it becomes non-blocking.
+        stream: Connected; it becomes non-blocking.
         reactor: Waits.
         clock_s: The reactor's.
-        connected: Called when it is connected; None if it is already.
         readable: Called when there is something to read, or the end of it.
         sent: Called when something that had waited is sent.
     """
@@ -35,7 +34,6 @@ class Plug:
         reactor: Reactor,
         clock_s: Callable[[], float],
         *,
-        connected: Callable[[], None] | None,
         readable: Callable[[], None],
         sent: Callable[[], None],
     ) -> None:
@@ -44,7 +42,6 @@ class Plug:
         self.stream = stream
         self._reactor = reactor
         self._clock_s = clock_s
-        self._connected = connected
         self._readable = readable
         self._sent = sent
         self._reads = True
@@ -77,7 +74,7 @@ class Plug:
         if self._closing:
             return
         self._closing, self._reset = True, reset
-        if not self._waiting or self._connected is not None:
+        if not self._waiting:
             self.drop()
             return
         self._watch()
@@ -100,8 +97,8 @@ class Plug:
         return f"linger-{id(self)}"
 
     def _watch(self) -> None:
-        waits = bool(self._waiting) or self._connected is not None
-        reads = self._reads and not self._closing and self._connected is None
+        waits = bool(self._waiting)
+        reads = self._reads and not self._closing
         if waits or reads:
             events = (WRITABLE if waits else 0) | (READABLE if reads else 0)
             self._reactor.watch(self.stream, events, self._on_events)
@@ -110,11 +107,6 @@ class Plug:
             self._reactor.unwatch(self.stream)
 
     def _on_events(self, events: int) -> None:
-        if self._connected is not None:
-            connected, self._connected = self._connected, None
-            self._watch()
-            connected()
-            return
         if events & WRITABLE:
             self._flush()
             self._sent()
@@ -123,7 +115,7 @@ class Plug:
 
     def _flush(self) -> None:
         waiting = self._waiting
-        while waiting and self._connected is None:
+        while waiting:
             try:
                 sent = self.stream.sendmsg([*waiting][:_MAX_PARTS])
             except BlockingIOError:

@@ -51,10 +51,7 @@ class Connecting:
         try:
             self._places = _places(self._back, socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
-            # A name.  Whoever knows it may be slow to answer.
-            self._resolver = HelperThread("name of the back end")
-            self._reactor.watch(self._resolver, READABLE, self._on_resolved)
-            self._resolver.do(self._resolve)
+            self._ask()
         else:
             self._try_next()
 
@@ -63,6 +60,16 @@ class Connecting:
         self._drop_resolver()
         self._drop_socket()
         self._reactor.cancel(self._timer)
+
+    def _ask(self) -> None:
+        """Ask for the name's addresses.  Whoever knows them may be slow to answer."""
+        try:
+            self._resolver = HelperThread("name of the back end")
+        except OSError as error:  # no descriptor left
+            self._failed(os.strerror(error.errno or errno.EIO))
+            return
+        self._reactor.watch(self._resolver, READABLE, self._on_resolved)
+        self._resolver.do(self._resolve)
 
     def _resolve(self) -> None:
         try:

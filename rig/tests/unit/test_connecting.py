@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rig.helper_thread import HelperThread
 from rig.net import connecting
 from rig.net.address import listen
 from rig.net.connecting import Connecting
@@ -92,6 +93,17 @@ def test_a_name_that_is_slow_to_be_known_is_not_waited_for(
     may_answer.set()
     world.until_over()
     assert len(world.sockets) == 1
+
+
+def test_a_name_that_there_is_no_descriptor_to_ask_for_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(name: str) -> HelperThread:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(connecting, "HelperThread", exhausted)
+    world.connect("back.example")
+    assert world.reasons == ["Too many open files"]
 
 
 @pytest.mark.parametrize("name", ["a..b", "no such host"])

@@ -145,6 +145,15 @@ def test_without_a_place_for_it_there_is_a_warning_and_no_socket(
     assert "there is no control socket" in caplog.text
 
 
+def test_one_that_is_required_and_has_no_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=r"no control socket in '.*/file': .*--control"),
+        control_socket(tmp_path / "file", "store", obey, required=True),
+    ):
+        pass
+
+
 def test_nobody_there_is_a_sentence(tmp_path: Path) -> None:
     opening = connect(tmp_path / "none.sock", "store")
     with pytest.raises(MachineError, match="of process 'store' cannot be reached"):

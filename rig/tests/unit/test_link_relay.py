@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.faults.reader import parse_plan
+from rig.faults.release import ReleasedBy
 from rig.faults.rules.link import LONGEST_HOLD_S, LinkEnd, LinkFault
 from rig.faults.triggers import Injector
-from rig.link.relay import OVERTAKEN_DEADLINE_S, Close, Dial, Relay, ReleasedBy, Send
+from rig.link.actions import Close, Dial, Send
+from rig.link.intake import OVERTAKEN_DEADLINE_S
+from rig.link.relay import Relay
 
 FRONT, BACK = LinkEnd.FRONT, LinkEnd.BACK
 
@@ -443,6 +446,50 @@ def test_a_piece_that_nothing_overtakes_goes_before_its_senders_end() -> None:
     assert world.relay.circuits == []
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        'effect = "stall"\nfor_s = 1',
+        'effect = "stall"\nfor_s = 1\nat_bytes = 3',
+        'effect = "partition"\nfor_s = 1\nat_bytes = 3',
+        'effect = "duplicate"',
+    ],
+)
+def test_a_piece_that_was_overtaken_is_neither_lost_nor_put_into_the_one_that_did(
+    behind: str,
+) -> None:
+    world = joined('effect = "reorder"\nway = "to-back"\nnth = 1', f"{behind}\nnth = 1")
+    world.say(FRONT, A)
+    world.say(FRONT, B)
+    world.wait(2)
+    doubled = B if "duplicate" in behind else b""
+    assert world.at_back() == B + doubled + A
+
+
+def test_a_command_ends_the_wait_of_a_piece_that_nothing_has_overtaken() -> None:
+    world = joined('effect = "reorder"\nway = "to-back"\nnth = 1')
+    world.say(FRONT, A)
+    assert world.relay.standing == ["0"]
+    assert world.relay.release(world.now_s) == 1
+    world.act()
+    assert world.at_back() == A
+    assert [r.by for r in world.relay.released] == [ReleasedBy.COMMAND]
+
+
+def test_what_lasts_on_a_connection_that_is_cut_is_over_and_told() -> None:
+    world = joined(
+        'effect = "reorder"\nway = "to-front"\nnth = 1',
+        'effect = "half-open"\nend = "front"\nat_s = 1\nfor_s = 60',
+        'effect = "cut"\nat_s = 2',
+    )
+    world.phase("write")
+    world.say(BACK, A)
+    world.wait(3)
+    told = [(one.rule, one.waited_s, one.by) for one in world.relay.released]
+    assert told == [("0", 1.0, ReleasedBy.END), ("1", 1.0, ReleasedBy.END)]
+    assert world.relay.standing == []
+
+
 # Whatever the plan.
 
 EFFECTS = st.sampled_from(
@@ -459,6 +506,83 @@ EFFECTS = st.sampled_from(
         'effect = "duplicate"',
     ]
 )
+LOSSLESS = st.sampled_from(
+    [
+        'effect = "delay"\ndelay_ms = 300',
+        'effect = "delay"\ndelay_ms = 300\nfor_s = 1',
+        'effect = "jitter"\ndelay_ms = 300\nfor_s = 1',
+        'effect = "bandwidth"\nbytes_per_s = 50\nfor_s = 1',
+        'effect = "stall"\nfor_s = 2',
+        'effect = "stall"\nfor_s = 2\nat_bytes = 3',
+        'effect = "stall"\nfor_s = 2\nway = "to-front"\nat_bytes = 100',
+        'effect = "partition"\nfor_s = 2\nat_bytes = 5',
+        'effect = "reorder"',
+        'effect = "reorder"\nway = "to-front"\nevery = 2\ntimes = 3',
+        'effect = "duplicate"',
+    ]
+)
+
+
+def framed(number: int) -> bytes:
+    """A frame that can be told from all others."""
+    return frame(struct.pack(">I", number) * (1 + number % 4))
+
+
+def frames_of(octets: bytes) -> list[int]:
+    """The numbers of frames, in the order in which they came; none may be torn."""
+    found = []
+    while octets:
+        (length,) = struct.unpack_from(">I", octets)
+        body, octets = octets[8 : 8 + length], octets[8 + length :]
+        (number,) = struct.unpack_from(">I", body)
+        assert body == struct.pack(">I", number) * (1 + number % 4)
+        found.append(number)
+    return found
+
+
+@pytest.mark.parametrize("first", [(), (('effect = "reorder"', 1),)])
+@given(
+    st.lists(st.tuples(LOSSLESS, st.integers(1, 4)), max_size=5),
+    st.lists(
+        st.tuples(st.sampled_from([FRONT, BACK, None]), st.integers(1, 40)), min_size=6, max_size=25
+    ),
+    st.booleans(),
+)
+def test_nothing_but_a_cut_loses_an_octet_and_nothing_tears_a_piece(
+    first: tuple[tuple[str, int], ...],
+    rules: list[tuple[str, int]],
+    said: list[tuple[LinkEnd | None, int]],
+    ends: bool,
+) -> None:
+    rules = [*first, *rules]
+    world = joined(*(r if "every" in r else f"{r}\nnth = {nth}" for r, nth in rules))
+    sent: dict[LinkEnd, list[int]] = {FRONT: [], BACK: []}
+    for number, (end, amount) in enumerate(said):
+        if end is None:
+            world.wait(amount / 20)
+            continue
+        octets = framed(number)
+        world.say(end, octets[:amount])  # in two parts, or in one
+        world.say(end, octets[amount:])
+        sent[end].append(number)
+    if ends:
+        world.end(FRONT)
+    world.wait(60)
+    fired = world.injector.fired
+    doubled = sum(fired[str(i)] for i, (r, _) in enumerate(rules) if "duplicate" in r)
+    swaps = any("reorder" in r for r, _ in rules)
+    surplus = 0
+    for end, got in ((FRONT, world.at_back()), (BACK, world.at_front())):
+        if end is BACK and ends:
+            continue  # it may have been closed before the last had come
+        found = frames_of(got)
+        assert sorted(set(found)) == sorted(sent[end])
+        surplus += len(found) - len(sent[end])
+        if not swaps:
+            assert sorted(found) == found
+    assert surplus <= doubled if ends else surplus == doubled
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["front", "back", "call", "end-front", "end-back", "wait", "release"]),

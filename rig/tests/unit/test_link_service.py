@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +22,11 @@ from rig.errors import UserError
 from rig.faults.reader import parse_plan
 from rig.faults.rules.link import LinkFault
 from rig.faults.triggers import Injector
+from rig.link import junction
 from rig.link import service as link_service
-from rig.link.service import LinkService, listen, parse_address
+from rig.link.service import LinkService
+from rig.net import connecting
+from rig.net.address import listen
 from rig.tests.harness.stepped import SteppedReactor
 from rig.tests.unit.test_link_relay import A, B, frame
 
@@ -126,7 +133,7 @@ def test_octets_go_both_ways_and_the_end_of_one_is_the_end_of_the_other(sites: l
 def test_an_end_that_does_not_read_holds_up_the_one_that_writes_and_loses_nothing(
     sites: list[Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_service, "MAX_BACKLOG_BYTES", 1 << 16)
+    monkeypatch.setattr(junction, "MAX_BACKLOG_BYTES", 1 << 16)
     site = make(sites)
     front, back = site.pair()
     front.setblocking(False)
@@ -148,6 +155,72 @@ def test_a_back_end_that_is_away_is_a_closed_connection_to_the_front_end(sites: 
     front = site.call()
     with pytest.raises(ConnectionResetError):
         site.read(front, 1)
+
+
+def test_a_back_end_whose_name_is_slow_to_be_known_holds_up_nobody(
+    sites: list[Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_answer = threading.Event()
+    place: connecting.Place = (socket.AF_INET, None)
+
+    def slow(back: tuple[str, int], flags: int = 0) -> list[connecting.Place]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        assert may_answer.wait(10)
+        return [place]
+
+    monkeypatch.setattr(connecting, "_places", slow)
+    site = make(sites)
+    place = (socket.AF_INET, site.back.getsockname())
+    front = site.call()
+    front.sendall(A)
+    assert site.do("status")["circuits"] == [1]
+    front.close()
+    site.reactor.turn(1.0)
+    assert [e["event"] for e in site.events] == ["circuit"]  # what was said may be sent yet
+    may_answer.set()
+    site.reactor.turn(5.0)
+    assert site.read(site.answer(), len(A)) == A
+
+
+def test_a_call_to_a_back_end_that_is_given_up_is_gone(
+    sites: list[Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_answer = threading.Event()
+
+    def slow(back: tuple[str, int], flags: int = 0) -> list[connecting.Place]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        assert may_answer.wait(10)
+        return []
+
+    monkeypatch.setattr(connecting, "_places", slow)
+    site = make(sites, 'effect = "cut"\nphase = "write"\nat_s = 0')
+    site.call()
+    site.do("phase", name="write")
+    assert [e["event"] for e in site.events] == ["circuit", "circuit-gone", "fault"]
+    may_answer.set()
+
+
+def test_a_call_for_which_there_is_no_descriptor_is_taken_when_another_connection_ends(
+    sites: list[Site],
+) -> None:
+    site = make(sites)
+    front, back = site.pair()
+    spare, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    late = socket.socket()
+    site.streams.append(late)
+    with Path(os.devnull).open() as probe:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (probe.fileno(), hard))
+    try:
+        late.connect(site.address)
+        site.reactor.turn(1.0)  # a listener that is looked at would be ready for ever
+        assert "accepting" in site.reactor.timers()
+        front.close()
+        back.close()
+        site.reactor.until(lambda: len([e for e in site.events if e["event"] == "circuit"]) == 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
 
 
 def test_a_cut_passes_all_before_it(sites: list[Site]) -> None:
@@ -218,21 +291,22 @@ def test_an_unknown_command_is_refused(sites: list[Site]) -> None:
         make(sites).do("dance")
 
 
-@pytest.mark.parametrize("text", ["", "host", ":1", "host:port", "host:70000"])
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="no address"):
-        parse_address(text)
-
-
-def test_an_address_may_be_of_ipv6() -> None:
-    assert parse_address("[::1]:7205") == ("::1", 7205)
-
-
 @pytest.mark.parametrize(
-    "words", [("--listen", "nowhere"), ("--listen", "127.0.0.1:0", "--seed", "1")]
+    "words", [("--listen", "a:b:"), ("--listen", "127.0.0.1:0", "--seed", "1")]
 )
 def test_the_daemon_refuses_what_it_cannot_do(words: tuple[str, ...]) -> None:
     assert link_service.main([*words, "--connect", "127.0.0.1:1"]) == 2
+
+
+def test_a_place_for_control_that_cannot_be_used_is_an_error_before_anything_starts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--listen", "127.0.0.1:0", "--connect", "127.0.0.1:1", "--supervised"]
+    assert link_service.main([*words, "--control", str(tmp_path / "file")]) == 2
+    said = capfd.readouterr()
+    assert "no control socket" in said.err
+    assert said.out == ""
 
 
 def test_the_daemon_serves_until_its_input_ends() -> None:
