@@ -23,6 +23,7 @@ MACHINE_COMMANDS = {
     "scan": "rig.experiments.run.scan_service",
     "usbtest": "rig.usb.usbtest",
     "continuation": "rig.integrity.continuation",
+    "deepqueue": "rig.deepqueue.service",
     "flow": "rig.integrity.flow",
 }
 """Each module has ``main(argv) -> int`` and imports little."""
@@ -40,6 +41,7 @@ HELP = {
     "scan": "Say what lies on a medium, or what its journal holds.",
     "usbtest": "Run the kernel's own test cases on a device that usbtest has bound.",
     "continuation": "Write with several URBs in flight, which the kernel unlinks when one fails.",
+    "deepqueue": "Serve a disk, with several URBs in flight, as a block device to be mounted.",
     "flow": "Send numbered records through a device, and see what comes.",
 }
 

@@ -23,14 +23,34 @@ both endpoints' halts are to be cleared behind it (BOT §5.3.4)."""
 
 _CBW: Final = struct.Struct("<4sIIBBB16s")  # BOT §5.1
 _CSW: Final = struct.Struct("<4sIIB")  # BOT §5.2
-_WRITE_10: Final = struct.Struct(">BBIBHB")  # SBC-3 §5.32
+_COMMAND_10: Final = struct.Struct(">BBIBHB")
+"""Opcode, flags, LBA, group number, blocks, control: READ(10), WRITE(10), SYNCHRONIZE CACHE(10) and
+READ CAPACITY(10) alike (SBC-3 §5)."""
+_CAPACITY: Final = struct.Struct(">II")  # SBC-3 table 64
 
 CBW_BYTES: Final = _CBW.size
 CSW_BYTES: Final = _CSW.size
+CAPACITY_BYTES: Final = _CAPACITY.size
+SENSE_BYTES: Final = 18
+"""Of fixed-format sense data (SPC-4 §4.5.3)."""
+MOST_BLOCKS: Final = 0xFFFF
+"""Of one READ(10) or WRITE(10)."""
 
 _TEST_UNIT_READY = bytes(6)
-_WRITE_10_CODE = 0x2A
 _MAX_LUN = 15  # bCBWLUN has four bits
+_FIXED_SENSE = frozenset({0x70, 0x71})
+_DESCRIPTOR_SENSE = frozenset({0x72, 0x73})
+
+
+class Opcode(IntEnum):
+    """Operation codes of the commands made here (SPC-4, SBC-3)."""
+
+    TEST_UNIT_READY = 0x00
+    REQUEST_SENSE = 0x03
+    READ_CAPACITY_10 = 0x25
+    READ_10 = 0x28
+    WRITE_10 = 0x2A
+    SYNCHRONIZE_CACHE_10 = 0x35
 
 
 class CommandStatus(IntEnum):
@@ -71,10 +91,53 @@ class Csw(msgspec.Struct, frozen=True):
         return _CSW.pack(signature, self.tag, self.residue_bytes, self.status)
 
 
+class Capacity(msgspec.Struct, frozen=True):
+    """What READ CAPACITY(10) tells: the last LBA, and the size of a block."""
+
+    last_lba: int
+    block_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole medium."""
+        return (self.last_lba + 1) * self.block_bytes
+
+
+class SenseData(msgspec.Struct, frozen=True):
+    """Why a command failed: sense key, additional sense code and qualifier (SPC-4 §4.5)."""
+
+    key: int
+    asc: int
+    ascq: int
+
+
 def write_10(tag: int, lba: int, blocks: int, block_bytes: int = 512) -> bytes:
     """Return the wrapper of WRITE(10): ``blocks`` blocks from ``lba`` on, to LUN 0."""
-    command = _WRITE_10.pack(_WRITE_10_CODE, 0, lba, 0, blocks, 0)
+    command = _COMMAND_10.pack(Opcode.WRITE_10, 0, lba, 0, blocks, 0)
     return _wrapper(tag, blocks * block_bytes, command)
+
+
+def read_10(tag: int, lba: int, blocks: int, block_bytes: int = 512) -> bytes:
+    """Return the wrapper of READ(10): ``blocks`` blocks from ``lba`` on, of LUN 0."""
+    command = _COMMAND_10.pack(Opcode.READ_10, 0, lba, 0, blocks, 0)
+    return _wrapper(tag, blocks * block_bytes, command, Direction.IN)
+
+
+def synchronize_cache_10(tag: int) -> bytes:
+    """Return the wrapper of SYNCHRONIZE CACHE(10) for the whole medium; it has no data."""
+    return _wrapper(tag, 0, _COMMAND_10.pack(Opcode.SYNCHRONIZE_CACHE_10, 0, 0, 0, 0, 0))
+
+
+def read_capacity_10(tag: int) -> bytes:
+    """Return the wrapper of READ CAPACITY(10), which `CAPACITY_BYTES` answer."""
+    command = _COMMAND_10.pack(Opcode.READ_CAPACITY_10, 0, 0, 0, 0, 0)
+    return _wrapper(tag, CAPACITY_BYTES, command, Direction.IN)
+
+
+def request_sense(tag: int) -> bytes:
+    """Return the wrapper of REQUEST SENSE, which at most `SENSE_BYTES` answer."""
+    command = bytes((Opcode.REQUEST_SENSE, 0, 0, 0, SENSE_BYTES, 0))
+    return _wrapper(tag, SENSE_BYTES, command, Direction.IN)
 
 
 def unit_ready(tag: int) -> bytes:
@@ -109,5 +172,37 @@ def parse_csw(octets: bytes) -> Csw:
     return Csw(tag, residue_bytes, status)
 
 
-def _wrapper(tag: int, data_bytes: int, command: bytes) -> bytes:
-    return _CBW.pack(b"USBC", tag, data_bytes, 0, 0, len(command), command)
+def parse_capacity(octets: bytes) -> Capacity:
+    """Read the answer to READ CAPACITY(10).
+
+    Raises:
+        RemoteProtocolError: It is none, or of a medium too large for commands of ten octets.
+    """
+    if len(octets) != CAPACITY_BYTES:
+        raise RemoteProtocolError(f"{octets.hex(' ')} is no answer to READ CAPACITY(10).")
+    last_lba, block_bytes = _CAPACITY.unpack(octets)
+    if last_lba == 0xFFFFFFFF or not block_bytes:
+        raise RemoteProtocolError(f"A medium of {octets.hex(' ')} is beyond READ CAPACITY(10).")
+    return Capacity(last_lba, block_bytes)
+
+
+def parse_sense(octets: bytes) -> SenseData:
+    """Read sense data of either format (SPC-4 §4.5.2, §4.5.3); what is missing is 0.
+
+    Raises:
+        RemoteProtocolError: They are neither.
+    """
+    full = octets + bytes(max(SENSE_BYTES - len(octets), 0))
+    code = full[0] & 0x7F
+    if code in _FIXED_SENSE:
+        return SenseData(full[2] & 0x0F, full[12], full[13])
+    if code in _DESCRIPTOR_SENSE:
+        return SenseData(full[1] & 0x0F, full[2], full[3])
+    raise RemoteProtocolError(f"{octets[:SENSE_BYTES].hex(' ')} is no sense data.")
+
+
+def _wrapper(
+    tag: int, data_bytes: int, command: bytes, direction: Direction = Direction.OUT
+) -> bytes:
+    flags = 0x80 if direction is Direction.IN else 0
+    return _CBW.pack(b"USBC", tag, data_bytes, flags, 0, len(command), command)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rig.deepqueue.initiator import Recovery
 from rig.errors import UserError
 from rig.experiments.run.options import one_of
 from rig.faults.rules.endpoint import EndpointStatus, Place, When
 from rig.guest_images.spec import kernel_package
-from rig.integrity.continuation import Recovery
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.attachment import DUMMY, Attachment, parse_attachment
 from rig.lab.environment import Link
