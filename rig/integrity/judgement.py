@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from rig.integrity.stamp import SECTOR_BYTES
+
 
 class SectorClass(StrEnum):
     """What a sector turned out to be."""
@@ -143,6 +145,20 @@ class Finding(msgspec.Struct, frozen=True):
     reread: Reread | None = None
     keys: Keys = Keys()
 
+    def part(self, start: int, count: int) -> Finding:
+        """Sectors ``start`` to ``start + count`` of this finding."""
+
+        def moved(at: int | None, by: int) -> int | None:
+            return None if at is None else at + by
+
+        return msgspec.structs.replace(
+            self,
+            lba=moved(self.lba, start),
+            belongs_lba=moved(self.belongs_lba, start),
+            offset=moved(self.offset, start * SECTOR_BYTES),
+            count=count,
+        )
+
 
 class Judgement(msgspec.Struct, frozen=True):
     """The outcome of one view, or of several together.
@@ -172,7 +188,7 @@ def combine(judgements: Iterable[Judgement]) -> Judgement:
 
 
 class Collector:
-    """Gathers classes and findings of one view, and joins findings that are neighbours."""
+    """Gathers classes and findings of one view."""
 
     def __init__(self) -> None:
         self._counts = dict.fromkeys(SectorClass, 0)
@@ -185,15 +201,27 @@ class Collector:
     def add(self, finding: Finding) -> None:
         """Count and keep one finding."""
         self._counts[finding.sector_class] += finding.count
-        if self._findings and _continues(self._findings[-1], finding):
-            self._findings[-1] = _joined(self._findings[-1], finding)
-        else:
-            self._findings.append(finding)
+        self._findings.append(finding)
 
     def judgement(self) -> Judgement:
         """The result; each finding now has its sentence."""
-        told = [msgspec.structs.replace(f, sentence=_sentence(f)) for f in self._findings]
-        return Judgement(dict(self._counts), told)
+        return Judgement(dict(self._counts), [told(f) for f in joined(self._findings)])
+
+
+def joined(findings: Iterable[Finding]) -> list[Finding]:
+    """Join those that follow one another and are neighbours with the same thing wrong."""
+    kept: list[Finding] = []
+    for finding in findings:
+        if kept and _continues(kept[-1], finding):
+            kept[-1] = _joined(kept[-1], finding)
+        else:
+            kept.append(finding)
+    return kept
+
+
+def told(finding: Finding) -> Finding:
+    """Return the finding with its sentence."""
+    return msgspec.structs.replace(finding, sentence=_sentence(finding))
 
 
 def _continues(one: Finding, other: Finding) -> bool:
@@ -205,7 +233,7 @@ def _continues(one: Finding, other: Finding) -> bool:
         all(getattr(one, name) == getattr(other, name) for name in same)
         and step(one.lba, other.lba, one.count)
         and step(one.belongs_lba, other.belongs_lba, one.count)
-        and step(one.offset, other.offset, one.count * 512)
+        and step(one.offset, other.offset, one.count * SECTOR_BYTES)
         and not (one.lba is None and one.offset is None)
     )
 

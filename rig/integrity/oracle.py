@@ -31,7 +31,7 @@ from rig.integrity.ledger import ZEROS
 from rig.integrity.model import NOTHING, Legal, Model, Write
 from rig.integrity.piece import Piece, Teller
 from rig.integrity.scan import Run
-from rig.integrity.sieve import Expected, Places, sift
+from rig.integrity.sieve import Expected, Places, is_ours, sift
 from rig.integrity.stamp import SectorKind, Stamp
 
 __all__ = ["Arrival", "Oracle"]
@@ -120,6 +120,31 @@ class Oracle:
                 piece = Piece(View.ARRIVAL, place, lba, count, run, lba - run.sector, number)
                 self._weigh_arrival(out, piece, order)
         return out.judgement()
+
+    # -- single sectors --------------------------------------------------------------------------
+
+    def allows(self, seen: Run, lba: int, *, view: View) -> bool:
+        """Whether a sector may hold what was seen, in the view of the host or the medium."""
+        out = Collector()
+        piece = Piece(view, self._map.place_of(lba), lba, 1, seen, 0)
+        if piece.place is None:
+            self._weigh_stray(out, piece)
+        else:
+            self._weigh(out, piece)
+        return not out.judgement().failed
+
+    def was_right(self, seen: Run, lba: int) -> bool:
+        """Whether what was seen is a write of that very sector, be it superseded."""
+        stamp = seen.stamp
+        piece = Piece(View.MEDIUM, self._map.place_of(lba), lba, 1, seen, 0)
+        if stamp is None or not (self.is_ours(seen) and piece.in_its_place):
+            return False
+        write = self._model.write_of(stamp.file_id, stamp.sequence)
+        return write is not None and write.generation == stamp.generation
+
+    def is_ours(self, seen: Run) -> bool:
+        """Whether what was seen is a whole stamp of this run."""
+        return is_ours(seen, self._run_id)
 
     # -- a piece at a place of a file --------------------------------------------------------
 

@@ -64,9 +64,9 @@ def _table(size_bytes: int) -> bytes:
 _PREFIX = struct.Struct("<8sHHIQQII")
 _PLACE = struct.Struct("<QQ")
 _SECTOR = struct.Struct("<40s16sI424s4s16sII")
-_FILLER_AT, _TAIL_AT, _FILLER_BYTES = 60, 484, 424
-_KEY_MASK = 0xFFFF
-_TABLE = _table(_KEY_MASK + 1 + _FILLER_BYTES)
+_FILLER_AT, _TAIL_AT, FILLER_BYTES = 60, 484, 424
+KEY_MASK = 0xFFFF
+TABLE = _table(KEY_MASK + 1 + FILLER_BYTES)
 _FEW_BITS = 8
 """Fewer wrong bits than this are a flip, not another sector's bytes."""
 _WITNESS_BYTES = 8
@@ -156,13 +156,13 @@ def encode_run(first: Stamp, count: int) -> bytes:
     generation, offset, lba = first.generation, first.offset, first.lba
     step = 0 if lba == UNKNOWN_LBA else 1
     # Local names: this loop writes every byte of a workload, on emulated processors.
-    place_of, sector_of, table = _PLACE.pack, _SECTOR.pack, _TABLE
+    place_of, sector_of, table = _PLACE.pack, _SECTOR.pack, TABLE
     sectors = []
     for _ in range(count):
         place = place_of(offset, lba)
         crc = crc32(place, seed)
-        key = crc & _KEY_MASK
-        filler = table[key : key + _FILLER_BYTES]
+        key = crc & KEY_MASK
+        filler = table[key : key + FILLER_BYTES]
         sectors.append(sector_of(prefix, place, crc, filler, TAIL_MAGIC, place, generation, crc))
         offset += SECTOR_BYTES
         lba += step
@@ -178,13 +178,13 @@ def count_run(first: Stamp, data: bytes, start: int) -> int:
     prefix, seed = _prefix(first)
     generation, offset, lba = first.generation, first.offset, first.lba
     step = 0 if lba == UNKNOWN_LBA else 1
-    place_of, sector_of, table = _PLACE.pack, _SECTOR.pack, _TABLE
+    place_of, sector_of, table = _PLACE.pack, _SECTOR.pack, TABLE
     at = start
     for at in range(start, len(data), SECTOR_BYTES):
         place = place_of(offset, lba)
         crc = crc32(place, seed)
-        key = crc & _KEY_MASK
-        filler = table[key : key + _FILLER_BYTES]
+        key = crc & KEY_MASK
+        filler = table[key : key + FILLER_BYTES]
         sector = sector_of(prefix, place, crc, filler, TAIL_MAGIC, place, generation, crc)
         if sector != data[at : at + SECTOR_BYTES]:
             return (at - start) // SECTOR_BYTES
@@ -246,8 +246,8 @@ def _head(sector: bytes) -> Stamp | None:
 
 def _tail_stands(sector: bytes) -> bool:
     """Whether the last bytes are the end of a stamp, by their magic and by the filler's end."""
-    key = int.from_bytes(sector[508:], "little") & _KEY_MASK
-    end = _TABLE[key + _FILLER_BYTES - _WITNESS_BYTES : key + _FILLER_BYTES]
+    key = int.from_bytes(sector[508:], "little") & KEY_MASK
+    end = TABLE[key + FILLER_BYTES - _WITNESS_BYTES : key + FILLER_BYTES]
     return sector[_TAIL_AT:488] == TAIL_MAGIC and sector[_TAIL_AT - _WITNESS_BYTES : 484] == end
 
 
@@ -278,7 +278,7 @@ def _damaged_behind_head(head: Stamp, made: bytes, sector: bytes) -> Damage:
     middle = max(first, (first + last - _WITNESS_BYTES) // 2)
     witness = sector[middle : min(middle + _WITNESS_BYTES, last + 1)]
     whole = len(witness) == _WITNESS_BYTES
-    if whole and (not any(witness) or witness in _TABLE):
+    if whole and (not any(witness) or witness in TABLE):
         return Damage(SectorKind.TORN, head, f"another's filler from byte {first} to {last}")
     if first >= _TAIL_AT - _WITNESS_BYTES and sector[508:] != made[508:]:
         return Damage(SectorKind.TORN, head, f"another's tail from byte {first} on")

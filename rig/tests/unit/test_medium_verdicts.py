@@ -15,8 +15,10 @@ from rig.faults.rules.medium import MediumFault
 from rig.faults.triggers import Injector
 from rig.gadget.journal import Op, Record, read_journal
 from rig.gadget.store import Store
+from rig.integrity.evidence import MediumJournal, Served
 from rig.integrity.filemap import Extent, FileMap, MappedFile
-from rig.integrity.judgement import Judgement, View, combine
+from rig.integrity.guilt import Jury
+from rig.integrity.judgement import Guilty, Judgement, View, combine
 from rig.integrity.ledger import (
     Flushed,
     FlushFailed,
@@ -96,16 +98,44 @@ class Host:
         return self.oracle.judge_medium(scan((self.directory / "medium.img").read_bytes(), 0))
 
     def arrival_view(self) -> Judgement:
+        return self.oracle.judge_arrivals(self.journal().writes)
+
+    def journal(self) -> MediumJournal:
         found = read_journal([(self.directory / "journal.bin").read_bytes()])
-        records = [r for r in found if isinstance(r, Record) and r.op is Op.WRITE]
-        return self.oracle.judge_arrivals(
-            Arrival(r.sequence, r.error, scan(r.payload, r.offset_bytes // SECTOR_BYTES))
-            for r in records
+        records = [r for r in found if isinstance(r, Record)]
+
+        def fault(record: Record) -> str:
+            return record.injected.name.lower() if record.injected else ""
+
+        def lba(record: Record) -> int:
+            return record.offset_bytes // SECTOR_BYTES
+
+        return MediumJournal(
+            [
+                Arrival(r.sequence, r.error, scan(r.payload, lba(r)), fault(r))
+                for r in records
+                if r.op is Op.WRITE
+            ],
+            [
+                Served(r.sequence, lba(r), r.length_bytes // SECTOR_BYTES, r.error, fault(r))
+                for r in records
+                if r.op is Op.READ
+            ],
+            [r.sequence for r in records if r.op is Op.FLUSH and not r.error],
+            volatile=any(r.volatile for r in records),
+            power_cuts=[r.sequence for r in records if r.op is Op.POWER_CUT],
         )
 
-    def classes(self) -> dict[View, set[str]]:
+    def guilty(self, host: Judgement) -> set[Guilty | None]:
+        """Who is, for all that the host and the medium show."""
+        seen = combine([host, self.medium_view()])
+        medium = scan((self.directory / "medium.img").read_bytes(), 0)
+        jury = Jury(self.oracle, self.journal(), medium)
+        return {finding.guilty for finding in jury.blame(seen).findings}
+
+    def classes(self, host: Judgement | None = None) -> dict[View, set[str]]:
         views = {
-            View.HOST: self.host_view(),
+            View.HOST: host or self.host_view(),
             View.MEDIUM: self.medium_view(),
             View.ARRIVAL: self.arrival_view(),
         }
@@ -169,9 +199,11 @@ def test_an_effect_that_corrupts_is_called_by_its_name(
     stage = Host(tmp_path, rules)
     stage.write_all(1)
     stage.write_all(2)
-    classes = stage.classes()
+    seen = stage.host_view()
+    classes = stage.classes(seen)
     assert set(stage.store.injector.fired.values()) != {0}
     assert classes == {View.HOST: host, View.MEDIUM: medium, View.ARRIVAL: set()}
+    assert stage.guilty(seen) == {Guilty.MEDIUM}
 
 
 @pytest.mark.parametrize(
