@@ -9,11 +9,11 @@ from rig.sim.link import Lane
 from rig.sim.promise import BrokenError, Pipe, Rule, Urb, stop, stops
 from rig.sim.scenario import Handler, Scenario
 from rig.sim.story import Place, Story, action_text
-from rig.splitdriver.backend import BackEnd
+from rig.splitdriver.backend import BackEnd, capabilities
 from rig.splitdriver.backend import Send as BackSend
 from rig.splitdriver.frontend import AnswerUnlink, Fence, FrontEnd, GiveBack, Plug
 from rig.splitdriver.frontend import Send as FrontSend
-from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Complete, Connect, Message
+from rig.splitdriver.messages import Capability, Complete, Connect, Message
 from rig.splitdriver.policy import Policy
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import Speed, TransferType
@@ -77,9 +77,9 @@ class Ends:
         self._link_losses = scenario.link_losses
         self._unplugs = scenario.unplugs
         self._port_breaks = scenario.port_breaks
-        self._capabilities = ALL_CAPABILITIES
+        self._capabilities = capabilities(policy, window)
         if not scenario.local_unlink:
-            self._capabilities = ALL_CAPABILITIES & ~Capability.LOCAL_UNLINK
+            self._capabilities &= ~Capability.LOCAL_UNLINK
         self._make_pipes(scenario)
         self._new_front_machine()
         self.to_front = Lane(frames=scenario.frames)

@@ -19,7 +19,9 @@ import msgspec
 from rig.errors import ApiViolationError, RemoteProtocolError
 from rig.splitdriver.endpoint import RESET_NUMBER, Endpoint, Unlinked, Work
 from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
     PLUGS,
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -130,6 +132,14 @@ class Loan(msgspec.Struct, frozen=True):
     device: int
     endpoints: list[LentEndpoint]
     urbs: list[tuple[Submit, bool]]
+
+
+def capabilities(policy: Policy, window: int) -> Capability:
+    """Return what a back end can do that has that policy and that window."""
+    if policy is Policy.NAIVE or window > 1:
+        # The controller's kernel has several: in which order it gives them back is its affair.
+        return ALL_CAPABILITIES & ~Capability.IN_ORDER
+    return ALL_CAPABILITIES
 
 
 class BackEnd:

@@ -8,18 +8,25 @@ A round of the fence has two parts, which the edge carries out (`Fence`): the cl
 handlers have returned, and then everything that the kernel had queued until then has been told to
 `submit` and `unlink`.  If a round brought nothing that was given back on the endpoint, and no
 unlink waits for the back end, the endpoint goes on; if it did, there is another round.
-
-A port reset is never forwarded by ``vhci_hcd``; it is recognised by what follows it on ep0.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
-
-import msgspec
 
 from rig.errors import RemoteProtocolError
+from rig.splitdriver.front_actions import (
+    Action,
+    AnswerUnlink,
+    Fence,
+    GiveBack,
+    Loan,
+    OpenUrb,
+    Plug,
+    Send,
+    Unplug,
+)
+from rig.splitdriver.front_queue import Endpoint, Urb
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
     Capability,
@@ -36,107 +43,27 @@ from rig.splitdriver.messages import (
     Unlink,
 )
 from rig.splitdriver.policy import Policy
-from rig.usb.setup import Request, RequestType, SetupPacket, announces_port_reset
-from rig.usb.urb import (
-    CONTROL_ENDPOINT,
-    DIRECTION_IN,
-    MAX_TRANSFER_BYTES,
-    Speed,
-    TransferFlags,
-)
+from rig.splitdriver.port_reset import ResetWatch
+from rig.usb.setup import SetupPacket
+from rig.usb.urb import CONTROL_ENDPOINT, DIRECTION_IN, MAX_TRANSFER_BYTES, Speed, TransferFlags
 from rig.usb.usbip import CmdSubmit, CmdUnlink
+
+__all__ = [
+    "Action",
+    "AnswerUnlink",
+    "Fence",
+    "FrontEnd",
+    "GiveBack",
+    "Loan",
+    "OpenUrb",
+    "Plug",
+    "Send",
+    "Unplug",
+]
 
 _CARRIED_FLAGS = int(TransferFlags.SHORT_NOT_OK | TransferFlags.ZERO_PACKET)
 """Not NO_INTERRUPT: it tells a controller that the next URB will interrupt soon, and the back end
 gives it no next one before this one has ended."""
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Send a message to the back end."""
-
-    message: Message
-
-
-class Plug(msgspec.Struct, frozen=True):
-    """Attach a device of that speed to the port of ``vhci_hcd``."""
-
-    device: int
-    speed: Speed
-
-
-class Unplug(msgspec.Struct, frozen=True):
-    """Detach: ``vhci_hcd`` gives back whatever is still open."""
-
-
-class GiveBack(msgspec.Struct, frozen=True):
-    """Send RET_SUBMIT."""
-
-    seqnum: int
-    status: int
-    actual_bytes: int
-    data: Payload = b""
-
-
-class AnswerUnlink(msgspec.Struct, frozen=True):
-    """Send RET_UNLINK."""
-
-    seqnum: int
-
-
-class Fence(msgspec.Struct, frozen=True):
-    """Tell `FrontEnd.fence_passed` when both are true, in this order.
-
-    The completion handlers of all that was given back so far have returned; and all that the kernel
-    had queued when the last of them did has been told to `FrontEnd.submit` and `FrontEnd.unlink`.
-    """
-
-
-Action = Send | Plug | Unplug | GiveBack | AnswerUnlink | Fence
-
-
-class OpenUrb(NamedTuple):
-    """An URB that is not given back, on an endpoint other than 0."""
-
-    seqnum: int
-    endpoint_address: int
-    buffer_bytes: int
-
-
-class Loan(msgspec.Struct, frozen=True):
-    """What a lane (`rig.splitdriver.lane`) may carry on with: a device without a trouble.
-
-    Attributes:
-        device: Its number.
-        epochs: Of each endpoint that has been used, by address, the epoch of the last stop.
-        urbs: All that are open.
-    """
-
-    device: int
-    epochs: list[tuple[int, int]]
-    urbs: list[OpenUrb]
-
-
-class _Urb(msgspec.Struct):
-    endpoint_key: int
-    buffer_bytes: int
-    is_in: bool
-    unlink_seqnum: int | None = None  # of the kernel's request to unlink it
-    unlink_sent: bool = False  # the back end was asked, and will answer by COMPLETE
-
-
-class _Endpoint(msgspec.Struct):
-    told_epoch: int = 0  # of the last stop that the back end told
-    resumed_epoch: int = 0
-    quiet: bool = False  # nothing that is queued there has run, or will before RESUME
-    given_back: int = 0  # the number of the last URB given back there, counted over the device
-    unlinking: int = 0  # unlinks that the back end has not answered
-    open: int = 0  # URBs that are not given back
-    clears: bool = False  # policy aca: the next URB ends the failing
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the back end waits for us there."""
-        return self.told_epoch > self.resumed_epoch
 
 
 class FrontEnd:
@@ -154,12 +81,12 @@ class FrontEnd:
         self._local_unlink = Capability.LOCAL_UNLINK in capabilities
         self._port_reset = Capability.PORT_RESET in capabilities
         self._may_let_go = Capability.LET_GO in capabilities
+        self._in_order = Capability.IN_ORDER in capabilities
         self._let_go: int | None = None  # what is still said of it was said before it was known
         self._device: int | None = None
-        self._speed = Speed.UNKNOWN
-        self._configured = False
-        self._urbs: dict[int, _Urb] = {}
-        self._endpoints: dict[int, _Endpoint] = {}
+        self._reset_watch = ResetWatch(Speed.UNKNOWN)
+        self._urbs: dict[int, Urb] = {}
+        self._endpoints: dict[int, Endpoint] = {}
         self._given_back = 0
         self._fenced: int | None = None  # the round under way is about so many given back
         self._actions: list[Action] = []
@@ -181,9 +108,8 @@ class FrontEnd:
         seqnum = command.seqnum
         address = command.endpoint_address
         key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT
-        self._urbs[seqnum] = _Urb(key, command.buffer_bytes, address >= DIRECTION_IN)
         endpoint = self._endpoint(key)
-        endpoint.open += 1
+        self._open(seqnum, endpoint, command.buffer_bytes, address)
         device = self._device
         if device is None:
             self._give_back(seqnum, -errno.ENODEV, 0)
@@ -192,7 +118,9 @@ class FrontEnd:
             self._give_back(seqnum, -errno.EINVAL, 0)
         else:
             if key == CONTROL_ENDPOINT:
-                self._watch_control(device, command)
+                was_reset = self._reset_watch.sees(SetupPacket.unpack(command.setup), command.flags)
+                if was_reset and self._port_reset:
+                    self._send(Reset(device))
             clear, endpoint.clears = endpoint.clears, False
             self._actions.append(
                 Send(
@@ -217,7 +145,7 @@ class FrontEnd:
             self._actions.append(AnswerUnlink(command.seqnum))
             return
         urb.unlink_seqnum = command.seqnum
-        endpoint = self._endpoints[urb.endpoint_key]
+        endpoint = urb.endpoint
         assert self._device is not None
         if endpoint.quiet and self._local_unlink:
             self._send(Unlink(self._device, command.target, local=True))
@@ -233,9 +161,9 @@ class FrontEnd:
         if self._fenced is None or self._device is None:
             return
         mark, self._fenced = self._fenced, None
-        for key, endpoint in self._endpoints.items():
+        for endpoint in self._endpoints.values():
             if endpoint.stopped and not endpoint.unlinking and endpoint.given_back <= mark:
-                self._go_on(self._device, key, endpoint)
+                self._go_on(self._device, endpoint)
         self._start_round(above=mark)
 
     # The lane.
@@ -246,22 +174,25 @@ class FrontEnd:
             return None
         if any(e.stopped for e in self._endpoints.values()):
             return None
-        if any(u.unlink_seqnum is not None or not u.endpoint_key for u in self._urbs.values()):
+        if any(u.unlink_seqnum is not None or not u.endpoint.key for u in self._urbs.values()):
             return None
         return Loan(
             self._device,
             [(key, e.told_epoch) for key, e in self._endpoints.items() if key],
-            [OpenUrb(n, u.endpoint_key, u.buffer_bytes) for n, u in self._urbs.items()],
+            [OpenUrb(n, u.endpoint.key, u.buffer_bytes) for n, u in self._urbs.items()],
         )
 
     def take_back(self, urbs: list[OpenUrb]) -> None:
-        """Go on with what is open now: others have been given back, or have come."""
-        self._urbs = {}
+        """Go on with what is open now: others have been given back, or have come.
+
+        Args:
+            urbs: In the order in which they were queued.
+        """
+        self._urbs.clear()
         for endpoint in self._endpoints.values():
-            endpoint.open = 0
+            endpoint.open.clear()
         for seqnum, address, buffer_bytes in urbs:
-            self._urbs[seqnum] = _Urb(address, buffer_bytes, address >= DIRECTION_IN)
-            self._endpoint(address).open += 1
+            self._open(seqnum, self._endpoint(address), buffer_bytes, address)
 
     # What the link tells.
 
@@ -317,54 +248,36 @@ class FrontEnd:
             raise RemoteProtocolError("The back end told of a second device in the same port.")
         self._device = message.device
         self._let_go = None
-        self._speed = message.speed
+        self._reset_watch = ResetWatch(message.speed)
         self._actions.append(Plug(message.device, message.speed))
 
     def _forget_device(self) -> None:
         self._device = None
-        self._configured = False
         self._fenced = None
         self._given_back = 0
         self._urbs.clear()
         self._endpoints.clear()
         self._actions.append(Unplug())
 
-    def _endpoint(self, key: int) -> _Endpoint:
+    def _endpoint(self, key: int) -> Endpoint:
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            endpoint = self._endpoints[key] = _Endpoint()
+            endpoint = self._endpoints[key] = Endpoint(key)
         return endpoint
 
-    def _watch_control(self, device: int, command: CmdSubmit) -> None:
-        """Recognise a port reset; the first requests to a new device are not one."""
-        setup = SetupPacket.unpack(command.setup)
-        if (setup.request_type, setup.request) == (
-            RequestType.TO_DEVICE,
-            Request.SET_CONFIGURATION,
-        ):
-            self._configured = True
-        elif (
-            self._configured
-            and self._port_reset
-            and announces_port_reset(setup, command.flags, self._speed)
-        ):
-            self._send(Reset(device))
+    def _open(self, seqnum: int, endpoint: Endpoint, buffer_bytes: int, address: int) -> None:
+        self._urbs[seqnum] = Urb(endpoint, buffer_bytes, address >= DIRECTION_IN)
+        endpoint.open[seqnum] = None
 
     def _complete(self, message: Complete) -> None:
         urb = self._urbs.get(message.urb_id)
         if urb is None:
             raise RemoteProtocolError(f"URB {message.urb_id} was completed, but is not open.")
-        if message.actual_bytes > urb.buffer_bytes or len(message.data) != (
-            message.actual_bytes if urb.is_in else 0
-        ):
-            raise RemoteProtocolError(
-                f"URB {message.urb_id} of {urb.buffer_bytes} octets came back with"
-                f" {message.actual_bytes}, and {len(message.data)} octets of data."
-            )
-        endpoint = self._endpoints[urb.endpoint_key]
-        endpoint.told_epoch = max(endpoint.told_epoch, message.epoch)
-        if endpoint.stopped:
-            endpoint.quiet = message.quiet
+        endpoint = urb.endpoint
+        urb.check_length(message)
+        if self._in_order:
+            endpoint.check_order(message, urb, self._policy)
+        endpoint.note_stop(message)
         self._give_back(message.urb_id, message.status, message.actual_bytes, message.data)
         if endpoint.stopped:
             self._start_round()
@@ -372,8 +285,8 @@ class FrontEnd:
     def _give_back(self, seqnum: int, status: int, actual_bytes: int, data: Payload = b"") -> None:
         """Give an URB back and answer its unlink."""
         urb = self._urbs.pop(seqnum)
-        endpoint = self._endpoints[urb.endpoint_key]
-        endpoint.open -= 1
+        endpoint = urb.endpoint
+        del endpoint.open[seqnum]
         self._given_back += 1
         endpoint.given_back = self._given_back
         self._actions.append(GiveBack(seqnum, status, actual_bytes, data))
@@ -394,14 +307,14 @@ class FrontEnd:
             self._fenced = self._given_back
             self._actions.append(Fence())
 
-    def _go_on(self, device: int, key: int, endpoint: _Endpoint) -> None:
+    def _go_on(self, device: int, endpoint: Endpoint) -> None:
         """The client is done with the error there."""
         if self._policy is Policy.ACA:
             if endpoint.open:
                 return  # only an endpoint that has gone idle may clear
             endpoint.clears = True
         else:
-            self._send(Resume(device, key, endpoint.told_epoch))
+            self._send(Resume(device, endpoint.key, endpoint.told_epoch))
         endpoint.resumed_epoch = endpoint.told_epoch
         endpoint.quiet = False
 

@@ -51,9 +51,13 @@ class Capability(IntFlag):
     """A port reset is carried to the device."""
     LET_GO = 4
     """The front end may let go of a device by itself, and is told of it anew."""
+    IN_ORDER = 8
+    """An endpoint's URBs run, and are completed, in their order; but not what never ran."""
 
 
-ALL_CAPABILITIES = Capability.LOCAL_UNLINK | Capability.PORT_RESET | Capability.LET_GO
+ALL_CAPABILITIES = (
+    Capability.LOCAL_UNLINK | Capability.PORT_RESET | Capability.LET_GO | Capability.IN_ORDER
+)
 
 
 class Role(IntEnum):

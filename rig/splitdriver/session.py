@@ -37,6 +37,7 @@ class Session:
         now: Seconds of a clock that never goes back; so are all other times here.
         heartbeat_s: After so long without hearing anything the peer is asked for a sign of life.
         dead_after_s: After so long without hearing anything the peer is held for dead.
+        capabilities: What we can do.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Session:
         *,
         heartbeat_s: float = HEARTBEAT_S,
         dead_after_s: float = DEAD_AFTER_S,
+        capabilities: Capability = ALL_CAPABILITIES,
     ) -> None:
+        self._ours = capabilities
         self._role = role
         self._policy = policy
         self._name = name
@@ -68,7 +71,7 @@ class Session:
 
     def opening(self) -> Hello:
         """Return the message to begin with."""
-        return Hello(self._role, self._policy, self._name)
+        return Hello(self._role, self._policy, self._name, capabilities=self._ours)
 
     def receive(self, message: Message, now: float) -> tuple[Message | None, Message | None]:
         """Take a message.
@@ -139,5 +142,5 @@ class Session:
                 f"The other end's policy is {hello.policy}, this one's {self._policy}: start both"
                 " with the same --policy."
             )
-        self.capabilities = hello.capabilities & ALL_CAPABILITIES
+        self.capabilities = hello.capabilities & self._ours
         self.peer_name = hello.name or "?"

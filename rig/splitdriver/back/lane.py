@@ -15,7 +15,7 @@ from rig.splitdriver.lane import (
     Ready,
     lending,
 )
-from rig.splitdriver.lane._lane import back
+from rig.splitdriver.lane.compiled import back
 from rig.splitdriver.transport.peer import Peer
 
 

@@ -26,8 +26,8 @@ from rig.net.address import DEFAULT_PORT, listen, parse_address
 from rig.reactor import READABLE, Reactor, supervise
 from rig.splitdriver.back.back_port import BackPort
 from rig.splitdriver.back.port import Port
-from rig.splitdriver.backend import BackEnd
-from rig.splitdriver.lane import Ready
+from rig.splitdriver.backend import BackEnd, capabilities
+from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 from rig.splitdriver.transport import security, virtio_port
@@ -38,10 +38,12 @@ from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.transport.virtio_port import PortDoor
 from rig.usb import sysfs, uevent
 
+_stale: StaleError | None = None
 try:
     from rig.splitdriver.back import lane
-except ImportError:  # not compiled, or for another machine: slower, and otherwise the same
+except ImportError as error:  # not compiled, or for another machine: slower, and the same else
     lane = None  # type: ignore[assignment]
+    _stale = error if isinstance(error, StaleError) else None
 
 _log = logging.getLogger("rig.back")
 
@@ -122,6 +124,8 @@ class BackService:
         self._look()
         if lane is not None and rules.lane:
             reactor.wait_by(self._wait)
+        elif _stale is not None and rules.lane:
+            _log.warning("%s", _stale)
 
     def close(self) -> None:
         """Undo all."""
@@ -215,6 +219,7 @@ class BackService:
             greeted=self._on_greeting,
             received=self._on_messages,
             lost=self._on_lost,
+            capabilities=capabilities(self._policy, self._window),
         )
         self._front.start()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rig.splitdriver.front.front_port import FrontPort
 from rig.splitdriver.lane import FrontLent, FrontReturned, LinkLent, LinkReturned, Ready, lending
-from rig.splitdriver.lane._lane import front
+from rig.splitdriver.lane.compiled import front
 from rig.splitdriver.transport.peer import Peer
 
 

@@ -16,7 +16,7 @@ from rig.reactor import Reactor, supervise
 from rig.splitdriver.front.front_port import FrontPort
 from rig.splitdriver.front.halves import Halves
 from rig.splitdriver.frontend import FrontEnd
-from rig.splitdriver.lane import Ready
+from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport import security, virtio_port
@@ -27,10 +27,12 @@ from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.transport.virtio_port import PortCaller
 from rig.usb import vhci
 
+_stale: StaleError | None = None
 try:
     from rig.splitdriver.front import lane
-except ImportError:  # not compiled, or for another machine: slower, and otherwise the same
+except ImportError as error:  # not compiled, or for another machine: slower, and the same else
     lane = None  # type: ignore[assignment]
+    _stale = error if isinstance(error, StaleError) else None
 
 _log = logging.getLogger("rig.front")
 
@@ -72,6 +74,8 @@ class FrontService:
         self._caller.call()
         if lane is not None and use_lane:
             reactor.wait_by(self._wait)
+        elif _stale is not None and use_lane:
+            _log.warning("%s", _stale)
 
     def close(self) -> None:
         """Undo all: the ports are unplugged, the link closed."""

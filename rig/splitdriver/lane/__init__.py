@@ -20,6 +20,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
+class StaleError(ImportError):
+    """The compiled module was made of other code; its text says how to mend that."""
+
+
 class LentUrb(NamedTuple):
     """An URB of the back end as a lane has it.
 
@@ -49,7 +53,8 @@ class FrontLent(NamedTuple):
         expected: The kernel's next number.
         last: The last number that may be used.
         epochs: Of its endpoints that have been used, by address, the epoch of the last stop.
-        urbs: Of all that are open the number, the endpoint's address, the buffer's length.
+        urbs: Of all that are open, in the order in which they were queued, the number, the
+            endpoint's address, the buffer's length.
     """
 
     device: int

@@ -5,6 +5,8 @@ from rig.splitdriver.lane import BackLent, FrontLent, Ioctl, LinkLent, Ready
 Urbs = list[tuple[int, int, int]]
 LentUrbs = list[tuple[int, int, int, int, bytearray | None, bytearray | bytes | None]]
 
+INTERFACE: int
+
 def front(
     epoll_fd: int, timeout_s: float, link: LinkLent, ports: list[FrontLent], /
 ) -> tuple[Ready, bool, bytes, bytes, list[tuple[int, Urbs, bytes, bytes]]]: ...

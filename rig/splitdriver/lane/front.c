@@ -22,7 +22,7 @@ struct front_port {
     int fd;
     uint32_t next, last; /* the number that must come, and the last that may */
     uint32_t epochs[ENDPOINTS];
-    struct open_urb *urbs;
+    struct open_urb *urbs; /* in the order in which they were queued */
     size_t open, room;
     struct octets in, unsent;
 };
@@ -110,6 +110,15 @@ static struct front_port *port_of_device(struct front *front, uint32_t device)
     return NULL;
 }
 
+/* Whether an URB of the same endpoint is open that was queued before. */
+static bool overtakes(const struct front_port *port, size_t place)
+{
+    for (size_t i = 0; i < place; i++)
+        if (port->urbs[i].address == port->urbs[place].address)
+            return true;
+    return false;
+}
+
 /* Forward a COMPLETE of an URB that has succeeded; all else is Python's. */
 static enum verdict forward_complete(void *lane, uint32_t kind, const unsigned char *body,
                                      size_t length)
@@ -122,7 +131,7 @@ static enum verdict forward_complete(void *lane, uint32_t kind, const unsigned c
     size_t data_bytes = length - COMPLETE_BODY, place = 0;
     while (place < port->open && port->urbs[place].seqnum != seqnum)
         place++;
-    if (place == port->open || status != 0 || body[16] != 0)
+    if (place == port->open || status != 0 || body[16] != 0 || overtakes(port, place))
         return STOP_BEFORE;
     struct open_urb urb = port->urbs[place];
     if (get32(body + 12) != port->epochs[endpoint_index(urb.address)] ||
@@ -137,7 +146,8 @@ static enum verdict forward_complete(void *lane, uint32_t kind, const unsigned c
         {header, sizeof header},
         {(void *)(body + COMPLETE_BODY), data_bytes},
     };
-    port->urbs[place] = port->urbs[--port->open];
+    port->open--;
+    memmove(port->urbs + place, port->urbs + place + 1, (port->open - place) * sizeof urb);
     return send_parts(port->fd, parts, 2, &port->unsent) ? GO_ON : STOP_BEHIND;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 enum {
+    LANE_INTERFACE = 1, /* as rig.splitdriver.lane.compiled.INTERFACE */
     FRAME_HEADER = 8,
     SUBMIT_BODY = 20,
     COMPLETE_BODY = 17,

@@ -15,4 +15,10 @@ static struct PyModuleDef definition = {
     .m_methods = functions,
 };
 
-PyMODINIT_FUNC PyInit__lane(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__lane(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (module && PyModule_AddIntConstant(module, "INTERFACE", LANE_INTERFACE) < 0)
+        Py_CLEAR(module);
+    return module;
+}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from rig.errors import ProtocolError
 from rig.reactor import READABLE, WRITABLE, Reactor
 from rig.splitdriver.lane import LinkLent, LinkReturned
-from rig.splitdriver.messages import Capability, Message, Refused, Role
+from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Refused, Role
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
 from rig.splitdriver.transport.link import Link, Stream
@@ -32,6 +32,7 @@ class Peer:
         received: Called with the messages that are for the core; may raise `ProtocolError`, which
             ends the link and is told to the other end.
         lost: Called exactly once, with the reason, when the link has ended in whatever way.
+        capabilities: What this end can do.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Peer:
         greeted: Callable[[str], None],
         received: Callable[[Sequence[Message]], None],
         lost: Callable[[str], None],
+        capabilities: Capability = ALL_CAPABILITIES,
     ) -> None:
         self._reactor = reactor
         self._greeted = greeted
@@ -52,7 +54,9 @@ class Peer:
         self._open = True
         self._waiting_for_room = False
         self._link = Link(stream)
-        self._session = Session(role, policy, socket.gethostname(), time.monotonic())
+        self._session = Session(
+            role, policy, socket.gethostname(), time.monotonic(), capabilities=capabilities
+        )
 
     def start(self) -> None:
         """Greet the other end and listen to it; `lost` may be called before this returns."""

@@ -26,6 +26,7 @@ from rig.splitdriver.lane import FrontLent, LinkLent
 from rig.splitdriver.lane._lane import front as forward
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -86,6 +87,7 @@ class World:
         room: Octets that the daemon's sockets take at a time, about.
         piece: The back end sends so many octets at a time.
         wire: Of `WIRES`.
+        capabilities: The back end's.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class World:
         room: int = LARGE,
         piece: int = LARGE,
         wire: str = "socket",
+        capabilities: Capability = ALL_CAPABILITIES,
     ) -> None:
         self.vhci = FakeVhci(patch, locks)
         self.reactor = SteppedReactor()
@@ -113,6 +116,7 @@ class World:
         )
         self.hidden = self.vhci.enumerate_hidden()
         self.piece = piece
+        self.capabilities = capabilities
         self.connect(room, wire)
 
     def connect(self, room: int = LARGE, wire: str = "socket") -> None:
@@ -130,7 +134,7 @@ class World:
         self.back, theirs = WIRES[wire](room)
         self.reader = FrameReader(self.back.peers_seal)
         self.line.reached(theirs)
-        self.tell(Hello(Role.BACK, Policy.HOLD, "back"))
+        self.tell(Hello(Role.BACK, Policy.HOLD, "back", capabilities=self.capabilities))
         self.core.linked()
         self.core.configured(KINDS)
         self.core.plugged(Speed.HIGH)

@@ -21,6 +21,7 @@ from rig.splitdriver.frontend import AnswerUnlink, FrontEnd
 from rig.splitdriver.messages import Complete, Payload, Resume
 from rig.splitdriver.order import Merge
 from rig.splitdriver.policy import Policy
+from rig.splitdriver.port_reset import ResetWatch
 from rig.usb.urb import TransferType, stops_endpoint
 from rig.usb.usbip import CmdUnlink
 
@@ -65,9 +66,9 @@ def _fence_without_part_b(patch: Patch) -> None:
 
 def _no_fence(patch: Patch) -> None:
     def resume_at_once(self: FrontEnd, above: int = -1) -> None:
-        for key, endpoint in self._endpoints.items():
+        for endpoint in self._endpoints.values():
             if endpoint.stopped and self._device is not None:
-                self._go_on(self._device, key, endpoint)
+                self._go_on(self._device, endpoint)
 
     patch.setattr(FrontEnd, "_start_round", resume_at_once)
 
@@ -77,9 +78,9 @@ def _fence_that_is_not_repeated(patch: Patch) -> None:
         if self._fenced is None or self._device is None:
             return
         self._fenced = None
-        for key, endpoint in self._endpoints.items():
+        for endpoint in self._endpoints.values():
             if endpoint.stopped and not endpoint.unlinking:
-                self._go_on(self._device, key, endpoint)
+                self._go_on(self._device, endpoint)
 
     patch.setattr(FrontEnd, "fence_passed", go_on_with_all)
 
@@ -143,7 +144,7 @@ def _local_unlink_before_the_endpoint_is_quiet(patch: Patch) -> None:
     def unlink(self: FrontEnd, command: CmdUnlink) -> None:
         urb = self._urbs.get(command.target)
         if urb is not None:
-            self._endpoints[urb.endpoint_key].quiet = True
+            urb.endpoint.quiet = True
         real(self, command)
 
     patch.setattr(FrontEnd, "unlink", unlink)
@@ -161,7 +162,7 @@ def _resume_that_names_the_wrong_epoch(patch: Patch) -> None:
 
 
 def _no_reset_before_the_descriptor(patch: Patch) -> None:
-    patch.setattr(FrontEnd, "_watch_control", lambda self, device, command: None)
+    patch.setattr(ResetWatch, "sees", lambda self, setup, flags: False)
 
 
 def _lost_link_is_no_unplug(patch: Patch) -> None:

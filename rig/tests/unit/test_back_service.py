@@ -19,7 +19,9 @@ from rig.net.address import listen
 from rig.splitdriver.back import port as port_module
 from rig.splitdriver.back import service as back_service
 from rig.splitdriver.back.service import BackService, Rules
+from rig.splitdriver.lane import StaleError
 from rig.splitdriver.messages import (
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -202,6 +204,27 @@ def test_a_front_end_of_another_policy_is_refused(world: World) -> None:
     _, refusal = world.hear(front, 2)
     assert isinstance(refusal, Refused)
     assert "policy is aca, this one's hold" in refusal.reason
+
+
+def test_a_front_end_is_promised_no_order_where_there_is_none(nodes: Nodes) -> None:
+    world = World(nodes, rules=Rules(Policy.NAIVE))
+    (hello,) = world.hear(world.front())
+    assert isinstance(hello, Hello)
+    assert Capability.IN_ORDER not in hello.capabilities
+    world.close()
+
+
+def test_a_lane_of_other_code_is_told_of_and_not_used(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(back_service, "lane", None)
+    monkeypatch.setattr(back_service, "_stale", StaleError("Compile it anew."))
+    world = World(nodes)
+    assert isinstance(world.hear(world.front(GREETING))[0], Hello)
+    assert caplog.messages == ["Compile it anew."]
+    world.close()
+    World(nodes, rules=Rules(lane=False)).close()
+    assert len(caplog.messages) == 1
 
 
 # Several ports.

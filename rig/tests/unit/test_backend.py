@@ -16,8 +16,10 @@ from rig.splitdriver.backend import (
     ResetPort,
     Send,
     Start,
+    capabilities,
 )
 from rig.splitdriver.messages import (
+    Capability,
     Complete,
     Connect,
     Disconnect,
@@ -1013,3 +1015,18 @@ def test_what_a_lane_has_left_is_taken_back_when_the_front_end_is_lost() -> None
     assert back.take_actions() == []
     back.completed(4, -errno.ENOENT, 0)
     assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
+
+
+@pytest.mark.parametrize(
+    ("policy", "window", "kept"),
+    [
+        (Policy.HOLD, 1, True),
+        (Policy.HOLD, 2, False),
+        (Policy.ACA, 1, True),
+        (Policy.NAIVE, 1, False),
+    ],
+)
+def test_the_order_of_completions_is_promised_where_it_is_certain(
+    policy: Policy, window: int, kept: bool
+) -> None:
+    assert (Capability.IN_ORDER in capabilities(policy, window)) is kept

@@ -18,6 +18,7 @@ from rig.errors import RemoteProtocolError, UserError
 from rig.net.address import listen
 from rig.splitdriver.front import service
 from rig.splitdriver.front.service import FrontService
+from rig.splitdriver.lane import StaleError
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
     Capability,
@@ -282,6 +283,17 @@ def test_a_machine_without_a_free_half_is_told_and_called_for_none(
     with caplog.at_level(logging.WARNING):
         world = World(kernel)
     assert "has a port in use" in caplog.text
+    world.close()
+
+
+def test_a_lane_of_other_code_is_told_of_and_not_used(
+    kernel: FakeVhci, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service, "lane", None)
+    monkeypatch.setattr(service, "_stale", StaleError("Compile it anew."))
+    world = World(kernel)
+    world.served(Connect(FIRST, Speed.HIGH))
+    assert caplog.messages == ["Compile it anew."]
     world.close()
 
 

@@ -461,11 +461,87 @@ def test_a_round_about_the_former_device_says_nothing_of_the_next() -> None:
     assert passed(front) == [Send(Resume(2, OUT, 1))]
 
 
-def test_a_stop_that_was_told_is_not_taken_back() -> None:
+# COMPLETEs that overtook one another on the link.
+
+
+def test_a_completion_behind_a_later_stop_of_its_endpoint_is_the_links_fault() -> None:
     front = failed(quiet=False)
-    hear(front, Complete(1, 2, 0, 4, 0))
-    passed(front)
-    assert passed(front) == [Send(Resume(1, OUT, 1))]
+    with pytest.raises(RemoteProtocolError, match=r"URB 2 .* in epoch 0 .* behind epoch 1"):
+        hear(front, Complete(1, 2, 0, 4, 0))
+
+
+def test_a_completion_that_says_of_a_quiet_endpoint_that_it_is_not_is_the_links_fault() -> None:
+    front = failed()
+    unlink(front, 4, 2)
+    with pytest.raises(RemoteProtocolError, match=r"URB 3 .* quiet and was not resumed"):
+        hear(front, Complete(1, 3, -errno.ECONNRESET, 0, 2))
+
+
+@pytest.mark.parametrize("status", [0, -errno.EPROTO, -errno.ECONNRESET])
+def test_what_is_completed_before_an_older_one_is_the_links_fault(status: int) -> None:
+    front = plugged()
+    queue(front, command(1), command(2))
+    epoch = int(status != 0)
+    with pytest.raises(RemoteProtocolError, match="URB 2 was completed before URB 1"):
+        hear(front, Complete(1, 2, status, 0, epoch))
+
+
+@pytest.mark.parametrize(("status", "moved"), [(0, 0), (-errno.ECONNRESET, 4), (-errno.EPROTO, 0)])
+def test_what_was_asked_for_has_not_run_before_an_older_one(status: int, moved: int) -> None:
+    front = plugged()
+    queue(front, command(1), command(2))
+    unlink(front, 3, 2)
+    with pytest.raises(RemoteProtocolError, match="URB 2 was completed before URB 1"):
+        hear(front, Complete(1, 2, status, moved, 1))
+
+
+def test_what_was_asked_for_may_come_back_before_an_older_one_untouched() -> None:
+    front = plugged()
+    queue(front, command(1), command(2))
+    unlink(front, 3, 2)
+    assert hear(front, Complete(1, 2, -errno.ECONNRESET, 0, 1))[:2] == [
+        GiveBack(2, -errno.ECONNRESET, 0),
+        AnswerUnlink(3),
+    ]
+    assert hear(front, Complete(1, 1, 0, 4, 1, quiet=True)) == [GiveBack(1, 0, 4)]
+
+
+def test_what_aca_fails_may_come_back_before_an_older_one_but_not_what_ran() -> None:
+    front = plugged(policy=Policy.ACA)
+    queue(front, *map(command, range(1, 5)))
+    hear(front, Complete(1, 3, -errno.EPROTO, 0, 1))
+    with pytest.raises(RemoteProtocolError, match="URB 4 was completed before URB 1"):
+        hear(front, Complete(1, 4, 0, 4, 1))
+
+
+def test_completions_of_different_endpoints_have_no_order() -> None:
+    front = plugged()
+    queue(front, command(1), command(2, IN))
+    assert hear(front, Complete(1, 2, 0, 4, data=b"data")) == [GiveBack(2, 0, 4, b"data")]
+
+
+def test_both_directions_of_ep0_have_one_order() -> None:
+    front = plugged()
+    queue(front, command(1, 0x80, descriptor(18)), command(2, 0x00))
+    with pytest.raises(RemoteProtocolError, match="URB 2 was completed before URB 1"):
+        hear(front, Complete(1, 2, 0, 4))
+
+
+def test_a_back_end_that_promises_no_order_may_complete_in_any() -> None:
+    front = plugged(capabilities=ALL_CAPABILITIES & ~Capability.IN_ORDER)
+    queue(front, command(1), command(2))
+    assert hear(front, Complete(1, 2, 0, 4), Complete(1, 1, 0, 4)) == [
+        GiveBack(2, 0, 4),
+        GiveBack(1, 0, 4),
+    ]
+
+
+def test_what_a_lane_has_left_is_in_order_still() -> None:
+    front = plugged()
+    queue(front, command(1), command(2))
+    front.take_back([OpenUrb(2, OUT, 4), OpenUrb(3, OUT, 4)])
+    with pytest.raises(RemoteProtocolError, match="URB 3 was completed before URB 2"):
+        hear(front, Complete(1, 3, 0, 4))
 
 
 # Policy aca.

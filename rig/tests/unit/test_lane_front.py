@@ -11,9 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rig.splitdriver.messages import Complete, Message, Refused
+from rig.splitdriver.messages import (
+    ALL_CAPABILITIES,
+    Capability,
+    Complete,
+    Message,
+    Refused,
+)
 from rig.tests.harness.frames import octets_of
-from rig.tests.harness.lane_front import DEVICE, IN, OUT, World, annoy, answers, compare
+from rig.tests.harness.lane_front import DEVICE, IN, INTERRUPT, OUT, World, annoy, answers, compare
 from rig.usb.usbip import HEADER_BYTES, CommandCode
 
 
@@ -104,6 +110,61 @@ def test_a_bad_back_end_gets_the_same_answer_with_a_lane_and_without(bad: Messag
             world.close()
     assert told[0] == told[1]
     assert len(told[0][1]) == 1
+
+
+def in_order(urbs: list[tuple[int, int]]) -> bool:
+    """Whether each endpoint's numbers grow."""
+    return all(
+        first < second
+        for place, (first, address) in enumerate(urbs)
+        for second, other in urbs[place + 1 :]
+        if other == address
+    )
+
+
+def completed(
+    addresses: list[int], order: list[int], *, keeps_order: bool, use_lane: bool
+) -> tuple[bytes, bytes, list[str], bool]:
+    """Submit URBs on these endpoints, and have them completed in that order.
+
+    Returns:
+        What was said and answered, why links were lost, and whether the order was kept.
+    """
+    theirs = ALL_CAPABILITIES if keeps_order else ALL_CAPABILITIES & ~Capability.IN_ORDER
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as locks:
+        world = World(patch, Path(locks), use_lane=use_lane, capabilities=theirs)
+        world.lies = True
+        urbs = [(world.submit(address, 4), address) for address in addresses]
+        world.settle()
+        urbs = [urbs[place] for place in order]
+        for number, address in urbs:
+            data = b"" if address == OUT else b"data"
+            world.tell(Complete(DEVICE, number, 0, 4, data=data))
+        world.settle()
+        if not world.line.lost_for:
+            world.hear_all()
+        told = world.said, world.answered, list(world.line.lost_for), in_order(urbs)
+        world.close()
+        return told
+
+
+@given(st.lists(st.sampled_from([OUT, IN, INTERRUPT]), min_size=1, max_size=6), st.data())
+@settings(max_examples=30)
+def test_completions_that_overtake_are_noticed_with_a_lane_and_without(
+    addresses: list[int], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(addresses))))
+    keeps_order = data.draw(st.booleans())
+    quick, slow = (
+        completed(addresses, order, keeps_order=keeps_order, use_lane=use_lane)
+        for use_lane in (True, False)
+    )
+    assert quick == slow
+    _, _, lost_for, kept = quick
+    if kept or not keeps_order:
+        assert lost_for == []
+    else:
+        assert "was completed before URB" in lost_for[0]
 
 
 def test_urbs_of_any_size_go_over_a_port_of_virtio_serial(make: Callable[..., World]) -> None:

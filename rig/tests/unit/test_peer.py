@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -185,13 +186,13 @@ def test_a_vanished_end_is_told(world: World) -> None:
     assert len(back.reasons) == 1
 
 
+IMPATIENT = partial(Session, heartbeat_s=0.01, dead_after_s=0.1)
+
+
 def test_a_silent_end_is_asked_and_then_held_for_dead(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def impatient(role: Role, policy: Policy, name: str, now: float) -> Session:
-        return Session(role, policy, name, now, heartbeat_s=0.01, dead_after_s=0.1)
-
-    monkeypatch.setattr(peer_module, "Session", impatient)
+    monkeypatch.setattr(peer_module, "Session", IMPATIENT)
     back = world.end(Role.BACK)
     world.run_until(lambda: back.reasons)
     assert "Nothing was heard from the other end" in back.reasons[0]
@@ -205,11 +206,7 @@ def test_an_end_that_falls_silent_in_mid_frame_is_held_for_dead(
     tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A half-open link: the other end's machine is gone, and nothing tells us."""
-
-    def impatient(role: Role, policy: Policy, name: str, now: float) -> Session:
-        return Session(role, policy, name, now, heartbeat_s=0.01, dead_after_s=0.1)
-
-    monkeypatch.setattr(peer_module, "Session", impatient)
+    monkeypatch.setattr(peer_module, "Session", IMPATIENT)
     world = World(tls=tls)
     back = world.end(Role.BACK)
     hello, _ = encode(Hello(Role.FRONT, Policy.HOLD, "front"))

@@ -104,6 +104,14 @@ def test_what_both_ends_can_do_is_what_is_used(theirs: Capability) -> None:
     assert one.capabilities == theirs
 
 
+def test_what_this_end_cannot_do_is_neither_told_nor_used() -> None:
+    ours = ALL_CAPABILITIES & ~Capability.IN_ORDER
+    one = Session(Role.FRONT, Policy.HOLD, "front", 100.0, capabilities=ours)
+    assert one.opening().capabilities == ours
+    one.receive(GREETING, 100.0)
+    assert one.capabilities == ours
+
+
 @pytest.mark.parametrize("policy", Policy)
 def test_ends_of_the_same_policy_go_on(policy: Policy) -> None:
     one = Session(Role.BACK, policy, "back", 0.0)
