@@ -34,6 +34,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 BYTES = 16384
 MOVED = {When.BEFORE: 0, When.MIDDLE: BYTES // 2, When.AFTER: BYTES}
 DEADLINE_S = 60.0
+PLAN_ON_MACHINE = "/run/rig-cable.toml"
+PLAN = ("--plan", PLAN_ON_MACHINE)
 LINK = (LINK_ADDRESS, "--insecure", "--supervised")
 
 DISK_RULES = """
@@ -48,6 +50,18 @@ min_bytes = 4096
 nth = 1
 when = "middle"
 status = "{cut}"
+
+[[fault]]
+name = "port-fails"
+layer = "endpoint"
+place = "port"
+phase = "port-fails"
+direction = "out"
+opcode = 0x2A
+min_bytes = 4096
+nth = 1
+when = "middle"
+status = "EILSEQ"
 
 [[fault]]
 name = "read-babbles"
@@ -110,6 +124,7 @@ def lab(
     with Lab.open(guest_image, directory, accelerator=chosen, attachment=attachment) as opened:
         (directory / "plan.toml").write_text(plan(request.param))
         opened.transition(LabState.BOOTED)
+        opened.back.put(directory / "plan.toml", PLAN_ON_MACHINE)
         yield opened
 
 
@@ -118,7 +133,7 @@ def setup(lab: Lab, path: PathName, awaits: Awaited, *gadget: str) -> Setup:
     words = (*gadget, *attachment.gadget_words(), "--supervised")
     return Setup(
         gadget=("rig", "gadget", *words),
-        back=("rig", "back", "--port", attachment.port, "--listen", *LINK),
+        back=("rig", "back", "--port", attachment.port, "--listen", *LINK, *PLAN),
         front=("rig", "front", "--connect", *LINK),
         cable=("--plan", str(lab.directory / "plan.toml")),
         path=path,
@@ -136,14 +151,14 @@ def attached(lab: Lab, wanted: Setup) -> Iterator[None]:
 
 
 @contextmanager
-def armed(lab: Lab, name: str) -> Iterator[None]:
-    """Have the rule of a phase fire, once, in the meantime."""
-    cable = lab.strategy.daemons["cable"]
-    before = sum(cable.ask("faults")["fired"].values())
-    cable.ask("phase", name=name)
+def armed(lab: Lab, name: str, at: str = "cable") -> Iterator[None]:
+    """Have the rule of a phase fire at a daemon, once, in the meantime."""
+    daemon = lab.strategy.daemons[at]
+    before = sum(daemon.ask("faults")["fired"].values())
+    daemon.ask("phase", name=name)
     yield
-    cable.ask("phase", name=None)
-    assert sum(cable.ask("faults")["fired"].values()) == before + 1
+    daemon.ask("phase", name=None)
+    assert sum(daemon.ask("faults")["fired"].values()) == before + 1
 
 
 def shown(controller: Controller, case: Case) -> dict[str, Any]:
@@ -189,6 +204,13 @@ def test_the_fronts_disk_outlives_an_error_below_the_backs_driver(
             front.console.wait_for("reset high-speed USB device", DEADLINE_S, since)
         else:
             front.check(write, DEADLINE_S)
+        if (
+            path is PathName.SPLIT
+        ):  # what the cable cannot show is made in the port, at any controller
+            since = front.console.position
+            with armed(lab, "port-fails", at="back"):
+                front.check(write, DEADLINE_S)
+            front.console.wait_for("reset high-speed USB device", DEADLINE_S, since)
         read = f"dd if={node} of=/run/got bs=64K count=4 iflag=direct status=none"
         since = front.console.position
         with armed(lab, "read-babbles"):
