@@ -234,7 +234,10 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         return self.setup.device_path(self.attachment).controller
 
     def cut_power(self, role: Role) -> None:
-        """Let a machine lose its power: all who use it lose it; `power_up` starts it again."""
+        """Let a machine lose its power: all who use it lose it; `power_up` starts it again.
+
+        QEMU ends with it: what its command ``system_reset`` boots again was seen to hang.
+        """
         driver = self.driver(role)
         driver.target.deactivate(self._target(role).get_driver("RigSSHDriver"))
         driver.off()
