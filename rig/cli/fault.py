@@ -14,10 +14,13 @@ from typing import Any
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.control.client import ControlClient
 from rig.control.reach import Process, lab_processes, local_processes
 from rig.control.rules import Table, free_name, table_of_words, tables_of
 from rig.errors import UserError
+from rig.faults.load import MOST_BYTES, read_text
+from rig.faults.phases import PHASES
 from rig.faults.plan import Fault, layer_of
 from rig.faults.reader import parse_rule
 from rig.faults.rules.base import NO_LIMIT, Layer
@@ -68,12 +71,12 @@ class Asked:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = ArgumentParser(
         prog="rig fault",
         description="List, add, remove and fire faults while a run is under way.",
         epilog="On a machine it finds the processes by itself; on the station --lab names the run.",
     )
-    common = argparse.ArgumentParser(add_help=False)
+    common = ArgumentParser(add_help=False)
     common.add_argument(
         "--lab", type=Path, metavar="RUN", help="run directory of a run that is under way"
     )
@@ -170,7 +173,8 @@ def _line(told: dict[str, Any]) -> str:
     """Say what a rule has done, and what it is about."""
     rule = parse_rule(told["rule"])
     limit = "" if told["planned"] == NO_LIMIT else f" of {told['planned']}"
-    done = f"fired {told['fired']}{limit} at {told['matches']} matches"
+    matches = "1 match" if told["matches"] == 1 else f"{told['matches']} matches"
+    done = f"fired {told['fired']}{limit} at {matches}"
     state = "" if told["armed"] else ", disarmed"
     return f"{rule.name:<24} {done:<28}{state}  {rule.words()}"
 
@@ -194,14 +198,22 @@ def _rules(options: argparse.Namespace) -> list[Fault]:
         tables.append(table_of_words(words))
     if not tables:
         raise UserError("There is no rule to add.", hint="Give KEY=VALUE words, or --file.")
-    return [parse_rule(table) for table in tables]
+    # Only a run tells phases, as far as is known here; on a machine somebody else may.
+    phases = PHASES if options.lab is not None else None
+    return [parse_rule(table, phases=phases) for table in tables]
 
 
 def _text(path: Path) -> str:
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' cannot be read: {error}.") from error
+        if str(path) != "-":
+            return read_text(path)
+        said = sys.stdin.read(MOST_BYTES + 1)  # from whatever it is: a terminal, a socket
+    except (OSError, ValueError) as error:
+        why = error.strerror or error if isinstance(error, OSError) else error
+        raise UserError(f"'{path}' cannot be read: {why}.") from error
+    if len(said) > MOST_BYTES:
+        raise UserError(f"What comes by standard input has more than {MOST_BYTES >> 20} MiB.")
+    return said
 
 
 def _add(asked: list[Asked], rules: list[Fault], *, armed: bool) -> None:

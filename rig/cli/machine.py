@@ -56,10 +56,10 @@ def run_machine_command(name: str, argv: list[str]) -> int:
         UserError: This machine lacks a library that it needs.
     """
     try:
-        module = importlib.import_module(MACHINE_COMMANDS[name])
+        # Some commands import what not every machine has when they have read their arguments.
+        return int(importlib.import_module(MACHINE_COMMANDS[name]).main(argv))
     except ModuleNotFoundError as error:
         raise UserError(
             f"This machine lacks {error.name}, which 'rig {name}' needs.",
             hint="The machines of a lab have it.",
         ) from error
-    return int(module.main(argv))

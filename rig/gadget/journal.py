@@ -42,13 +42,14 @@ from enum import IntEnum
 import msgspec
 
 from rig.errors import ApiViolationError
+from rig.faults.rules.medium import MAX_ACCESS_BYTES
 
 MAGIC = b"RIJ2"
 _PREFIX = struct.Struct("<4sI")
 _FIELDS = struct.Struct("<QQBBBxiQIIIq")
 HEADER_BYTES = _PREFIX.size + _FIELDS.size
-MAX_PAYLOAD_BYTES = 1 << 20
-"""No access is larger: FUSE's largest request is 1 MiB.  A larger number is damage."""
+MAX_PAYLOAD_BYTES = MAX_ACCESS_BYTES
+"""No access is larger.  A larger number is damage."""
 
 
 class Op(IntEnum):
@@ -86,6 +87,8 @@ class Injected(IntEnum):
     """A flush was answered, and nothing was flushed."""
 
 
+_FURTHEST = 2**63 - 1
+"""No file's offset is larger."""
 _OPS = frozenset(Op)
 _INJECTED = frozenset(Injected)
 
@@ -144,8 +147,9 @@ def _problem_of_header(head: bytes) -> str:
     if _PREFIX.unpack_from(head)[1] != zlib.crc32(head[_PREFIX.size :]):
         return "A record's header fails its checksum."
     fields = _FIELDS.unpack_from(head, _PREFIX.size)
-    _, _, op, injected, _, _, _, _, payload_bytes, _, _ = fields
-    if op not in _OPS or injected not in _INJECTED or payload_bytes > MAX_PAYLOAD_BYTES:
+    _, _, op, injected, _, _, offset, length, payload_bytes, _, _ = fields
+    known = op in _OPS and injected in _INJECTED
+    if not known or payload_bytes > MAX_PAYLOAD_BYTES or offset + length > _FURTHEST:
         return "A record's header holds values that no store writes."
     return ""
 

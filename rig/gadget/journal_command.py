@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from rig.arguments import ArgumentParser
 from rig.errors import MachineError, UserError
+from rig.faults.rules.base import BLOCK_BYTES, LAST_LBA, MOST_DISK_BYTES
+from rig.faults.shown import cut
 from rig.gadget.journal import Damage, Op, Record, read_journal
 from rig.gadget.journal_words import HEADING, Filter, fields_of, line_of, sentence_of
 from rig.gadget.rebuild import Rebuilder
 
 _PIECE_BYTES = 1 << 20
+_HINT = "Give the 'journal.bin' of a gadget's directory."
+_OF_REBUILDING = ("as_stored", "until", "size_bytes")
 
 
 def show(found: Iterator[Record | Damage], wanted: Filter, *, as_json: bool) -> None:
     """Print what is wanted; damage always is."""
     out = sys.stdout
-    if not as_json:
-        out.write(HEADING + "\n")
-    for item in found:
+    for number, item in enumerate(found):
+        if not number and not as_json:
+            out.write(HEADING + "\n")
         if isinstance(item, Record) and not wanted.wants(item):
             continue
         if as_json:
@@ -46,7 +51,7 @@ def rebuild(
     until: int | None,
     size_bytes: int | None,
 ) -> int:
-    """Write a medium anew.
+    """Write a medium anew; a file that does not become one is not left.
 
     Args:
         found: A whole journal.
@@ -59,10 +64,10 @@ def rebuild(
         The size of the new medium.
 
     Raises:
-        UserError: There is such a file already.
-        MachineError: Records are missing in the middle of the journal.
+        UserError: There is such a file already, or the medium was larger than `size_bytes`.
+        MachineError: Records are missing in the journal before `until`, or the file cannot be
+            written.
     """
-    damaged: Damage | None = None
     try:
         fd = os.open(out, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError as error:
@@ -70,23 +75,53 @@ def rebuild(
     except OSError as error:
         raise UserError(f"The file '{out}' cannot be made: {error.strerror}.") from error
     try:
-        rebuilder = Rebuilder(
-            lambda offset, length: os.pread(fd, length, offset).ljust(length, b"\0"),
-            lambda offset, data: os.pwrite(fd, data, offset),
-            as_stored=as_stored,
-        )
-        for item in found:
-            if isinstance(item, Damage):
-                damaged = item if not item.torn_tail else damaged
-            elif until is None or item.sequence <= until:
-                rebuilder.take(item)
-        size = max(size_bytes or 0, rebuilder.end_bytes)
+        end_bytes = _rebuild_into(fd, found, as_stored=as_stored, until=until)
+        if size_bytes is not None and size_bytes < end_bytes:
+            raise UserError(
+                f"The medium had {end_bytes} bytes at least, not {size_bytes}.",
+                hint="Give '--size-bytes' more, or leave it out.",
+            )
+        size = end_bytes if size_bytes is None else size_bytes
         os.ftruncate(fd, size)
+    except OSError as error:
+        out.unlink()
+        raise MachineError(f"The file '{out}' cannot be written: {error.strerror}.") from error
+    except BaseException:
+        out.unlink()
+        raise
     finally:
         os.close(fd)
-    if damaged is not None:
-        raise MachineError(sentence_of(damaged), hint=f"'{out}' lacks what was written then.")
     return size
+
+
+def _rebuild_into(
+    fd: int, found: Iterator[Record | Damage], *, as_stored: bool, until: int | None
+) -> int:
+    """Do all accesses up to one again; return where the furthest ended, in bytes."""
+    rebuilder = Rebuilder(
+        lambda offset, length: os.pread(fd, length, offset).ljust(length, b"\0"),
+        lambda offset, data: _write(fd, offset, data),
+        as_stored=as_stored,
+    )
+    last: int | None = None
+    for item in found:
+        if isinstance(item, Damage):
+            if not item.torn_tail:
+                hint = f"'--until {last}' makes it as it was before." if last is not None else ""
+                raise MachineError(sentence_of(item), hint=hint)
+            continue
+        if until is not None and item.sequence > until:
+            break
+        rebuilder.take(item)
+        last = item.sequence
+    return rebuilder.end_bytes
+
+
+def _write(fd: int, offset: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        done = os.pwrite(fd, left, offset)
+        left, offset = left[done:], offset + done
 
 
 def parse_lbas(text: str) -> tuple[int, int]:
@@ -95,16 +130,69 @@ def parse_lbas(text: str) -> tuple[int, int]:
     Raises:
         UserError: It is neither.
     """
-    first, dash, last = text.partition("-")
-    if not first.isdigit() or (dash and not last.isdigit()):
+    match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if not first <= last <= LAST_LBA:
         raise UserError(
-            f"'{text}' is no range of LBAs.", hint="Give one, or first and last: 2048-4095."
+            f"'{cut(text)}' is no range of LBAs.",
+            hint=f"Give one, or first and last, up to {LAST_LBA}: 2048-4095.",
         )
-    return int(first), int(last) if dash else int(first)
+    return first, last
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(_PIECE_BYTES), b"")
+def parse_number(text: str) -> int:
+    """The number of an access.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if re.fullmatch(r"[0-9]{1,18}", text) is None:
+        raise ValueError
+    return int(text)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a medium.
+
+    Raises:
+        argparse.ArgumentTypeError: It can be no medium's size.
+    """
+    size = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
+    if not BLOCK_BYTES <= size <= MOST_DISK_BYTES or size % BLOCK_BYTES:
+        raise argparse.ArgumentTypeError(
+            f"'{cut(text)}' is no multiple of {BLOCK_BYTES} from {BLOCK_BYTES} to {MOST_DISK_BYTES}"
+        )
+    return size
+
+
+parse_number.__name__ = "number of an access"  # argparse's sentence names the type so
+
+
+def read_file(path: Path) -> Iterator[Record | Damage]:
+    """Read a journal's file; an empty one is the journal of a medium that nobody has touched.
+
+    Raises:
+        UserError: It cannot be read, or is no journal.
+    """
+    try:
+        # Not to wait for the other end of a pipe.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise UserError(f"The file '{path}' cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise UserError(f"'{path}' is no journal, for it is no regular file.", hint=_HINT)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        found = read_journal(iter(lambda: file.read(_PIECE_BYTES), b""))
+        before: list[Record | Damage] = []
+        for item in found:
+            before.append(item)
+            if isinstance(item, Record):
+                break
+        if before and all(isinstance(one, Damage) and not one.torn_tail for one in before):
+            raise UserError(f"'{path}' is no journal: there is no record in it.", hint=_HINT)
+        yield from before
+        yield from found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,9 +207,11 @@ def _parser() -> argparse.ArgumentParser:
         "--as-stored", action="store_true", help="with what faults made of it (default: pristine)"
     )
     parser.add_argument(
-        "--until", type=int, metavar="NUMBER", help="of the last access that counts"
+        "--until", type=parse_number, metavar="NUMBER", help="of the last access that counts"
     )
-    parser.add_argument("--size-bytes", type=int, help="of the medium (default: as far as used)")
+    parser.add_argument(
+        "--size-bytes", type=parse_size, metavar="N", help="of the medium (default: as far as used)"
+    )
     return parser
 
 
@@ -140,22 +230,21 @@ def main(argv: list[str]) -> int:
     )
     if options.rebuild and wanted != Filter():
         raise UserError("A medium is rebuilt from all records: '--rebuild' takes no filter.")
-    try:
-        file = options.file.open("rb")
-    except OSError as error:
-        raise UserError(f"The file '{options.file}' cannot be read: {error.strerror}.") from error
-    with file:
-        found = read_journal(_pieces(file))
-        if options.rebuild:
-            size = rebuild(
-                found,
-                options.rebuild,
-                as_stored=options.as_stored,
-                until=options.until,
-                size_bytes=options.size_bytes,
-            )
-            kind = "as it was stored" if options.as_stored else "pristine"
-            print(f"{options.rebuild}: {size} bytes, {kind}")
-        else:
-            show(found, wanted, as_json=options.json)
+    for name in _OF_REBUILDING:
+        if not options.rebuild and getattr(options, name) not in (None, False):
+            option = name.replace("_", "-")
+            raise UserError(f"'--{option}' is of no use without '--rebuild'.")
+    found = read_file(options.file)
+    if not options.rebuild:
+        show(found, wanted, as_json=options.json)
+        return 0
+    size = rebuild(
+        found,
+        options.rebuild,
+        as_stored=options.as_stored,
+        until=options.until,
+        size_bytes=options.size_bytes,
+    )
+    kind = "as it was stored" if options.as_stored else "pristine"
+    print(f"{options.rebuild}: {size} bytes, {kind}")
     return 0

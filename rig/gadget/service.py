@@ -38,7 +38,10 @@ from rig.daemon import CommandLines, Events, start_logging, wake_on_signals
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
 from rig.faults.plan import NO_FAULTS
+from rig.faults.rules.base import MOST_DISK_BYTES, check_disk
 from rig.faults.rules.device import DeviceFault
+from rig.faults.rules.medium import MediumFault
+from rig.faults.shown import cut
 from rig.gadget import kernel
 from rig.gadget.assembly import Gadget, Options
 from rig.gadget.configfs import Configfs
@@ -109,12 +112,12 @@ def parse_size(text: str) -> int:
     Raises:
         UserError: It is no size, or no whole number of blocks.
     """
-    match = re.fullmatch(r"(\d+)([KMG]?)", text)
+    match = re.fullmatch(r"([0-9]{1,13})([KMG]?)", text)
     size_bytes = int(match[1]) * _UNITS[match[2]] if match else 0
-    if size_bytes < 1 << 20 or size_bytes % 512:
+    if not 1 << 20 <= size_bytes <= MOST_DISK_BYTES or size_bytes % 512:
         raise UserError(
-            f"'{text}' is no size for a medium.",
-            hint="Give a multiple of 512 bytes from 1M on, like 256M or 1G.",
+            f"'{cut(text)}' is no size for a medium.",
+            hint="Give a multiple of 512 bytes from 1M to 2048G, like 256M or 1G.",
         )
     return size_bytes
 
@@ -147,6 +150,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
                 "A disk needs a directory for its medium.", hint="Name one with --directory."
             )
         size_bytes = parse_size(arguments.size)
+        check_disk((*plan.rules(MediumFault), *plan.rules(DeviceFault)), size_bytes)
         medium = Medium(
             arguments.directory, size_bytes, arguments.plan, arguments.seed, arguments.control
         )

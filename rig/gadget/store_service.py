@@ -26,10 +26,10 @@ from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
 from rig.faults.plan import NO_FAULTS, Plan
-from rig.faults.rules.base import Layer, Rule
+from rig.faults.rules.base import MOST_DISK_BYTES, Layer, Rule, check_disk
 from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumFault
+from rig.faults.shown import shown
 from rig.faults.triggers import Injector
-from rig.gadget.fusefs import serve
 from rig.gadget.holds import Holds
 from rig.gadget.store import FaultReport, Store, needs_cache
 
@@ -49,7 +49,13 @@ class StoreCommands:
         self._store = store
         self._holds = holds
         self._events = events
-        self._faults = FaultCommands("rig store", store.injector, events, added=self._added)
+        self._faults = FaultCommands(
+            "rig store",
+            store.injector,
+            events,
+            accept=lambda rule: check_disk([rule], store.size_bytes),
+            added=self._added,
+        )
         self._lines = CommandLines()
 
     def feed(self, data: bytes) -> None:
@@ -133,6 +139,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_size(size_bytes: int, plan: Plan) -> None:
+    """Refuse a medium that no command could reach the end of, and rules beyond its end.
+
+    Raises:
+        UserError: It is so.
+    """
+    if size_bytes > MOST_DISK_BYTES:
+        raise UserError(
+            f"A medium of {shown(size_bytes)} bytes cannot be made.",
+            hint=f"The most is {MOST_DISK_BYTES}.",
+        )
+    check_disk(plan.rules(MediumFault), size_bytes)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the store until its input ends.
 
@@ -140,10 +160,14 @@ def main(argv: list[str] | None = None) -> int:
         0 after an orderly end, 2 if what was asked cannot be, 3 after a failure.
     """
     options = _parser().parse_args(argv)
+    # Here, so that who wants to know the options, or has mistaken one, needs no FUSE.
+    from rig.gadget.fusefs import serve  # noqa: PLC0415
+
     start_logging()
     events = Events(sys.stdout.buffer if options.supervised else None)
     try:
         plan: Plan = load_plan(options.plan, options.seed) if options.plan else NO_FAULTS
+        _check_size(options.size_bytes, plan)
         store = Store(
             options.medium,
             options.journal,

@@ -8,8 +8,11 @@ station has other work, it says more of that.
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -19,13 +22,19 @@ from pathlib import Path
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.errors import RigError, UserError
+from rig.faults.load import load_plan
+from rig.faults.rules.base import check_disk
+from rig.faults.rules.medium import MediumFault
 from rig.gadget import kernel
 from rig.gadget.storage import Medium, Storage
 
 ACCESS_BYTES = 16384
 """f_mass_storage's buffer (FSG_BUFLEN)."""
 MIB = 1 << 20
+MOST_MIB = 65536
+"""What this much does not tell, no more does."""
 
 
 class Speed(msgspec.Struct, frozen=True):
@@ -79,19 +88,58 @@ def main(argv: list[str] | None = None) -> int:
         0, or 1 if writing was slower than asked for, 2 if what was asked cannot be, 3 if the store
         failed.
     """
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--directory", type=Path, help="where (default: a new one in /var/tmp)")
-    parser.add_argument("--mib", type=int, default=16, help="how much (default: %(default)s)")
-    parser.add_argument("--plan", type=Path, help="with this fault plan")
-    parser.add_argument("--at-least", type=float, default=0.0, metavar="MB_S", help="of writing")
-    options = parser.parse_args(argv)
     try:
+        options = _parser().parse_args(argv)
+        if options.plan is not None:
+            check_disk(load_plan(options.plan).rules(MediumFault), options.mib * MIB)
         speed = _in_directory(options.directory, options.mib * MIB, options.plan)
+        print(msgspec.json.encode(speed).decode(), flush=True)
+    except BrokenPipeError:  # nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (RigError, OSError) as error:
         print(f"rig: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 3
-    print(msgspec.json.encode(speed).decode())
     return 0 if speed.write_mb_s >= options.at_least else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ArgumentParser(
+        prog="python3 -m rig.gadget.store_speed", description=(__doc__ or "").split(":")[0] + "."
+    )
+    parser.add_argument("--directory", type=Path, help="where (default: a new one in /var/tmp)")
+    parser.add_argument(
+        "--mib", type=parse_mib, default=16, metavar="N", help="how much (default: %(default)s)"
+    )
+    parser.add_argument("--plan", type=Path, help="with this fault plan")
+    parser.add_argument("--at-least", type=parse_rate, default=0.0, metavar="MB_S", help="written")
+    return parser
+
+
+def parse_mib(text: str) -> int:
+    """How much is to be written and read.
+
+    Raises:
+        argparse.ArgumentTypeError: It is nothing, or too much.
+    """
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_MIB:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MOST_MIB}")
+    return int(text)
+
+
+def parse_rate(text: str) -> float:
+    """A speed in megabytes a second.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of megabytes a second")
+    return rate
 
 
 def _in_directory(wish: Path | None, size_bytes: int, plan: Path | None) -> Speed:

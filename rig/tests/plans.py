@@ -19,8 +19,10 @@ from pathlib import Path
 
 import msgspec
 
+from rig.arguments import ArgumentParser
 from rig.cli.console import ConsoleProgress
-from rig.errors import RigError, UserError
+from rig.cli.main import end_with
+from rig.errors import UserError
 from rig.experiments.run.options import RunOptions, check_wishes
 from rig.experiments.run.run import run
 from rig.faults.load import shipped_plans
@@ -134,6 +136,10 @@ def _run_in_lab(options: RunOptions, directory: Path) -> Verdict:
     return run(options, directory, ConsoleProgress())[1]
 
 
+def _all(count: int) -> str:
+    return "The verdict is" if count == 1 else f"All {count} verdicts are"
+
+
 def _chosen(only: list[str]) -> list[str]:
     known = list(shipped_plans())
     for name in only:
@@ -145,31 +151,56 @@ def _chosen(only: list[str]) -> list[str]:
     return only or known
 
 
+def _directory(wish: Path | None) -> Path:
+    """Return the directory for all, made if need be.
+
+    Raises:
+        UserError: It cannot be.
+    """
+    if wish is None:
+        return Path(tempfile.mkdtemp(prefix="plans-"))
+    try:
+        wish.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The directory '{wish}' cannot be made: {error.strerror}.",
+            hint="Give '--out' a new one, or that of an earlier run.",
+        ) from error
+    return wish
+
+
 def main(runner: Runner = _run_in_lab) -> int:
-    """Run what the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m rig.tests.plans", description=__doc__)
-    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    """Run what the command line says.
+
+    Raises:
+        RigError: It asks for what cannot be, or a run could not be started.
+    """
+    parser = ArgumentParser(
+        prog="python -m rig.tests.plans",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="of a plan")
     parser.add_argument("--seed", type=int, help="instead of each plan's own")
     parser.add_argument("--out", type=Path, help="default: a new directory in /tmp")
     options = parser.parse_args()
-    out = options.out or Path(tempfile.mkdtemp(prefix="plans-"))
-    out.mkdir(parents=True, exist_ok=True)
+    names = _chosen(options.only)
+    out = _directory(options.out)
     rows: list[Row] = []
     try:
-        for name, row in run_all(_chosen(options.only), out, options.seed, runner):
+        for name, row in run_all(names, out, options.seed, runner):
             rows.append(row)
             (out / "table.md").write_text(table(rows), encoding="utf-8")
             print(f"{name}: {row.verdict.verdict}. {row.difference}".rstrip(), flush=True)
-    except RigError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, f"\n{parser.prog}: ended by hand; '--out {out}' goes on from here.\n")
+        print(f"\nEnded by hand; '--out {out}' goes on from here.", file=sys.stderr)
+        raise
     print("\n" + table(rows))
     different = [row.difference for row in rows if row.difference]
-    print("\n".join(different) or f"All {len(rows)} verdicts are what their plans expect.")
+    print("\n".join(different) or f"{_all(len(rows))} as expected.")
     print(f"All of it is in {out}/")
     return 1 if different else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -12,6 +12,7 @@ from rig.faults.load import read_plan_text
 from rig.faults.phases import PHASES
 from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
+from rig.faults.rules.base import check_disk
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.endpoint import EndpointFault
 from rig.faults.rules.link import LinkFault
@@ -228,7 +229,7 @@ def check_wishes(
         )
     sizes = {None: BYTES_EACH, Controller.OHCI: OHCI_BYTES_EACH}
     bytes_each = sizes.get(controller, CABLE_BYTES_EACH)
-    return RunOptions(
+    options = RunOptions(
         checked,
         text,
         names,
@@ -238,6 +239,8 @@ def check_wishes(
         bytes_each=bytes_each,
         attachment=plugged,
     )
+    check_disk(checked.faults, options.lun_bytes)
+    return options
 
 
 def _check_machines(plan: Plan, attachment: Attachment) -> None:

@@ -10,10 +10,13 @@ injection (``should_fail_ex`` in lib/fault-inject.c); docs/faults.md tells where
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
+
+from rig.errors import UserError
 
 NO_LIMIT = -1
 """`times` of a rule that may fire for ever."""
@@ -22,6 +25,8 @@ MOST = 10**15
 """No run counts further, neither matches nor octets."""
 LAST_LBA = 2**32 - 1
 """The 10-byte commands reach no further (SBC-3 §5.11), and the rig's disks are no larger."""
+BLOCK_BYTES = 512
+MOST_DISK_BYTES = (LAST_LBA + 1) * BLOCK_BYTES
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
@@ -174,6 +179,22 @@ def _said(value: object) -> str:
 def first_true(*checks: tuple[bool, str]) -> str:
     """Return the sentence of the first check that is true; empty when none is."""
     return next((sentence for wrong, sentence in checks if wrong), "")
+
+
+def check_disk(rules: Iterable[Rule[Any, Any]], size_bytes: int) -> None:
+    """Refuse rules about blocks that a disk of this size does not have.
+
+    Raises:
+        UserError: There is one, which would never fire.
+    """
+    last = size_bytes // BLOCK_BYTES - 1
+    for rule in rules:
+        lbas: tuple[int, int] | None = getattr(rule, "lba", None)
+        if lbas is not None and lbas[0] > last:
+            raise UserError(
+                f"Fault '{rule.name}' would never fire: its 'lba' begins at {lbas[0]}, and the"
+                f" disk ends at {last}."
+            )
 
 
 def empty_range(low_key: str, low: int | None, high_key: str, high: int | None) -> str:

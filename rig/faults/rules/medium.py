@@ -12,9 +12,16 @@ from typing import Annotated
 
 import msgspec
 
-from rig.faults.rules.base import LAST_LBA, LbaRange, Positive, Rule, empty_range, first_true
+from rig.faults.rules.base import (
+    BLOCK_BYTES,
+    LAST_LBA,
+    LbaRange,
+    Positive,
+    Rule,
+    empty_range,
+    first_true,
+)
 
-BLOCK_BYTES = 512
 MAX_ACCESS_BYTES = 1 << 20
 """FUSE's largest request."""
 AccessBytes = Annotated[int, msgspec.Meta(ge=1, le=MAX_ACCESS_BYTES)]
@@ -234,13 +241,6 @@ class MediumFault(
                 f"'bit' is {self.bit}, but of 'max_bytes' {most} the last bit is {8 * most - 1}",
             ),
         )
-
-    def beyond(self, size_bytes: int) -> str:
-        """Tell that the rule can match nothing on a medium of this size; empty when it can."""
-        blocks = size_bytes // BLOCK_BYTES
-        if self.lba is None or self.lba[0] < blocks:
-            return ""
-        return f"'lba' begins at {self.lba[0]}, but the medium ends at {blocks - 1}"
 
     def matches(self, event: MediumAccess) -> bool:
         """See `Rule.matches`."""

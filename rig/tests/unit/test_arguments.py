@@ -6,7 +6,7 @@ from rig.cli.machine import MACHINE_COMMANDS, run_machine_command
 from rig.errors import UserError
 
 
-@pytest.mark.parametrize("command", sorted(set(MACHINE_COMMANDS) - {"fault", "store"}))
+@pytest.mark.parametrize("command", sorted(MACHINE_COMMANDS))
 def test_what_is_wrong_with_a_command_line_is_one_sentence_and_its_mend(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

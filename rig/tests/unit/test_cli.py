@@ -132,7 +132,7 @@ def test_a_bad_plan_is_told_with_its_place(
     plan.write_text(text)
     status, out, err = call("run", "--plan", str(plan))
     assert (status, out) == (2, "")
-    assert err.startswith("rig: mine.toml")
+    assert err.startswith(f"rig: {plan}")
     assert said in err
     assert one_sentence(err), err
     assert list(Path().iterdir()) == []
@@ -246,10 +246,68 @@ def test_a_machine_without_typer_runs_its_own_commands() -> None:
 
 
 def test_a_machine_without_fuse_says_what_the_store_lacks() -> None:
-    status, out, err = spawn("store", code=("-c", ON_A_MACHINE))
+    words = ("--medium", "m", "--journal", "j", "--mount", "d", "--size-bytes", "4096")
+    status, out, err = spawn("store", *words, code=("-c", ON_A_MACHINE))
     assert (status, out) == (2, "")
     assert "This machine lacks pyfuse3, which 'rig store' needs." in err
     assert one_sentence(err), err
+
+
+def test_a_machine_without_fuse_tells_how_a_store_is_called() -> None:
+    status, out, _ = spawn("store", "--help", code=("-c", ON_A_MACHINE))
+    assert status == 0
+    assert out.startswith("usage: rig store")
+    status, _, err = spawn("store", "--mediums", code=("-c", ON_A_MACHINE))
+    assert status == 2
+    assert "'rig store --help' tells more." in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "rig", "plan", "list"),
+        ("-m", "rig", "plan", "check", "demo"),
+        ("-m", "rig", "journal", "--help"),
+        ("-m", "rig", "fault", "--help"),
+        ("-m", "rig", "--help"),
+        ("-m", "rig.tests.plans", "--help"),
+    ],
+    ids=" ".join,
+)
+def test_an_output_that_nobody_reads_ends_any_command_quietly(words: tuple[str, ...]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as nobody:
+        done = subprocess.run(
+            [sys.executable, *words], stdout=nobody, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("words", [("plan", "list"), ("journal", "--help")], ids=" ".join)
+def test_an_output_that_is_full_is_told_in_one_sentence(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rig", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 3
+    assert one_sentence(done.stderr), done.stderr
+
+
+def test_what_others_wrote_reaches_no_terminal_as_a_command(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> object:
+        raise UserError("It is called '\x1b[2J\r\u202e'.")
+
+    instead(monkeypatch, fail)
+    _, _, err = call("run")
+    assert err == "rig: It is called '\\x1b[2J\\r\\u202e'.\n"
 
 
 @pytest.mark.parametrize(

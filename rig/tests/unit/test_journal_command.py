@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -156,7 +158,7 @@ def test_a_journal_that_lacks_records_is_not_passed_off_as_the_medium(tmp_path: 
     path.write_bytes(b"noise" + encode(RECORDS[0]))
     with pytest.raises(MachineError, match="damaged at byte 0, 5 bytes"):
         main([str(path), "--rebuild", str(out)])
-    assert out.read_bytes() == DATA
+    assert not out.exists()
 
 
 def test_no_file_is_overwritten(file: Path) -> None:
@@ -178,3 +180,100 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="no range of LBAs"):
         parse_lbas(text)
+
+
+@pytest.mark.parametrize("text", ["4095-2048", "4294967296", "0-4294967296", "²", "9" * 5000])
+def test_a_range_that_no_disk_has_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="no range of LBAs") as caught:
+        parse_lbas(text)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--size-bytes=-1",
+        "--size-bytes=0",
+        "--size-bytes=7",
+        f"--size-bytes={2**41 + 512}",
+        f"--size-bytes={10**30}",
+        "--until=-1",
+        "--until=x",
+        f"--until={10**30}",
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_before_a_file_is_made(
+    file: Path, tmp_path: Path, option: str
+) -> None:
+    out = tmp_path / "new.img"
+    with pytest.raises(UserError, match=option.partition("=")[0]):
+        main([str(file), "--rebuild", str(out), option])
+    assert not out.exists()
+
+
+def test_a_size_that_is_less_than_the_medium_had_is_refused(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new.img"
+    with pytest.raises(UserError, match="had 5120 bytes at least, not 512"):
+        main([str(file), "--rebuild", str(out), "--size-bytes", "512"])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--until=3", "--size-bytes=512", "--as-stored"])
+def test_what_is_of_use_for_rebuilding_alone_is_refused_without(file: Path, option: str) -> None:
+    with pytest.raises(UserError, match="is of no use without '--rebuild'"):
+        main([str(file), option])
+
+
+@pytest.mark.parametrize("content", [b"{}\n" * 1000, b"x", b"\0" * 4096, b"RIJ1" + bytes(80)])
+def test_a_file_without_a_record_is_no_journal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is no journal: there is no record in it"):
+        main([str(path)])
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match="is no journal"):
+        main([str(path), "--rebuild", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_regular_file_is_no_journal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UserError, match="no regular file"):
+            main([str(path)])
+
+
+def test_an_empty_journal_is_one(tmp_path: Path) -> None:
+    (tmp_path / "j").touch()
+    assert main([str(tmp_path / "j")]) == 0
+
+
+def test_a_journal_that_was_torn_at_its_first_record_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "j").write_bytes(encode(RECORDS[0])[:70])
+    assert main([str(tmp_path / "j")]) == 0
+    assert "ends within a record" in capsys.readouterr().out
+
+
+def test_a_medium_is_made_as_it_was_before_the_damage(tmp_path: Path) -> None:
+    path, out = tmp_path / "j", tmp_path / "new.img"
+    path.write_bytes(encode(RECORDS[0]) + b"noise" + encode(RECORDS[2]))
+    with pytest.raises(MachineError, match="'--until 0' makes it as it was before"):
+        main([str(path), "--rebuild", str(out)])
+    assert not out.exists()
+
+
+def test_a_file_that_cannot_be_written_is_not_left(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    out = tmp_path / "new.img"
+    with pytest.raises(MachineError, match="cannot be written: No space left"):
+        main([str(file), "--rebuild", str(out)])
+    assert not out.exists()

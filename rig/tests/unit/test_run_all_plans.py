@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from rig.errors import UserError
 from rig.experiments.run.options import RunOptions
 from rig.faults.load import shipped_plans
 from rig.integrity.judgement import SectorClass
@@ -135,19 +136,35 @@ def test_what_is_ended_by_hand_says_how_it_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", ["plans", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(KeyboardInterrupt):
         plans.main(interrupted)
-    assert left.value.code == 130
     assert f"'--out {tmp_path}' goes on" in capsys.readouterr().err
 
 
 def test_a_plan_that_there_is_not_is_a_sentence(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="There is no plan 'clam'"):
+        call(rig, monkeypatch, out, *only("clam"))
+    assert not out.exists()
+
+
+def test_a_directory_that_cannot_be_made_is_a_sentence(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file' cannot be made: File exists"):
+        call(rig, monkeypatch, tmp_path / "file")
+    assert rig.ran == []
+
+
+def test_the_help_keeps_its_lines(
     rig: Rig,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit) as left:
-        call(rig, monkeypatch, tmp_path, *only("clam"))
-    assert left.value.code == 2
-    assert "There is no plan 'clam'" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["plans", "--help"])
+    with pytest.raises(SystemExit):
+        plans.main(rig)
+    assert "\n    python -m rig.tests.plans --out DIRECTORY " in capsys.readouterr().out

@@ -61,3 +61,24 @@ def test_a_directory_that_is_not_there_is_a_sentence_with_its_mend(
     said = capsys.readouterr().err
     assert "No such file" in said
     assert "--directory" in said
+
+
+@pytest.mark.parametrize(
+    "words", [["--mib", "0"], ["--mib=-1"], ["--mib", "9" * 5000], ["--at-least", "nan"], ["--x"]]
+)
+def test_what_cannot_be_measured_is_refused_before_a_store_is_made(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(store_speed, "_in_directory")
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("rig: ")
+    assert said.count("\n") == 1
+
+
+def test_a_plan_that_is_not_there_is_refused_before_a_store_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(store_speed, "_in_directory")
+    assert main(["--plan", "/none.toml"]) == 2
+    assert "There is no plan file '/none.toml'" in capsys.readouterr().err
