@@ -129,6 +129,8 @@ def scan(data: bytes | memoryview, first_sector: int) -> list[Run]:
     """
     if len(data) % SECTOR_BYTES:
         raise ApiViolationError(f"A scan was fed {len(data)} bytes, no whole sectors.")
+    if not data:
+        return []
     sectors = np.frombuffer(data, _SECTOR)
     whole = np.empty(len(sectors), np.bool_)
     follows = np.zeros(len(sectors), np.bool_)
@@ -203,12 +205,13 @@ def _runs(
     """Cut sectors into runs: whole ones by their columns, all others one by one."""
     cuts = np.flatnonzero(~follows & (whole | np.append(True, whole[:-1])))
     starts = cuts.tolist()
-    fields = {name: sectors[name][cuts].tolist() for name in _FIELDS}
+    stops = [*starts[1:], len(sectors)]
+    stamps = zip(*(sectors[name][cuts].tolist() for name in _FIELDS), strict=True)
     found: list[Run] = []
-    for row, (start, stop) in enumerate(zip(starts, [*starts[1:], len(sectors)], strict=True)):
-        if whole[start]:
-            stamp = Stamp(*(fields[name][row] for name in _FIELDS))
-            found.append(Run(first_sector + start, stop - start, SectorKind.STAMP, stamp))
+    for start, stop, good, fields in zip(starts, stops, whole[cuts].tolist(), stamps, strict=True):
+        if good:
+            run = Run(first_sector + start, stop - start, SectorKind.STAMP, Stamp(*fields))
+            found.append(run)
         else:
             scanner = Scanner(first_sector + start)
             scanner.feed(bytes(data[start * SECTOR_BYTES : stop * SECTOR_BYTES]))

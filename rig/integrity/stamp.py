@@ -181,6 +181,8 @@ def count_run(first: Stamp, data: bytes, start: int) -> int:
     place_of, sector_of, table = _PLACE.pack, _SECTOR.pack, TABLE
     at = start
     for at in range(start, len(data), SECTOR_BYTES):
+        if lba > UNKNOWN_LBA or offset > UNKNOWN_LBA:  # nothing lies behind the last address
+            return (at - start) // SECTOR_BYTES
         place = place_of(offset, lba)
         crc = crc32(place, seed)
         key = crc & KEY_MASK
@@ -190,8 +192,6 @@ def count_run(first: Stamp, data: bytes, start: int) -> int:
             return (at - start) // SECTOR_BYTES
         offset += SECTOR_BYTES
         lba += step
-        if lba > UNKNOWN_LBA or offset > UNKNOWN_LBA:  # nothing lies behind the last address
-            return (at - start) // SECTOR_BYTES + 1
     return (len(data) - start) // SECTOR_BYTES
 
 

@@ -106,3 +106,9 @@ def test_a_part_of_a_sector_is_refused() -> None:
 def test_runs_survive_json(sectors: list[bytes]) -> None:
     runs = scan(b"".join(sectors), 3)
     assert msgspec.json.decode(msgspec.json.encode(runs), type=list[Run]) == runs
+
+
+def test_what_lies_behind_a_stamp_of_the_last_offset_continues_nothing() -> None:
+    last = Stamp(1, 1, 2**64 - SECTOR_BYTES, 7, 1, 0, 1)
+    data = encode(last) + encode(msgspec.structs.replace(last, offset=0, lba=8))
+    assert [run.count for run in scan(data, 7)] == [1, 1]
