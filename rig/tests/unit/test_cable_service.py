@@ -15,8 +15,9 @@ import pytest
 from rig.buffers import ReceiveBuffer
 from rig.cable.callers import MAX_CALLERS, SECRET_DEADLINE_S
 from rig.cable.controllers import Controller
+from rig.cable.ends import CableService
 from rig.cable.pipe import Pipe
-from rig.cable.service import CableService, connect, main, read_secret
+from rig.cable.service import connect, main, read_secret
 from rig.cable.usbredir import packets as redir
 from rig.cable.usbredir.codec import pack, unpack
 from rig.cable.usbredir.packets import Packet
