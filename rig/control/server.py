@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import io
 import itertools
@@ -27,7 +28,8 @@ log = logging.getLogger("rig.control")
 
 DIRECTORY = Path("/run/rig")
 MAX_CLIENTS = 16
-"""Further ones wait until one of these has gone."""
+"""If another comes, the one that has been silent for longest is sent away."""
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 BACKLOG = 16
 
 
@@ -51,7 +53,9 @@ class ControlSocket:
         self._clients: dict[int, _Client] = {}
         # An epoll instance is itself readable when one of its descriptors is (epoll(7)).
         self._epoll = select.epoll()
-        self._epoll.register(self._listener, select.EPOLLIN)
+        # By edges: what cannot be accepted now is no reason to be woken again at once.
+        self._epoll.register(self._listener, select.EPOLLIN | select.EPOLLET)
+        self._spare: int | None = _spare_descriptor()
 
     def fileno(self) -> int:
         """The descriptor that is readable when `pump` has work."""
@@ -61,36 +65,75 @@ class ControlSocket:
         """Do what there is to do; never waits."""
         for number, _ in self._epoll.poll(0):
             if number == self._listener.fileno():
-                self._accept()
-            else:
-                self._serve(self._clients[number])
+                self._accept_all()
+            elif (client := self._clients.pop(number, None)) is not None:
+                self._serve(client)
 
     def close(self) -> None:
         """Take the socket away."""
         self.path.unlink(missing_ok=True)
         self._epoll.close()
         self._listener.close()
+        if self._spare is not None:
+            os.close(self._spare)
         for client in self._clients.values():
             client.stream.close()
         self._clients.clear()
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it has gone again
-            stream, _ = self._listener.accept()
+    def _accept_all(self) -> None:
+        """Take all who wait, for there is no second edge for them."""
+        while True:
+            try:
+                stream, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTOR and not self._send_away():
+                    return  # until the next one comes, or one of the others ends
+                continue  # it has gone
+            if len(self._clients) >= MAX_CLIENTS:
+                self._end(self._clients.pop(next(iter(self._clients))))
             stream.setblocking(False)
             self._clients[stream.fileno()] = _Client(stream)
             self._epoll.register(stream, select.EPOLLIN)
-            self._listen_on(len(self._clients) < MAX_CLIENTS)
+
+    def _send_away(self) -> bool:
+        """Close the connection that has no descriptor, by giving up a spare one for a moment.
+
+        Returns:
+            False if there is no spare one, or nobody waits: accept(2) tells of the lack first.
+        """
+        if self._spare is None:
+            self._spare = _spare_descriptor()
+        if self._spare is None:
+            return False
+        os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            return False
+        finally:
+            self._spare = _spare_descriptor()
+        log.warning("a control connection was refused: this process has no descriptor left")
+        return True
 
     def _serve(self, client: _Client) -> None:
-        if not client.serve(self._obey):
-            self._epoll.unregister(client.stream)
-            del self._clients[client.stream.fileno()]
-            client.stream.close()
-            self._listen_on(True)
+        if client.serve(self._obey):
+            self._clients[client.stream.fileno()] = client  # the last to be sent away
+            return
+        self._end(client)
+        self._accept_all()
 
-    def _listen_on(self, wanted: bool) -> None:
-        self._epoll.modify(self._listener, select.EPOLLIN if wanted else 0)
+    def _end(self, client: _Client) -> None:
+        self._epoll.unregister(client.stream)
+        client.stream.close()
+
+
+def _spare_descriptor() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 class _Client:
@@ -105,7 +148,10 @@ class _Client:
         replies = io.BytesIO()
         events = Events(replies)
         try:
-            data = self.stream.recv(1 << 16)
+            try:
+                data = self.stream.recv(1 << 16)
+            except BlockingIOError:  # what was told was of a former one with its number
+                return True
             try:
                 for command in self._lines.feed(data):
                     events.answer(command, obey)
@@ -217,8 +263,10 @@ def served_by_thread(
 
 
 def _serve(control: ControlSocket, end: socket.socket) -> None:
-    numbers = [control.fileno(), end.fileno()]
-    while end.fileno() not in select.select(numbers, [], [])[0]:
+    poll = select.poll()  # select(2) knows no descriptor above 1023
+    poll.register(control, select.POLLIN)
+    poll.register(end, select.POLLIN)
+    while all(number != end.fileno() for number, _ in poll.poll()):
         control.pump()
 
 

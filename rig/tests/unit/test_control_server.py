@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
+import os
+import resource
 import select
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,21 +83,96 @@ def test_several_come_at_a_time(served: Served) -> None:
         assert two.ask("list") == one.ask("list")
 
 
-def test_more_than_it_takes_wait_until_one_has_gone(served: Served) -> None:
-    path = str(served.control.path)
-    crowd = [socket.socket(socket.AF_UNIX) for _ in range(server.MAX_CLIENTS)]
-    for each in crowd:
-        each.connect(path)
-        each.sendall(b'{"id": 1, "do": "x"}\n')
-        assert each.recv(1000)
-    late = socket.socket(socket.AF_UNIX)
-    late.settimeout(10)
-    late.connect(path)
-    late.sendall(b'{"id": 1, "do": "x"}\n')
-    crowd.pop().close()
-    assert late.recv(1000)
-    for each in [late, *crowd]:
-        each.close()
+def caller(path: Path) -> socket.socket:
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(str(path))  # waits for a place in the queue, which it does not with a timeout
+    one.settimeout(10)
+    return one
+
+
+def answers(one: socket.socket) -> bool:
+    with contextlib.suppress(OSError):
+        one.sendall(b'{"id": 1, "do": "x"}\n')
+        return one.recv(1000) != b""
+    return False
+
+
+def test_idle_ones_lock_nobody_out_and_the_one_that_is_silent_for_longest_goes(
+    served: Served,
+) -> None:
+    crowd = [caller(served.control.path) for _ in range(server.MAX_CLIENTS)]
+    assert all(map(answers, crowd))
+    assert answers(crowd[0])  # so the second is the one
+    with connect(served.control.path, "store") as late:
+        assert late.ask("list")
+        assert [answers(one) for one in crowd] == [True, False] + [True] * (len(crowd) - 2)
+    for one in crowd:
+        one.close()
+
+
+def test_a_whole_crowd_of_idle_ones_is_replaced_by_another(served: Served) -> None:
+    crowds = [[caller(served.control.path) for _ in range(server.MAX_CLIENTS)] for _ in range(3)]
+    assert all(map(answers, crowds[2]))
+    assert not any(map(answers, crowds[0]))
+    for one in itertools.chain(*crowds):
+        one.close()
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[Callable[[], None]]:
+    """Lets this process open no further descriptor, as long as the test lasts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def limit() -> None:
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def is_quiet(control: ControlSocket) -> bool:
+    """Whether nothing wakes the loop that serves it."""
+    poll = select.poll()
+    poll.register(control.fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
+def test_without_a_descriptor_left_callers_are_sent_away_and_the_loop_rests(
+    tmp_path: Path, few_descriptors: Callable[[], None]
+) -> None:
+    control = ControlSocket(tmp_path, "store", obey)
+    callers = [caller(control.path) for _ in range(3)]
+    few_descriptors()
+    control.pump()
+    assert is_quiet(control)
+    assert not any(map(answers, callers))
+    for one in callers:
+        one.close()
+    control.close()
+
+
+def test_without_even_a_spare_one_the_loop_rests_until_there_is_one_again(
+    tmp_path: Path, few_descriptors: Callable[[], None]
+) -> None:
+    control = ControlSocket(tmp_path, "store", obey)
+    served = caller(control.path)
+    control.pump()
+    waiting = caller(control.path)
+    control._spare, spare = None, control._spare
+    few_descriptors()
+    control.pump()
+    assert is_quiet(control)
+    served.close()
+    control.pump()  # its end frees a descriptor
+    waiting.sendall(b'{"id": 1, "do": "x"}\n')
+    control.pump()
+    assert b'"did":"x"' in waiting.recv(1000)
+    assert spare is not None
+    os.close(spare)
+    waiting.close()
+    control.close()
 
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[" * 100_000 + b"\n", b'{"do": 1}\n'])
