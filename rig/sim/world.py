@@ -81,8 +81,8 @@ class World(Calm):
             ("the client", client.open or client.unanswered),
             ("the merge", self.edge.merge.waiting),
             ("the front end", front._urbs),
-            ("the back end", back._where or back._unlinked | back._aside | back._orphans),
-            ("the back end's account", back._queued_bytes),
+            ("the back end", back._queues.open or back._orphans),
+            ("the back end's account", back._queues.queued_bytes),
             ("the device", self.device.busy),
         ):
             if rest:

@@ -12,12 +12,22 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
-
-import msgspec
 
 from rig.errors import ApiViolationError, RemoteProtocolError
-from rig.splitdriver.endpoint import RESET_NUMBER, Endpoint, Unlinked, Work
+from rig.splitdriver.back_actions import (
+    Action,
+    Discard,
+    LentEndpoint,
+    Loan,
+    Perform,
+    ResetPort,
+    Send,
+    Start,
+    action_for,
+    number_of,
+)
+from rig.splitdriver.back_queues import Queues
+from rig.splitdriver.endpoint import RESET_NUMBER, Endpoint, Unlinked
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
     PLUGS,
@@ -35,103 +45,24 @@ from rig.splitdriver.messages import (
     Unlink,
     device_number,
 )
-from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, NAIVE_WINDOW, Policy
-from rig.usb.setup import Operation, SetupPacket, operation
-from rig.usb.urb import (
-    CONTROL_ENDPOINT,
-    DIRECTION_IN,
-    Speed,
-    TransferType,
-    stops_endpoint,
-)
+from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
+from rig.usb.urb import Speed, TransferType, stops_endpoint
 
-MAX_QUEUED_BYTES = 64 << 20
-"""Transfer buffers that one front end may have queued here.  usbfs itself allows 16 MiB in flight
-by default (``usbfs_memory_mb``); a client that queues four times that is broken."""
-
-MAX_QUEUED_URBS = 4096
-
-COPIED_BYTES = 64 << 10
-"""OUT data of an URB that must wait is copied if it is smaller than that: a quarter of a receive
-buffer."""
+__all__ = [
+    "Action",
+    "BackEnd",
+    "Discard",
+    "LentEndpoint",
+    "Loan",
+    "Perform",
+    "ResetPort",
+    "Send",
+    "Start",
+    "capabilities",
+]
 
 _UNTOUCHED = (-errno.ECONNRESET, -errno.ENOENT)
 """How the controller's kernel gives back what was unlinked or discarded."""
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Send a message to the front end."""
-
-    message: Message
-
-
-class Start(msgspec.Struct, frozen=True):
-    """Give an URB to the controller; tell its end to `BackEnd.completed`.
-
-    Attributes:
-        urb: The URB.
-        continues: Others of its endpoint are in the controller: if one of them fails, the kernel
-            must take this one back before it runs (``USBDEVFS_URB_BULK_CONTINUATION``).
-    """
-
-    urb: Submit
-    continues: bool = False
-
-
-class Perform(msgspec.Struct, frozen=True):
-    """Have the kernel carry out a control request; tell its end to `BackEnd.completed`.
-
-    And first the ends of what the kernel kills for it.
-    """
-
-    urb: Submit
-    operation: Operation
-
-
-class Discard(msgspec.Struct, frozen=True):
-    """Take an URB back from the controller; its completion is told as any other."""
-
-    urb_id: int
-
-
-class ResetPort(msgspec.Struct, frozen=True):
-    """Reset the device's port; tell the end to `BackEnd.reset_done`.
-
-    And first the ends of what the kernel kills for it.
-    """
-
-
-Action = Send | Start | Perform | Discard | ResetPort
-
-
-class LentEndpoint(NamedTuple):
-    """An endpoint whose URBs may go to the controller, one at a time, until one of them fails.
-
-    Attributes:
-        address: Not 0.
-        kind: Of its transfers.
-        epoch: Of its last stop.
-        latest: The number of the last URB that was queued there, or -1.
-    """
-
-    address: int
-    kind: TransferType
-    epoch: int
-    latest: int
-
-
-class Loan(msgspec.Struct, frozen=True):
-    """What a lane (`rig.splitdriver.lane`) may carry on with: a device without a trouble.
-
-    Attributes:
-        device: Its number.
-        endpoints: Those of its configuration.
-        urbs: All that are here, each endpoint's in order, and whether the controller has it.
-    """
-
-    device: int
-    endpoints: list[LentEndpoint]
-    urbs: list[tuple[Submit, bool]]
 
 
 def capabilities(policy: Policy, window: int) -> Capability:
@@ -161,7 +92,7 @@ class BackEnd:
         port: int = 0,
     ) -> None:
         self._policy = policy
-        self._window = {Policy.NAIVE: NAIVE_WINDOW, Policy.ACA: 1}.get(policy, window)
+        self._queues = Queues(policy, window)
         self._aca_status = aca_status
         self._port = port
         self._device: int | None = None
@@ -170,15 +101,8 @@ class BackEnd:
         self._linked = False
         self._told = False  # the front end knows of the device
         self._awaits_farewell: int | None = None  # of the device that DISCONNECT has named
-        self._kinds: Mapping[int, TransferType] = {}
-        self._endpoints: dict[int, Endpoint] = {}
-        self._where: dict[int, tuple[Endpoint, int]] = {}  # of every URB: its queue, its octets
-        self._queued_bytes = 0
-        self._unlinked: set[int] = set()  # running URBs that the front end wants back
-        self._aside: set[int] = set()  # discarded only because they stand behind one of those
         self._performed: int | None = None  # what the kernel carries out now; it may kill all else
         self._orphans: set[int] = set()  # the controller has them, a lost front end had sent them
-        self._violations = 0
         self._actions: list[Action] = []
 
     @property
@@ -189,12 +113,12 @@ class BackEnd:
     @property
     def violations(self) -> int:
         """How many URBs ran in the controller although one before them had failed there."""
-        return self._violations + sum(e.violations for e in self._endpoints.values())
+        return self._queues.violations
 
     @property
     def stopped(self) -> frozenset[int]:
         """The addresses of the endpoints that have stopped and do not go on yet."""
-        return frozenset(address for address, e in self._endpoints.items() if e.stopped)
+        return self._queues.stopped
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done now, in this order, and forget it."""
@@ -225,13 +149,13 @@ class BackEnd:
             self._awaits_farewell = self._device
         self._device = None
         self._told = False
-        self._kinds = {}
+        self._queues.kinds = {}
         self._orphans.clear()
         self._forget_urbs()
 
     def configured(self, kinds: Mapping[int, TransferType]) -> None:
         """The device's endpoints are these now, by address; endpoint 0 is not among them."""
-        self._kinds = kinds
+        self._queues.kinds = kinds
 
     def completed(self, urb_id: int, status: int, actual_bytes: int, data: Payload = b"") -> None:
         """An URB that was started, or a request that was performed, has ended.
@@ -244,13 +168,14 @@ class BackEnd:
             actual_bytes: What moved.
             data: IN data, `actual_bytes` long.
         """
-        if urb_id not in self._where:
+        endpoint = self._queues.find(urb_id)
+        if endpoint is None:
             self._bury(urb_id)
             return
-        endpoint = self._where[urb_id][0]
         touched = actual_bytes > 0 or status not in _UNTOUCHED
-        if not touched and urb_id not in self._unlinked and self._comes_back(endpoint, urb_id):
-            self._aside.discard(urb_id)
+        unlinked = urb_id in self._queues.unlinked
+        if not touched and not unlinked and self._comes_back(endpoint, urb_id):
+            self._queues.aside.discard(urb_id)
             endpoint.take_back(urb_id)
         else:
             self._ended(endpoint, urb_id, status, actual_bytes, data, ran=touched)
@@ -262,7 +187,7 @@ class BackEnd:
         Args:
             status: 0 or a negative errno.
         """
-        endpoint = self._endpoints.get(CONTROL_ENDPOINT)
+        endpoint = self._queues.control()
         if endpoint is None or RESET_NUMBER not in endpoint.running():
             self._bury(RESET_NUMBER)
             return
@@ -277,20 +202,10 @@ class BackEnd:
         """Lend the device, if nothing is to be decided about it; until `take_back`."""
         if self._device is None or not self._told or self._performed is not None:
             return None
-        if self._policy is not Policy.HOLD or self._window > 1:
+        if self._policy is not Policy.HOLD or not self._queues.single:
             return None
-        if any(len(e) for address, e in self._endpoints.items() if address not in self._kinds):
-            return None  # endpoint 0 is busy, or one that the device does not have
-        endpoints: list[LentEndpoint] = []
-        lent: list[tuple[Submit, bool]] = []
-        for address, kind in self._kinds.items():
-            endpoint = self._endpoint(address)
-            urbs = endpoint.lend()
-            if urbs is None:
-                return None
-            endpoints.append(LentEndpoint(address, kind, endpoint.epoch, endpoint.latest))
-            lent += urbs
-        return Loan(self._device, endpoints, lent)
+        lent = self._queues.lend()
+        return None if lent is None else Loan(self._device, *lent)
 
     def take_back(self, urbs: Iterable[tuple[Submit, bool]], latest: int) -> None:
         """Go on with these URBs in place of those that were lent.
@@ -299,17 +214,8 @@ class BackEnd:
             urbs: Those that are still here, in the form of `Loan.urbs`.
             latest: The number of the last URB that came.
         """
-        by_endpoint: dict[int, list[tuple[Submit, bool]]] = {a: [] for a in self._kinds}
-        for urb, runs in urbs:
-            by_endpoint[urb.endpoint_address].append((urb, runs))
-        self._where.clear()
-        self._queued_bytes = 0
-        for address, those in by_endpoint.items():
-            endpoint = self._endpoint(address)
-            endpoint.replace(those, latest)
-            for urb, _ in those:
-                self._where[urb.urb_id] = endpoint, urb.buffer_bytes
-                self._queued_bytes += urb.buffer_bytes
+        self._queues.take_back(urbs, latest)
+        for endpoint in self._queues.all():
             self._advance(endpoint)
 
     # What the link tells.
@@ -331,9 +237,9 @@ class BackEnd:
     def _take_all_back(self) -> None:
         self._told = False
         unstarted = {
-            _number(a) for a in self._actions if isinstance(a, Start | Perform | ResetPort)
+            number_of(a) for a in self._actions if isinstance(a, Start | Perform | ResetPort)
         }
-        running = {n for e in self._endpoints.values() for n in e.running()} - unstarted
+        running = self._queues.running() - unstarted
         # What a front end has let go of may still have to be taken back.
         kept = [a for a in self._actions if isinstance(a, Discard) and a.urb_id in self._orphans]
         taken = [Discard(n) for n in sorted(running, reverse=True) if n != RESET_NUMBER]
@@ -396,46 +302,31 @@ class BackEnd:
         self._device = device_number(self._port, self._plugs)
 
     def _submit(self, urb: Submit) -> None:
-        if urb.urb_id in self._where:
-            raise RemoteProtocolError(f"URB {urb.urb_id} was submitted twice.")
         if urb.clear and self._policy is not Policy.ACA:
             raise RemoteProtocolError(f"URB {urb.urb_id} clears, but the policy is {self._policy}.")
-        self._queued_bytes += urb.buffer_bytes
-        if self._queued_bytes > MAX_QUEUED_BYTES or len(self._where) >= MAX_QUEUED_URBS:
-            raise RemoteProtocolError(
-                f"More than {MAX_QUEUED_BYTES} octets or {MAX_QUEUED_URBS} URBs are queued."
-            )
-        endpoint = self._endpoint(urb.endpoint_address)
-        if len(endpoint) and len(urb.data) < COPIED_BYTES:
-            # It is a view, and would keep a whole receive buffer for as long as it waits.
-            urb = msgspec.structs.replace(urb, data=bytearray(urb.data))
-        self._where[urb.urb_id] = endpoint, urb.buffer_bytes
-        if endpoint.add(urb):
+        endpoint, queued = self._queues.put(urb)
+        if queued:
             self._advance(endpoint)
         else:
             self._complete(endpoint, urb.urb_id, self._aca_status, 0)
 
     def _reset(self, message: Reset) -> None:
-        endpoint = self._endpoint(CONTROL_ENDPOINT)
-        if len(endpoint) >= MAX_QUEUED_URBS:
-            raise RemoteProtocolError(f"More than {MAX_QUEUED_URBS} resets are queued.")
-        endpoint.add(message)
-        self._advance(endpoint)
+        self._advance(self._queues.put_reset(message))
 
     def _resume(self, message: Resume) -> None:
         if self._policy is not Policy.HOLD:
             raise RemoteProtocolError(f"RESUME, but the policy is {self._policy}.")
-        endpoint = self._endpoint(message.endpoint_address)
+        endpoint = self._queues.of(message.endpoint_address)
         if endpoint.resume(message.epoch):
             self._advance(endpoint)
 
     def _unlink(self, message: Unlink) -> None:
-        if message.urb_id not in self._where:
+        endpoint = self._queues.find(message.urb_id)
+        if endpoint is None:
             return  # COMPLETE crossed it on the link
-        endpoint, _ = self._where[message.urb_id]
         if message.local:
             endpoint.drop(message.urb_id)
-            self._forget_urb(message.urb_id)
+            self._queues.forget(message.urb_id)
             return
         if endpoint.unlink(message.urb_id) is Unlinked.RUNNING:
             self._discard(endpoint, message.urb_id)
@@ -445,22 +336,22 @@ class BackEnd:
 
     def _discard(self, endpoint: Endpoint, urb_id: int) -> None:
         """Take a running URB back, and first what stands behind it: else that would run now."""
-        if urb_id in self._unlinked:
+        if urb_id in self._queues.unlinked:
             return
-        self._unlinked.add(urb_id)
+        self._queues.unlinked.add(urb_id)
         if self._policy is Policy.HOLD:
             for behind in reversed(endpoint.running()):
-                if behind > urb_id and behind not in self._unlinked | self._aside:
-                    self._aside.add(behind)
+                if behind > urb_id and behind not in self._queues.unlinked | self._queues.aside:
+                    self._queues.aside.add(behind)
                     self._actions.append(Discard(behind))
-        if urb_id not in self._aside:
+        if urb_id not in self._queues.aside:
             self._actions.append(Discard(urb_id))
 
     def _comes_back(self, endpoint: Endpoint, urb_id: int) -> bool:
         """Whether an URB that the controller gave back untouched was meant to be queued again."""
-        if urb_id in self._aside:
+        if urb_id in self._queues.aside:
             return True
-        return self._window > 1 and endpoint.drains_after_failure
+        return not self._queues.single and endpoint.drains_after_failure
 
     def _ended(
         self,
@@ -472,18 +363,18 @@ class BackEnd:
         *,
         ran: bool,
     ) -> None:
-        late = urb_id in self._unlinked and status == 0
-        if urb_id in self._unlinked:
+        late = urb_id in self._queues.unlinked and status == 0
+        if urb_id in self._queues.unlinked:
             # Not -ENOENT, which usbfs gives to what it discards: the client asked asynchronously.
             status = status if status not in (0, -errno.ENOENT) else -errno.ECONNRESET
-        elif urb_id in self._aside and status in _UNTOUCHED:
+        elif urb_id in self._queues.aside and status in _UNTOUCHED:
             # It had begun when it was to be taken back: the client must know that it was cut off.
             status = -errno.EPROTO
         elif status == -errno.ENOENT:
             # Killed by a reset or a new configuration, as usb_disable_endpoint would tell it.
             status = -errno.ESHUTDOWN
         kind = TransferType.BULK  # interrupt endpoints have the same rule
-        if endpoint is self._endpoints.get(CONTROL_ENDPOINT):
+        if endpoint is self._queues.control():
             kind = TransferType.CONTROL
         endpoint.end(urb_id, stops=stops_endpoint(kind, status), ran=ran, late=late)
         self._complete(endpoint, urb_id, status, actual_bytes, data)
@@ -498,7 +389,7 @@ class BackEnd:
         self, endpoint: Endpoint, urb_id: int, status: int, actual_bytes: int, data: Payload = b""
     ) -> None:
         assert self._device is not None
-        self._forget_urb(urb_id)
+        self._queues.forget(urb_id)
         self._actions.append(
             Send(
                 Complete(
@@ -518,55 +409,20 @@ class BackEnd:
         takes_back = self._policy is not Policy.NAIVE
         # What is carried out may kill URBs, and nothing may run behind one that is not known yet.
         while self._performed is None and (work := endpoint.start()) is not None:
-            action = _action(work, continues=takes_back and len(endpoint.running()) > 1)
+            action = action_for(work, continues=takes_back and len(endpoint.running()) > 1)
             self._actions.append(action)
             if not isinstance(action, Start):
-                self._performed = _number(action)
+                self._performed = number_of(action)
 
     def _go_on_behind(self, number: int, endpoint: Endpoint) -> None:
         """Let an endpoint go on; all of them, if what has ended was carried out by the kernel."""
         if number == self._performed:
             self._performed = None
-            for each in self._endpoints.values():
+            for each in self._queues.all():
                 self._advance(each)
         else:
             self._advance(endpoint)
 
-    def _endpoint(self, address: int) -> Endpoint:
-        key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT
-        endpoint = self._endpoints.get(key)
-        if endpoint is None:
-            # BULK_CONTINUATION is for bulk alone; without a policy nothing needs to be taken back.
-            deep = self._kinds.get(key) is TransferType.BULK or self._policy is Policy.NAIVE
-            endpoint = Endpoint(self._policy, self._window if deep and key else 1)
-            self._endpoints[key] = endpoint
-        return endpoint
-
-    def _forget_urb(self, urb_id: int) -> None:
-        _, buffer_bytes = self._where.pop(urb_id)
-        self._queued_bytes -= buffer_bytes
-        self._unlinked.discard(urb_id)
-        self._aside.discard(urb_id)
-
     def _forget_urbs(self) -> None:
-        self._violations = self.violations
         self._performed = None
-        self._endpoints.clear()
-        self._where.clear()
-        self._unlinked.clear()
-        self._aside.clear()
-        self._queued_bytes = 0
-
-
-def _action(work: Work, *, continues: bool) -> Start | Perform | ResetPort:
-    if isinstance(work, Reset):
-        return ResetPort()
-    if work.endpoint_address & ~DIRECTION_IN == CONTROL_ENDPOINT:
-        wanted = operation(SetupPacket.unpack(work.setup))
-        if wanted is not None:
-            return Perform(work, wanted)
-    return Start(work, continues)
-
-
-def _number(action: Start | Perform | ResetPort) -> int:
-    return RESET_NUMBER if isinstance(action, ResetPort) else action.urb.urb_id
+        self._queues.forget_all()

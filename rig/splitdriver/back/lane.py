@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rig.splitdriver.back.back_port import BackPort
-from rig.splitdriver.backend import MAX_QUEUED_BYTES, MAX_QUEUED_URBS
+from rig.splitdriver.back_queues import MAX_QUEUED_BYTES, MAX_QUEUED_URBS
 from rig.splitdriver.lane import (
     BackLent,
     BackReturned,

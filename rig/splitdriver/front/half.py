@@ -4,43 +4,24 @@ A half is a root hub.  Its ports share one sequence of numbers, and whoever owns
 attached there can restore the order in which the kernel queued things (`rig.splitdriver.order`).
 So a half carries one mapped device at a time, and beside it the hidden device of the fence, which
 comes first and stays.
-
-The kernel's side of the hidden device is usbfs, where opening its node and queueing a barrier wait
-for the device's lock.  Whoever resets or configures it by hand holds that lock until this half has
-answered on endpoint 0: so both are done by a thread of the half's own.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import logging
 import os
-import time
 from collections.abc import Callable
-from pathlib import Path
 
-from rig.errors import MachineError, RigError
-from rig.helper_thread import HelperThread
+from rig.errors import RigError
 from rig.reactor import EDGE, READABLE, WRITABLE, Reactor
 from rig.splitdriver import hidden
+from rig.splitdriver.front.fence_node import FenceNode
 from rig.splitdriver.front.hcd import Hcd, PduWithData
-from rig.splitdriver.order import Barriers, Merge
-from rig.usb import sysfs, vhci
+from rig.splitdriver.front.leaving import Leaving
+from rig.splitdriver.order import Merge
+from rig.usb import vhci
 from rig.usb.setup import SetupPacket
-from rig.usb.urb import Speed, TransferType
-from rig.usb.usbfs import UsbfsDevice
+from rig.usb.urb import Speed
 from rig.usb.usbip import CmdUnlink
-
-_log = logging.getLogger("rig.half")
-
-LOCKS = Path("/run/rig")
-POLL_S = 0.01
-"""The kernel says in sysfs, and nowhere else, that it is done with a port that was detached."""
-DEADLINE_S = 15.0
-"""For the kernel to enumerate the hidden device, to free a port, or for a barrier to come out."""
-
-_BARRIER = memoryview(bytearray(hidden.BARRIER.pack()))
 
 
 class Half:
@@ -70,44 +51,27 @@ class Half:
         self._reactor = reactor
         self._lost = lost
         self._merge: Merge[tuple[Hcd, PduWithData]] = Merge()
-        self._barriers: Barriers[Callable[[], None]] = Barriers()
-        self._node: UsbfsDevice | None = None
-        self._opened: UsbfsDevice | None = None  # the same, as the helper knows it
-        self._refused: OSError | None = None  # what the helper has asked the kernel for
-        self._after_job: Callable[[], None] = _nothing
-        self._barrier_wanted = False
         # Another front end may have left a port a moment ago: begin anywhere.
         self._turn = os.getpid()
-        self._barrier_number = 0
         self._device: Hcd | None = None
-        self._leaving: vhci.Port | None = None
-        self._leaving_until = 0.0
+        self._leaving = Leaving(reactor, self._look_whether_ready, self._give_up)
         self._received: Callable[[PduWithData], None] = _nobody
         self._fence_passed: Callable[[], None] = _nothing
         self._when_ready: Callable[[], None] | None = None
         self._hidden = Hcd(ports[-1], 0, Speed.SUPER if self.super_speed else Speed.HIGH)
-        self._helper = HelperThread(f"fence of port {ports[-1].number}")
-        reactor.watch(self._helper, READABLE, self._on_helper)
+        self._node = FenceNode(
+            ports[-1].number, reactor, ready=self._look_whether_ready, lost=self._give_up
+        )
         reactor.watch(self._hidden, READABLE, self._on_hidden)
-        reactor.at(self._timer, time.monotonic() + DEADLINE_S, self._too_late)
 
     def close(self) -> None:
         """Detach all; the half is free for others."""
         self._drop_device()
-        self._reactor.cancel(self._timer)
-        self._reactor.cancel(self._leaving_timer)
-        self._reactor.cancel(self._barrier_timer)
-        self._reactor.unwatch(self._helper)
+        self._leaving.close()
         self._reactor.unwatch(self._hidden)
         self._hidden.close()
         os.close(self._lock)
-        self._node = None
-        # What blocks now ends with the hidden device.
-        self._helper.close(self._close_node)
-
-    def _close_node(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
+        self._node.close()
 
     @property
     def exhausted(self) -> bool:
@@ -151,15 +115,14 @@ class Half:
         self._when_ready = None
         if self._device is None:
             return
-        self._leaving = self._device.port
-        self._leaving_until = time.monotonic() + DEADLINE_S
+        self._leaving.begin(self._device.port)
         self._drop_device()
         # What was lost with the device is not waited for; the hidden device's requests are.
         try:
             self._pass_on(self._merge.give_up())
         except (RigError, OSError) as error:
             self._break(error)
-        self._await_leaving()
+        self._leaving.look()
 
     def _drop_device(self) -> None:
         if self._device is not None:
@@ -231,7 +194,7 @@ class Half:
             if self._device is device:  # and not the next one, which this was not about
                 passed()
 
-        self._wait_for_barrier(came_out)
+        self._node.wait(came_out)
 
     # The hidden device.
 
@@ -279,84 +242,17 @@ class Half:
         self._hidden.give_back(command.seqnum, status, len(data), data)
         self._hidden.flush()
         if setup == hidden.BARRIER:
-            self._reactor.cancel(self._barrier_timer)
-            waited, again = self._barriers.passed()
-            for call in waited:
-                call()
-            if again:
-                self._queue_barrier()
-        elif hidden.is_set_configuration(setup) and self._node is None and not self._helper.busy:
+            self._node.came_out()
+        elif hidden.is_set_configuration(setup):
             # The kernel has made the node before it configures the device; opening it waits
             # until it has configured it.
-            self._open_node()
-
-    def _open_node(self) -> None:
-        port = vhci.read_port(self._hidden.port.number)
-        path = sysfs.node(port.bus_id) if port is not None else None
-        if path is None:
-            raise MachineError("The hidden device of the fence has no node of usbfs.")
-
-        def open_it() -> None:
-            try:
-                self._opened = UsbfsDevice(path)
-            except OSError as error:
-                self._refused = error
-
-        self._block(open_it, self._node_opened)
-
-    def _node_opened(self) -> None:
-        self._node = self._opened
-        self._reactor.cancel(self._timer)
-        self._look_whether_ready()
-
-    def _block(self, job: Callable[[], None], then: Callable[[], None]) -> None:
-        """Have the helper do what may block, and then do something on this thread, if it went."""
-        self._after_job = then
-        self._helper.do(job)
-
-    def _on_helper(self, _: int) -> None:
-        self._helper.finished()
-        if self._refused is not None:
-            self._break(self._refused)
-        else:
-            self._after_job()
-
-    def _wait_for_barrier(self, call: Callable[[], None]) -> None:
-        if self._barriers.wait(call):
-            self._queue_barrier()
-
-    def _queue_barrier(self) -> None:
-        node = self._node
-        if node is None:
-            return  # given up meanwhile
-        self._reactor.at(self._barrier_timer, time.monotonic() + DEADLINE_S, self._barrier_late)
-        if self._helper.busy:
-            # The barrier before came out before the call that has queued it returned.
-            self._barrier_wanted = True
-            return
-        self._barrier_number += 1
-        number = self._barrier_number
-
-        def queue() -> None:
-            try:
-                while node.reap() is not None:
-                    pass  # those before; nobody needed to know that the kernel has them back
-                node.submit(number, TransferType.CONTROL, 0, 0, _BARRIER)
-            except OSError as error:
-                self._refused = error
-
-        self._block(queue, self._barrier_queued)
-
-    def _barrier_queued(self) -> None:
-        if self._barrier_wanted:
-            self._barrier_wanted = False
-            self._queue_barrier()
+            self._node.open()
 
     # From one mapped device to the next.
 
     def _look_whether_ready(self) -> None:
         call = self._when_ready
-        if call is None or self._node is None or self._leaving is not None:
+        if call is None or not self._node.is_open or self._leaving.under_way:
             return
 
         def came_out() -> None:
@@ -365,44 +261,7 @@ class Half:
                 call()
 
         # Its number is the last before the next device's.
-        self._wait_for_barrier(came_out)
-
-    def _await_leaving(self) -> None:
-        assert self._leaving is not None
-        port = None
-        with contextlib.suppress(RigError, OSError):  # the module is gone, and the port with it
-            port = vhci.read_port(self._leaving.number)
-        if port is not None and port.state is not vhci.PortState.NULL:
-            now = time.monotonic()
-            if now < self._leaving_until:
-                self._reactor.at(self._leaving_timer, now + POLL_S, self._await_leaving)
-            else:
-                self._give_up(f"The kernel does not free vhci_hcd's port {port.number}.")
-            return
-        self._leaving = None
-        self._look_whether_ready()
-
-    @property
-    def _timer(self) -> str:
-        return f"half-{id(self)}"
-
-    @property
-    def _leaving_timer(self) -> str:
-        return f"leaving-{id(self)}"
-
-    @property
-    def _barrier_timer(self) -> str:
-        return f"barrier-{id(self)}"
-
-    def _barrier_late(self) -> None:
-        # Without this the endpoints that wait for it would stand still for ever.
-        self._give_up(
-            f"The barrier of vhci_hcd's port {self._hidden.port.number} did not come out in"
-            f" {DEADLINE_S:g} s: does somebody else use its controller?"
-        )
-
-    def _too_late(self) -> None:
-        self._give_up("The kernel did not enumerate the hidden device of the fence.")
+        self._node.wait(came_out)
 
 
 def _nobody(_: PduWithData) -> None:
@@ -415,15 +274,3 @@ def _known(_: Half, __: str) -> None:
 
 def _nothing() -> None:
     """Stands for the fence that nobody has asked for."""
-
-
-def lock_half(ports: list[vhci.Port]) -> int | None:
-    """Return a descriptor that keeps other front ends from using a half, or None if one does."""
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    path = LOCKS / f"vhci-port-{ports[0].number}.lock"
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return descriptor
-    os.close(descriptor)
-    return None

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from rig.errors import MachineError
 from rig.reactor import Reactor
-from rig.splitdriver.front.half import Half, lock_half
+from rig.splitdriver.front.half import Half
+from rig.splitdriver.front.half_lock import lock_half
 from rig.usb import vhci
 
 _log = logging.getLogger("rig.halves")

@@ -21,7 +21,7 @@ import pytest
 
 from rig.helper_thread import HelperThread, Job
 from rig.splitdriver import hidden
-from rig.splitdriver.front import half
+from rig.splitdriver.front import fence_node, half_lock
 from rig.usb import sysfs, vhci
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import DIRECTION_IN, Speed, TransferType
@@ -208,9 +208,9 @@ class FakeVhci:
         monkeypatch.setattr(vhci, "read_status", self.read_status)
         monkeypatch.setattr(vhci, "read_port", self.read_port)
         monkeypatch.setattr(sysfs, "node", lambda name: name if self.has_nodes else None)
-        monkeypatch.setattr(half, "UsbfsDevice", self.open_node)
-        monkeypatch.setattr(half, "HelperThread", Inline)
-        monkeypatch.setattr(half, "LOCKS", locks)
+        monkeypatch.setattr(fence_node, "UsbfsDevice", self.open_node)
+        monkeypatch.setattr(fence_node, "HelperThread", Inline)
+        monkeypatch.setattr(half_lock, "LOCKS", locks)
         self._unlocked = threading.Event()
         self._unlocked.set()
         self.waits = threading.Event()

@@ -40,7 +40,7 @@ DEVICE = device_number(2, 3)
 GOLDEN: dict[str, tuple[Message, str]] = {
     "HELLO": (
         Hello(Role.FRONT, Policy.HOLD, "front", 2, 2, ALL_CAPABILITIES),
-        "00000013 01 000000  52494700 01 0002 0002 00000007 01 66726f6e74",
+        "00000013 01 000000  52494700 01 0002 0002 0000000f 01 66726f6e74",
     ),
     "REFUSED": (Refused("busy"), "00000004 02 000000  62757379"),
     "PING": (Ping(7), "00000008 03 000000  0000000000000007"),

@@ -19,7 +19,8 @@ from random import Random
 
 from rig.errors import RemoteProtocolError
 from rig.splitdriver import backend, frontend
-from rig.splitdriver.backend import MAX_QUEUED_BYTES, MAX_QUEUED_URBS, BackEnd
+from rig.splitdriver.back_queues import MAX_QUEUED_BYTES, MAX_QUEUED_URBS
+from rig.splitdriver.backend import BackEnd
 from rig.splitdriver.endpoint import RESET_NUMBER
 from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.messages import (

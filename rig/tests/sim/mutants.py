@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rig.sim.edge import Edge
-from rig.splitdriver import backend
+from rig.splitdriver import back_actions, backend
 from rig.splitdriver.backend import BackEnd, Discard, ResetPort, Send
 from rig.splitdriver.endpoint import TABLES, Endpoint, Event, State, Work
 from rig.splitdriver.frontend import AnswerUnlink, FrontEnd
@@ -360,7 +360,7 @@ def _discards_oldest_first(patch: Patch) -> None:
 
 def _discards_only_the_unlinked(patch: Patch) -> None:
     def discard(self: BackEnd, endpoint: Endpoint, urb_id: int) -> None:
-        self._unlinked.add(urb_id)
+        self._queues.unlinked.add(urb_id)
         self._actions.append(Discard(urb_id))
 
     patch.setattr(BackEnd, "_discard", discard)
@@ -377,12 +377,12 @@ def _taken_back_to_the_end_of_the_queue(patch: Patch) -> None:
 
 
 def _no_continuation(patch: Patch) -> None:
-    real = backend._action
+    real = back_actions.action_for
 
     def action(work: Work, *, continues: bool) -> backend.Action:
         return real(work, continues=False)
 
-    patch.setattr(backend, "_action", action)
+    patch.setattr(backend, "action_for", action)
 
 
 def _what_is_taken_back_is_failed(patch: Patch) -> None:

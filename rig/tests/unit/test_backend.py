@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from rig.errors import ApiViolationError, RemoteProtocolError
-from rig.splitdriver import backend
+from rig.splitdriver import back_queues
 from rig.splitdriver.backend import (
     Action,
     BackEnd,
@@ -359,7 +359,7 @@ def test_the_same_urb_twice_is_refused_even_on_another_endpoint() -> None:
 
 
 def test_too_many_octets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MAX_QUEUED_BYTES", 8)
+    monkeypatch.setattr(back_queues, "MAX_QUEUED_BYTES", 8)
     back = serving()
     after(back, submit(1), submit(2))
     with pytest.raises(RemoteProtocolError, match="More than 8 octets"):
@@ -367,7 +367,7 @@ def test_too_many_octets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_urbs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MAX_QUEUED_URBS", 2)
+    monkeypatch.setattr(back_queues, "MAX_QUEUED_URBS", 2)
     back = serving()
     after(back, submit(1), submit(2))
     with pytest.raises(RemoteProtocolError, match="or 2 URBs"):
@@ -375,7 +375,7 @@ def test_too_many_urbs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_resets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MAX_QUEUED_URBS", 2)
+    monkeypatch.setattr(back_queues, "MAX_QUEUED_URBS", 2)
     back = serving()
     after(back, Reset(1), Reset(1))
     with pytest.raises(RemoteProtocolError, match="2 resets"):
@@ -383,7 +383,7 @@ def test_too_many_resets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_has_ended_makes_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MAX_QUEUED_BYTES", 4)
+    monkeypatch.setattr(back_queues, "MAX_QUEUED_BYTES", 4)
     back = serving()
     for number in range(5):
         assert after(back, submit(number)) == [Start(submit(number))]
@@ -926,11 +926,11 @@ def pinned_by_what_waits(data_bytes: int) -> bool:
 
 
 def test_an_urb_that_waits_keeps_no_receive_buffer_for_a_little_data() -> None:
-    assert not pinned_by_what_waits(backend.COPIED_BYTES - 1)
+    assert not pinned_by_what_waits(back_queues.COPIED_BYTES - 1)
 
 
 def test_much_data_is_not_copied() -> None:
-    assert pinned_by_what_waits(backend.COPIED_BYTES)
+    assert pinned_by_what_waits(back_queues.COPIED_BYTES)
 
 
 # The lane.
@@ -1000,7 +1000,7 @@ def test_what_a_lane_has_left_goes_on_and_counts() -> None:
     back.completed(5, 0, 4, b"data")
     ended = [a.message for a in back.take_actions() if isinstance(a, Send)]
     assert ended == [Complete(1, 4, 0, 4, 0), Complete(1, 5, 0, 4, 0, data=b"data")]
-    assert back._queued_bytes == 0
+    assert back._queues.queued_bytes == 0
     with pytest.raises(RemoteProtocolError, match="behind URB 5"):
         back.receive(submit(4))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.errors import RemoteProtocolError
-from rig.splitdriver import backend
+from rig.splitdriver import back_queues
 from rig.splitdriver.backend import BackEnd
 from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.messages import Disconnect, Message, Ping, Submit
@@ -89,7 +89,7 @@ def test_a_second_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_limit_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MAX_QUEUED_BYTES", 1 << 62)
+    monkeypatch.setattr(back_queues, "MAX_QUEUED_BYTES", 1 << 62)
     end = BackUnderTest(Random(1), Counter())
     end.hear(octets_of([end.greeting()]))
     end.act()

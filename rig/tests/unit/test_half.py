@@ -13,8 +13,9 @@ from rig.errors import MachineError, RemoteProtocolError
 from rig.helper_thread import HelperThread
 from rig.reactor import READABLE
 from rig.splitdriver import order
-from rig.splitdriver.front import half as half_module
-from rig.splitdriver.front.half import Half, lock_half
+from rig.splitdriver.front import fence_node, leaving
+from rig.splitdriver.front.half import Half
+from rig.splitdriver.front.half_lock import lock_half
 from rig.splitdriver.front.hcd import Hcd, PduWithData
 from rig.splitdriver.order import LAST_SEQNUM
 from rig.tests.harness.fake_vhci import FakeVhci, KernelPort
@@ -318,7 +319,7 @@ def test_a_barrier_that_cannot_be_queued_ends_the_half(world: World, error: int)
 
 def test_a_barrier_that_cannot_be_queued_again_ends_the_half_once(world: World) -> None:
     world.kernel.holds_barriers = True
-    world.half.when_ready(lambda: world.half._wait_for_barrier(lambda: None))
+    world.half.when_ready(lambda: world.half._node.wait(lambda: None))
     world.kernel.node_errors = [errno.ENODEV]
     world.kernel.nodes[0].let_go()
     world.reactor.turn()
@@ -378,12 +379,12 @@ def test_a_hidden_device_that_breaks_while_a_device_leaves_ends_the_half(world: 
 @pytest.fixture
 def threaded(kernel: FakeVhci, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A half whose helper is a thread."""
-    monkeypatch.setattr(half_module, "HelperThread", HelperThread)
+    monkeypatch.setattr(fence_node, "HelperThread", HelperThread)
     one = World(kernel)
     yield one
     kernel.unlock_hidden()
     one.close()
-    one.half._helper._thread.join(10)
+    one.half._node._helper._thread.join(10)
 
 
 def test_the_hidden_device_answers_while_its_node_cannot_be_opened(threaded: World) -> None:
@@ -423,9 +424,9 @@ def test_a_barrier_for_the_next_waits_until_the_call_that_queued_the_last_is_ove
 ) -> None:
     world, kernel = threaded, threaded.kernel
     world.enumerate()
-    world.reactor.until(lambda: bool(kernel.nodes) and not world.half._helper.busy)
+    world.reactor.until(lambda: bool(kernel.nodes) and not world.half._node._helper.busy)
     for number in range(50):
-        world.half._wait_for_barrier(lambda number=number: world.events.append(number))  # type: ignore[misc]
+        world.half._node.wait(lambda number=number: world.events.append(number))  # type: ignore[misc]
     world.reactor.until(lambda: len(world.events) == 50)
     assert world.events == list(range(50))
 
@@ -438,7 +439,7 @@ def test_a_half_that_ends_while_the_kernel_blocks_leaves_nothing_open(threaded: 
     world.reactor.fire("half")
     assert world.lost == ["The kernel did not enumerate the hidden device of the fence."]
     kernel.unlock_hidden()
-    world.half._helper._thread.join(10)
+    world.half._node._helper._thread.join(10)
     assert all(node.closed.is_set() for node in kernel.nodes)
 
 
@@ -448,7 +449,7 @@ def test_a_node_that_cannot_be_opened_ends_the_half(
     def gone(path: str) -> None:
         raise OSError(errno.ENODEV, "gone")
 
-    monkeypatch.setattr(half_module, "UsbfsDevice", gone)
+    monkeypatch.setattr(fence_node, "UsbfsDevice", gone)
     fresh.enumerate()
     assert fresh.lost == ["The fence of vhci_hcd's port 2 broke: [Errno 19] gone"]
 
@@ -506,7 +507,7 @@ def test_a_port_that_the_kernel_never_frees_ends_the_half(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, port = world.plug()
-    monkeypatch.setattr(half_module, "DEADLINE_S", 0.0)
+    monkeypatch.setattr(leaving, "DEADLINE_S", 0.0)
     world.kernel.leaving.add(port.number)
     world.half.detach()
     assert world.lost == [f"The kernel does not free vhci_hcd's port {port.number}."]

@@ -55,8 +55,8 @@ def served_by_lane(world: World) -> None:
 
 
 def world_epoch(world: World) -> int:
-    endpoint = world.service._ports[0].core._endpoints.get(IN)
-    return endpoint.epoch if endpoint is not None else 0
+    endpoint = world.service._ports[0].core._queues.of(IN)
+    return endpoint.epoch
 
 
 def test_an_urb_that_succeeds_never_reaches_python(world: World) -> None:

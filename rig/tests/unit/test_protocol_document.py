@@ -9,7 +9,7 @@ import pytest
 
 import rig
 from rig.net.address import DEFAULT_PORT
-from rig.splitdriver import backend, session, wire
+from rig.splitdriver import back_queues, session, wire
 from rig.splitdriver.messages import (
     MAX_PORTS,
     NEWEST_VERSION,
@@ -70,8 +70,8 @@ def test_the_table_tells_the_length_of_every_body(row: tuple[str, ...]) -> None:
         f"{wire.MAX_FRAME_BYTES:,} (4 MiB + 64)",
         f"{MAX_TRANSFER_BYTES:,} (4 MiB)",
         f"at most {wire.MAX_TEXT_BYTES} octets",
-        f"| {backend.MAX_QUEUED_BYTES >> 20} MiB | REFUSED",
-        f"| {backend.MAX_QUEUED_URBS} | REFUSED",
+        f"| {back_queues.MAX_QUEUED_BYTES >> 20} MiB | REFUSED",
+        f"| {back_queues.MAX_QUEUED_URBS} | REFUSED",
         f"nothing for {session.HEARTBEAT_S:.0f} s sends PING",
         f"nothing for {session.DEAD_AFTER_S:.0f} s holds",
     ],
