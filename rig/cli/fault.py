@@ -34,6 +34,18 @@ OWNERS = {
 }
 """Which process brings the faults of a layer about; the endpoint layer has two."""
 PLACES = {Place.PORT: "back", Place.CABLE: "cable"}
+_MENDS = {
+    "store": "It serves the disk of a 'rig gadget' on the back machine.",
+    "gadget": "It is a 'rig gadget' on the back machine.",
+    "back": "It is a 'rig back' on the back machine.",
+    "cable": "'rig run --attachment xhci' has one; ehci and ohci, too.",
+    "link": (
+        "A relay joins a link when the link begins: 'rig run --plan link-ready' has one, as every"
+        " plan with a link rule has; elsewhere, start 'rig link' between the two ends."
+    ),
+    "run": "It is a 'rig run', as long as its workload runs; name its run directory with --lab.",
+}
+"""Where the process is that a rule has missed."""
 BY_NAME = {
     "remove": "removed",
     "arm": "armed",
@@ -257,8 +269,7 @@ def _owner(asked: list[Asked], rule: Fault) -> Asked:
         there = ", ".join(one.where for one in fitting)
         raise UserError(f"Several could take rule '{rule.name}': {there}.", hint="Say --process.")
     raise UserError(
-        f"Fault '{rule.name}' needs a process '{kind}', and there is none.",
-        hint="Those that run are told by 'rig fault list'.",
+        f"Fault '{rule.name}' needs a process '{kind}', and there is none.", hint=_MENDS[kind]
     )
 
 

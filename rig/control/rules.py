@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from rig.errors import UserError
+from rig.faults.reader import toml_table
 from rig.faults.rules.base import Rule
 from rig.faults.rules.endpoint import EndpointFault, Place
 
@@ -47,8 +47,8 @@ def table_of_words(words: Sequence[str]) -> Table:
         if key in table:
             raise UserError(f"The key '{key}' is given twice.")
         try:
-            table[key] = tomllib.loads(f"v = {value}")["v"]
-        except (tomllib.TOMLDecodeError, RecursionError):
+            table[key] = toml_table(f"v = {value}")["v"]
+        except ValueError:
             table[key] = value
     return table
 
@@ -94,7 +94,7 @@ def _json(text: str) -> Any:
 
 def _toml(text: str) -> Any:
     try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        table = toml_table(text)
+    except ValueError as error:
         raise UserError(f"The rule is not valid TOML: {error}.") from error
     return table.get("fault", table)

@@ -21,9 +21,11 @@ from rig.control.server import ControlSocket
 from rig.control.ways import NAME, Ways, load_ways, remove_ways
 from rig.daemon import Command, Events
 from rig.errors import MachineError, UserError
+from rig.faults.load import load_plan
 from rig.faults.plan import NO_FAULTS
 from rig.faults.rules.base import Layer
 from rig.faults.rules.endpoint import EndpointFault
+from rig.faults.rules.link import LinkFault
 from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Injector
 
@@ -179,7 +181,10 @@ def test_what_hangs_is_released(site: Site, capsys: pytest.CaptureFixture[str]) 
         (["add", "layer=medium"], "'op' is missing"),
         (["add", *MEDIUM, "nth=2"], "given twice"),
         (["add", *MEDIUM, "name=kept"], "already"),
-        (["add", "layer=link", "effect=cut", "nth=1"], "needs a process 'link'"),
+        (
+            ["add", "layer=link", "effect=cut", "nth=1"],
+            "needs a process 'link'.*--plan link-ready'",
+        ),
         (["add", *ENDPOINT, "place=cable"], "needs a process 'cable'"),
         (["add", "layer=machine", "effect=pause", "machine=back", "for_s=1", "at_s=1"], "'run'"),
         (["add", "--file", "/nonexistent"], "cannot be read"),
@@ -272,3 +277,24 @@ def test_the_ways_of_a_lab_go_with_it(tmp_path: Path) -> None:
 
 def test_every_layer_but_the_runs_own_has_a_process() -> None:
     assert {*fault.OWNERS, "endpoint"} == {*Layer}
+
+
+def test_the_plan_that_is_named_for_a_relay_has_one() -> None:
+    assert load_plan("link-ready").rules(LinkFault)
+
+
+def test_a_phase_that_a_run_does_not_have_is_refused(site: Site, lab: Path) -> None:
+    with pytest.raises(UserError, match="no workload has a phase 'wirte'"):
+        run(["fault", "add", "--lab", str(lab), *MEDIUM, "phase=wirte"])
+    assert site.store.planned == {}
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["lsit"], ["list", "--lab"], ["remove"], ["list", "--bogus"]], ids=" ".join
+)
+def test_a_wrong_command_line_is_one_sentence_and_no_usage(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="--help' tells more"):
+        run(["fault", *words])
+    assert capsys.readouterr() == ("", "")

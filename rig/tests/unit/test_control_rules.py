@@ -76,3 +76,12 @@ def test_an_endpoint_rule_of_the_other_place_is_refused() -> None:
     check_place(rule, Place.PORT)
     with pytest.raises(UserError, match="has the place 'port', and this process is the 'cable'"):
         check_place(rule, Place.CABLE)
+
+
+def test_a_number_of_any_length_is_a_number_that_no_key_takes() -> None:
+    rule = table_of_words(["layer=medium", "op=write", f"nth={'7' * 5000}"])
+    with pytest.raises(UserError, match="'nth' is a number too long to be shown"):
+        parse_rule(rule)
+    (table,) = tables_of(f'layer = "medium"\nop = "write"\nnth = {"7" * 5000}')
+    with pytest.raises(UserError, match="'nth' is a number too long to be shown"):
+        parse_rule(table)
