@@ -20,9 +20,10 @@ from pathlib import Path
 
 from rig.control.server import ControlSocket
 from rig.daemon import wake_on_signals
+from rig.gadget.answers import Answer
 from rig.gadget.fuse_loop import STAND_IN, drive
 from rig.gadget.holds import Holds
-from rig.gadget.store import Answer, Store
+from rig.gadget.store import Store
 from rig.gadget.write_cache import BLOCK_BYTES
 
 # pyfuse3 imports trio, which takes most of a second under emulation and would not be used.

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import msgspec
 
 from rig.faults.release import ReleasedBy
+from rig.gadget.answers import Hold
 from rig.gadget.fuse_loop import Pause, wait_for
-from rig.gadget.store import Hold
 
 
 class Release(msgspec.Struct, frozen=True):

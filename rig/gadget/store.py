@@ -14,69 +14,22 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from rig.errors import UserError
 from rig.faults.rules.medium import (
     VOLATILE_KINDS,
     MediumAccess,
-    MediumEffect,
     MediumFault,
     MediumKind,
     MediumOp,
 )
-from rig.faults.triggers import Fired, MediumInjector
+from rig.faults.triggers import MediumInjector
+from rig.gadget.answers import Answer, FaultReport, Hold
 from rig.gadget.journal import Damage, Injected, Op, Record
 from rig.gadget.journal_file import JournalFile
 from rig.gadget.medium_effects import AS_ASKED, Deed, deed_of, flipped, stored
 from rig.gadget.medium_file import open_medium, write_all
 from rig.gadget.write_cache import BLOCK_BYTES, WriteCache
-
-
-class Hold(NamedTuple):
-    """An answer that must wait.
-
-    Attributes:
-        seconds: At most so long.
-        hangs: It may be released before, and whoever waits for it is told when it is.
-        rule_name: Who made it wait.
-        sequence: Of the access.
-    """
-
-    seconds: float
-    hangs: bool
-    rule_name: str
-    sequence: int
-
-
-class Answer(NamedTuple):
-    """How an access ended.
-
-    Attributes:
-        error: 0, or an errno.
-        data: What a read found, cut off at the end of the medium.
-        hold: When to tell so; None: now.
-    """
-
-    error: int
-    data: bytes = b""
-    hold: Hold | None = None
-
-
-class FaultReport(NamedTuple):
-    """A fault that was injected.
-
-    Attributes:
-        fired: The rule, the match, the effect.
-        access: What it befell; None: it came by the clock alone, a power cut.
-        sequence: Of the journal's record.
-        deed: What was done to it.
-    """
-
-    fired: Fired[MediumEffect]
-    access: MediumAccess | None
-    sequence: int
-    deed: Deed
 
 
 class Store:

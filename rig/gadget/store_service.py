@@ -30,8 +30,9 @@ from rig.faults.rules.base import MOST_DISK_BYTES, Layer, Rule, check_disk
 from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumFault
 from rig.faults.shown import shown
 from rig.faults.triggers import Injector
+from rig.gadget.answers import FaultReport
 from rig.gadget.holds import Holds
-from rig.gadget.store import FaultReport, Store, needs_cache
+from rig.gadget.store import Store, needs_cache
 
 log = logging.getLogger("rig.gadget.store")
 

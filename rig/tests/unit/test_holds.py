@@ -6,9 +6,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rig.faults.release import ReleasedBy
+from rig.gadget.answers import Hold
 from rig.gadget.fuse_loop import Pause
 from rig.gadget.holds import Holds, Release
-from rig.gadget.store import Hold
 
 HANG = Hold(45.0, hangs=True, rule_name="r", sequence=7)
 DELAY = Hold(0.5, hangs=False, rule_name="d", sequence=8)

@@ -155,6 +155,7 @@ PURE = {
     "rig.gadget.journal",
     "rig.gadget.history",
     "rig.gadget.medium_effects",
+    "rig.gadget.answers",
     "rig.gadget.rebuild",
     "rig.gadget.unflushed",
     "rig.gadget.write_cache",

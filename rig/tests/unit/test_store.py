@@ -19,9 +19,10 @@ from rig.faults.reader import parse_plan
 from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Injector
 from rig.gadget import medium_file
+from rig.gadget.answers import Answer, FaultReport
 from rig.gadget.journal import Damage, Injected, Op, Record, encode, read_journal
 from rig.gadget.rebuild import Rebuilder
-from rig.gadget.store import Answer, FaultReport, Store
+from rig.gadget.store import Store
 
 SIZE = 64 * 512
 RULE = 'name = "t"\n[[fault]]\nlayer = "medium"\nerror = "EIO"\n'
