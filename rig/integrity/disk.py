@@ -87,14 +87,15 @@ def refuse_unless_ours(disk: Path) -> None:
     """Let only a disk pass that the rig may overwrite.
 
     Raises:
-        UserError: It is no whole block device, neither a loop device nor on USB, or in use.
+        UserError: It is no whole block device, or in use, or neither on USB nor of the drivers loop
+            and nbd (the latter is ``rig deepqueue``'s).
     """
     node = _BLOCK_CLASS / disk.resolve().name
     if not disk.is_block_device() or not node.exists():
         raise UserError(f"{disk} is not a block device.", hint="Name the gadget's disk.")
     if (node / "partition").exists():
         raise UserError(f"{disk} is a partition.", hint="Name the whole disk.")
-    if not node.name.startswith("loop") and "/usb" not in str(node.resolve()):
+    if not node.name.startswith(("loop", "nbd")) and "/usb" not in str(node.resolve()):
         raise UserError(
             f"{disk} is not a disk on USB, and will not be overwritten.",
             hint="Name the gadget's disk, or a loop device.",

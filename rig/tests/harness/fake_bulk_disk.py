@@ -38,7 +38,7 @@ class FakeBulkDisk:
         fails: Data URBs, counted from 0 over all commands, and the status that each ends with
             before it moves anything.
         keeps_promise: Whether the kernel takes back, in time, what is behind a failed URB.
-        senses: Sense of the next commands: each is refused with the next of these.
+        senses: Sense of the next commands that move data or flush: each is refused with one.
         refusals: So many commands without data end with a failed status.
         silent: Commands, by their number from 0, whose status never comes.
         gone: Nothing works any more, but reaping.
@@ -148,7 +148,7 @@ class FakeBulkDisk:
         opcode = cbw.command[0]
         self.commands.append(opcode)
         self._at = int.from_bytes(cbw.command[2:6], "big") * BLOCK_BYTES
-        if self.senses and opcode != Opcode.REQUEST_SENSE:
+        if self.senses and opcode not in (Opcode.REQUEST_SENSE, Opcode.TEST_UNIT_READY):
             key, asc, ascq = self.senses.popleft()
             self._sense = bytes((0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq, 0, 0, 0, 0))
             self._status = 1
