@@ -1,0 +1,58 @@
+"""Logs of URBs: what is written is read."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rig.errors import RemoteProtocolError
+from rig.usb.urblog import HEADER, RECORD_BYTES, Kind, Place, UrbEvent, digest_of, read_events
+
+U32 = st.integers(0, 2**32 - 1)
+EVENTS = st.builds(
+    UrbEvent,
+    kind=st.sampled_from(Kind),
+    place=st.sampled_from(Place),
+    device=U32,
+    urb=U32,
+    endpoint=st.integers(0, 255),
+    status=st.integers(-(2**31), 0),
+    length_bytes=U32,
+    epoch=U32,
+    digest=U32,
+    t_ns=st.integers(0, 2**64 - 1),
+)
+
+
+@given(st.lists(EVENTS))
+def test_what_is_written_is_read(events: list[UrbEvent]) -> None:
+    assert list(read_events(HEADER + b"".join(each.pack() for each in events))) == events
+
+
+@given(EVENTS, st.integers(1, RECORD_BYTES - 1))
+def test_a_record_that_is_cut_off_at_the_end_is_left_out(event: UrbEvent, length: int) -> None:
+    octets = HEADER + event.pack() + event.pack()[:length]
+    assert list(read_events(octets)) == [event]
+
+
+def test_a_record_is_laid_out_as_documented() -> None:
+    event = UrbEvent(Kind.GIVEBACK, Place.BACK, 0x10001, 7, 0x81, -71, 512, 3, 0xDEADBEEF, 9)
+    assert event.pack() == bytes.fromhex(
+        "0900000000000000 04 02 81 00 01000100 07000000 b9ffffff00020000 03000000 efbeadde 00000000"
+    )
+
+
+def test_a_file_of_another_kind_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="does not begin"):
+        list(read_events(b"RIJ2" + bytes(60)))
+
+
+def test_a_record_of_no_meaning_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="no meaning"):
+        list(read_events(HEADER + bytes(RECORD_BYTES)))
+
+
+def test_no_data_have_no_digest() -> None:
+    assert digest_of(b"") == 0
+    assert digest_of(bytes(1)) != 0

@@ -1,0 +1,149 @@
+"""The stream of URBs at one end of a split driver: events, and their records in a file.
+
+A file begins with 8 octets, ``RIGURB`` and the version as two octets; then records of 40 octets,
+little-endian::
+
+     0 +---------------------------------------------+
+       | t_ns: Unix time, in nanoseconds         u64 |
+     8 +------+-------+----------+---+---------------+
+       | kind | place | endpoint | 0 | device    u32 |
+    16 +------+-------+----------+---+---------------+
+       | urb              u32 | status           i32 |
+    24 +----------------------+----------------------+
+       | length_bytes     u32 | epoch            u32 |
+    32 +----------------------+----------------------+
+       | digest           u32 | 0                u32 |
+       +----------------------+----------------------+
+
+The split driver writes them, the monitors (`rig.integrity.monitors`) read them.  Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from zlib import crc32
+
+import msgspec
+
+from rig.errors import RemoteProtocolError
+
+HEADER = b"RIGURB\x00\x01"
+_RECORD = struct.Struct("<QBBBxIIiIII4x")
+RECORD_BYTES = _RECORD.size
+
+
+class Place(IntEnum):
+    """Where an event was seen."""
+
+    FRONT = 1
+    """Between the front end and ``vhci_hcd``."""
+    BACK = 2
+    """Between the back end, its link and its controller."""
+
+
+class Kind(IntEnum):
+    """What happened."""
+
+    SUBMIT = 1
+    """An URB came: from the kernel (front), over the link (back)."""
+    START = 2
+    """Back: it was given to the controller."""
+    END = 3
+    """Back: the controller has ended it."""
+    GIVEBACK = 4
+    """It was given back: to the kernel (front), over the link (back)."""
+    UNLINK = 5
+    """It is wanted back."""
+    ANSWER = 6
+    """Front: the kernel's wish to have it back was answered."""
+    DROP = 7
+    """Back: the front end has given it back by itself, since it had not run."""
+    RESUME = 8
+    """Back: an endpoint may go on behind a stop."""
+    UP = 9
+    """The port has a device: the front's kernel sees it, or the front end is told of it."""
+    DOWN = 10
+    """It has none any more; what is open there has come back without a word.  Back: the status is 0
+    if the device is still there, and no front end is served with it."""
+
+
+class UrbEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event.
+
+    Attributes:
+        kind: What happened.
+        place: Where it was seen.
+        device: Which device, as the link numbers it.
+        urb: The URB's number, the same on both ends; 0 where none is concerned.
+        endpoint: Its address; bit 7 for IN, also on endpoint 0.
+        status: Of an end or giveback: 0 or a negative errno.
+        length_bytes: Of a submit or start what is wanted, of an end or giveback what has moved.
+        epoch: Of a giveback over the link, and of a resume: number of the endpoint's last stop.
+        digest: CRC-32 of the data that go with the event; 0 for none.
+        t_ns: When, Unix time in nanoseconds.
+    """
+
+    kind: Kind
+    place: Place
+    device: int
+    urb: int = 0
+    endpoint: int = 0
+    status: int = 0
+    length_bytes: int = 0
+    epoch: int = 0
+    digest: int = 0
+    t_ns: int = 0
+
+    def pack(self) -> bytes:
+        """Return the record."""
+        return _RECORD.pack(
+            self.t_ns,
+            self.kind,
+            self.place,
+            self.endpoint,
+            self.device,
+            self.urb,
+            self.status,
+            self.length_bytes,
+            self.epoch,
+            self.digest,
+        )
+
+
+def digest_of(data: bytes | bytearray | memoryview) -> int:
+    """Return the digest of an URB's data: 0 if there are none."""
+    return crc32(data) if len(data) else 0
+
+
+def read_events(octets: bytes) -> Iterator[UrbEvent]:
+    """Read a file's events; a record that is cut off at the end is left out.
+
+    Raises:
+        RemoteProtocolError: It is no such file, or a record has no meaning.
+    """
+    if not octets.startswith(HEADER):
+        raise RemoteProtocolError("The file does not begin as a log of URBs does.")
+    whole = (len(octets) - len(HEADER)) // RECORD_BYTES * RECORD_BYTES
+    body = memoryview(octets)[len(HEADER) : len(HEADER) + whole]
+    for (
+        t_ns,
+        kind,
+        place,
+        endpoint,
+        device,
+        urb,
+        status,
+        length,
+        epoch,
+        digest,
+    ) in _RECORD.iter_unpack(body):
+        try:
+            yield UrbEvent(
+                Kind(kind), Place(place), device, urb, endpoint, status, length, epoch, digest, t_ns
+            )
+        except ValueError as error:
+            raise RemoteProtocolError(
+                f"A log of URBs has a record of no meaning: {error}."
+            ) from error
