@@ -12,7 +12,7 @@ from rig.errors import ProtocolError, RemoteProtocolError
 from rig.net.accepting import Accepting
 from rig.reactor import READABLE, WRITABLE, Reactor
 from rig.splitdriver.session import DEAD_AFTER_S
-from rig.splitdriver.transport.link import Stream, prepare, refuse
+from rig.splitdriver.transport.link import SocketStream, Stream, refuse
 
 _log = logging.getLogger("rig.link")
 
@@ -91,8 +91,7 @@ class Handshake:
         """Begin; `ready` or `failed` may be called before this returns."""
         if self._stream is None:
             self._open = False
-            prepare(self._connection)
-            self._ready(self._connection, "")
+            self._ready(SocketStream(self._connection), "")
             return
         self._reactor.at(self._timer, time.monotonic() + self._deadline_s, self._late)
         self._go_on(self._stream)
@@ -122,7 +121,10 @@ class Handshake:
         except ProtocolError as error:
             if stream.meets_plain:
                 self._leave()
-                refuse(self._connection, "This end speaks TLS, and the other one does not.")
+                refuse(
+                    SocketStream(self._connection),
+                    "This end speaks TLS, and the other one does not.",
+                )
                 self._failed(str(error))
                 return
             self.close(str(error))

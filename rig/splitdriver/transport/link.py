@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from rig.errors import RemoteProtocolError, UserError
@@ -21,15 +21,8 @@ _TLS_BEGINNINGS = (b"\x16\x03", b"\x15\x03")
 be 352 MB long."""
 
 
-class Stream(Protocol):
-    """A non-blocking, reliable and ordered stream of octets, used as a connected socket is.
-
-    A plain socket is one, with nothing in between; so is TLS (`rig.splitdriver.transport.tls`).
-    One that takes more from its descriptor than it hands out has a method ``pending`` besides,
-    which says whether it holds something that poll does not see.  One whose octets are, by now, the
-    descriptor's own has a true attribute ``plain``.  One that does not end with its connection has
-    ``seals``: what stands behind each frame of this end, and of the other.
-    """
+class Octets(Protocol):
+    """A non-blocking, reliable and ordered stream of octets: a connected socket is one."""
 
     def fileno(self) -> int:
         """Return the descriptor, for poll."""
@@ -59,13 +52,66 @@ class Stream(Protocol):
         """Close it; a second time is no error."""
 
 
+class Stream(Octets, Protocol):
+    """A stream of octets that carries frames, and what of it matters to who frames them.
+
+    The others are `SocketStream`, `rig.splitdriver.transport.tls.TlsStream` and
+    `rig.splitdriver.transport.virtio_port.VirtioStream`.
+    """
+
+    @property
+    def plain(self) -> bool:
+        """Whether the descriptor's octets are, by now, the stream's own."""
+        return True
+
+    @property
+    def seals(self) -> tuple[bytes, bytes]:
+        """What stands behind each frame of this end, and of the other.
+
+        Not empty if the stream does not end with its connection.
+        """
+        return b"", b""
+
+    def pending(self) -> bool:
+        """Whether it holds something to hand out now that poll does not see."""
+        return False
+
+
+class SocketStream(Stream):
+    """A connected socket, with nothing in between.
+
+    Args:
+        connection: Belongs to the stream; becomes non-blocking.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        prepare(connection)
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """See `Octets.fileno`."""
+        return self._connection.fileno()
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """See `Octets.recv_into`."""
+        return self._connection.recv_into(buffer)
+
+    def sendmsg(self, parts: Iterable[Payload], /) -> int:
+        """See `Octets.sendmsg`."""
+        return self._connection.sendmsg(parts)
+
+    def close(self) -> None:
+        """See `Octets.close`."""
+        self._connection.close()
+
+
 class Outbox:
     """Octets on their way into a stream, in order and not copied.
 
     Nearly always the stream takes all at once; only what it leaves is looked at piece by piece.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Octets) -> None:
         self._stream = stream
         self._parts: list[Payload] = []
         self._bytes = 0
@@ -127,16 +173,13 @@ class Link:
     """One connection.
 
     Args:
-        stream: Belongs to the link.  A bare socket must be connected, and becomes non-blocking.
+        stream: Belongs to the link.
     """
 
     def __init__(self, stream: Stream) -> None:
-        if isinstance(stream, socket.socket):
-            prepare(stream)
         self._stream = stream
-        self._pending: Callable[[], bool] | None = getattr(stream, "pending", None)
         self._outbox = Outbox(stream)
-        self._seals: tuple[bytes, bytes] = getattr(stream, "seals", (b"", b""))
+        self._seals = stream.seals
         self._reader = FrameReader(self._seals[1])
         self._left = False  # the reader has octets of a lane that it has not looked at
 
@@ -201,8 +244,8 @@ class Link:
             if space[:2] in _TLS_BEGINNINGS:
                 raise _tls_unexpected() from None
             raise
-        if self._pending is not None:
-            self._drain(messages, self._pending)
+        if self._stream.pending():
+            self._drain(messages)
         return messages
 
     def lend(self) -> LinkLent | None:
@@ -212,8 +255,7 @@ class Link:
             None if something is half sent or half received, or the octets on the descriptor are
             not the frames' own.
         """
-        plain = isinstance(self._stream, socket.socket) or getattr(self._stream, "plain", False)
-        if not plain or self._outbox or not self._reader.idle:
+        if not self._stream.plain or self._outbox or not self._reader.idle:
             return None
         return LinkLent(self.fileno(), *self._seals)
 
@@ -233,9 +275,9 @@ class Link:
         """Close the connection."""
         self._stream.close()
 
-    def _drain(self, messages: list[Message], pending: Callable[[], bool]) -> None:
+    def _drain(self, messages: list[Message]) -> None:
         """Take what the stream holds itself: nothing would wake us for it."""
-        while pending():
+        while self._stream.pending():
             try:
                 count = self._stream.recv_into(self._reader.space())
             except BlockingIOError:

@@ -17,7 +17,7 @@ from typing import cast
 
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import Payload, Role
-from rig.splitdriver.transport.link import prepare
+from rig.splitdriver.transport.link import Stream, prepare
 from rig.splitdriver.transport.tls_errors import Whose, explain, hung_up, is_alert, speaks_plainly
 
 RECORD_BYTES = 1 << 14
@@ -32,7 +32,7 @@ MAX_UNREAD_BYTES = 1 << 16
 _HANDSHAKE, _ALERT = 22, 21  # content types, RFC 8446 §5.1
 
 
-class TlsStream:
+class TlsStream(Stream):
     """One connection; implements `rig.splitdriver.transport.link.Stream`.
 
     Call `advance` whenever the socket is ready until it returns True; only then is it known who is
@@ -100,8 +100,13 @@ class TlsStream:
     # The stream.
 
     def fileno(self) -> int:
-        """See `rig.splitdriver.transport.link.Stream.fileno`."""
+        """See `Octets.fileno`."""
         return self._socket.fileno()
+
+    @property
+    def plain(self) -> bool:
+        """Never: they are encrypted."""
+        return False
 
     def pending(self) -> bool:
         """Whether octets have been read from the socket that `recv_into` has not handed out."""
@@ -110,7 +115,7 @@ class TlsStream:
         return self._incoming.pending > 0 or self._tls.pending() > 0
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """See `rig.splitdriver.transport.link.Stream.recv_into`."""
+        """See `Octets.recv_into`."""
         if self._failure is not None:
             raise self._failure
         # Nothing more is read before all that was read is handed out: so memory is bounded.
@@ -126,7 +131,7 @@ class TlsStream:
         return count
 
     def sendmsg(self, parts: Iterable[Payload], /) -> int:
-        """See `rig.splitdriver.transport.link.Stream.sendmsg`.
+        """See `Octets.sendmsg`.
 
         An octet counts as taken when the record that it is in has gone, so that whoever waits to
         send knows that he must.

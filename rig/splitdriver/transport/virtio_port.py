@@ -20,6 +20,7 @@ from pathlib import Path
 from rig.errors import UserError
 from rig.reactor import EDGE, READABLE, Reactor
 from rig.splitdriver.messages import Payload
+from rig.splitdriver.transport.link import Stream
 from rig.splitdriver.transport.meeting import Admitted, Reached, Rejected
 from rig.splitdriver.transport.rendezvous import NONCE_BYTES, Rendezvous
 
@@ -57,7 +58,7 @@ def find(name: str, ports: Path = PORTS, devices: Path = DEVICES) -> Path:
     return found[name]
 
 
-class VirtioStream:
+class VirtioStream(Stream):
     """The stream of one connection; see `rig.splitdriver.transport.link.Stream`.
 
     Args:
@@ -85,7 +86,7 @@ class VirtioStream:
         return self._rendezvous.seals
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """See `Stream.recv_into`."""
+        """See `Octets.recv_into`."""
         while not self._rendezvous.begun:
             octets = os.read(self._descriptor, _READ_BYTES)
             if not octets:
@@ -99,7 +100,7 @@ class VirtioStream:
         return os.readv(self._descriptor, [buffer])
 
     def sendmsg(self, parts: Iterable[Payload], /) -> int:
-        """See `Stream.sendmsg`."""
+        """See `Octets.sendmsg`."""
         octets = memoryview(b"".join(parts))
         sent = 0
         while sent < len(octets):

@@ -8,7 +8,7 @@ import socket
 import tty
 from collections.abc import Callable
 
-from rig.splitdriver.transport.link import Stream
+from rig.splitdriver.transport.link import SocketStream, Stream
 from rig.splitdriver.transport.rendezvous import MAGIC, NONCE_BYTES, Rendezvous
 from rig.splitdriver.transport.virtio_port import VirtioStream
 
@@ -57,7 +57,7 @@ def socket_wire(room: int) -> tuple[Wire, Stream]:
     """A socket, whose daemon's end takes about `room` octets at a time."""
     ours, theirs = socket.socketpair()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-    return Wire(ours.detach()), theirs
+    return Wire(ours.detach()), SocketStream(theirs)
 
 
 def port_wire(room: int) -> tuple[Wire, Stream]:

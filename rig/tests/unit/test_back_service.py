@@ -38,7 +38,7 @@ from rig.splitdriver.messages import (
 )
 from rig.splitdriver.policy import ACA_STATUSES, Policy
 from rig.splitdriver.transport.handshake import Gate
-from rig.splitdriver.transport.link import Link
+from rig.splitdriver.transport.link import Link, SocketStream
 from rig.splitdriver.transport.meeting import Admitted, Rejected
 from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_usbfs import DEVICE, TWIN_HUB, Nodes
@@ -90,7 +90,7 @@ class World:
         """Come as a front end and say something."""
         connection = socket.create_connection(self.address, timeout=5)
         self.fronts.append(connection)
-        link = Link(connection)
+        link = Link(SocketStream(connection))
         link.send(messages)
         return link
 

@@ -39,7 +39,7 @@ from rig.splitdriver.messages import (
 )
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport.caller import Caller
-from rig.splitdriver.transport.link import Link
+from rig.splitdriver.transport.link import Link, SocketStream
 from rig.splitdriver.transport.security import Security
 from rig.tests.harness.fake_vhci import FakeVhci, KernelPort
 from rig.tests.harness.stepped import SteppedReactor
@@ -81,7 +81,7 @@ class World:
         connection, _ = self.listener.accept()
         connection.settimeout(5)
         self.backs.append(connection)
-        link = Link(connection)
+        link = Link(SocketStream(connection))
         link.send(messages)
         self.reactor.turn(0.2)
         return link

@@ -14,7 +14,7 @@ from rig.reactor import Reactor
 from rig.splitdriver.messages import Message, Ping, Refused, Role
 from rig.splitdriver.session import DEAD_AFTER_S
 from rig.splitdriver.transport.handshake import MAX_PENDING, Gate, Handshake
-from rig.splitdriver.transport.link import Link, Stream
+from rig.splitdriver.transport.link import Link, SocketStream, Stream
 from rig.splitdriver.transport.security import ANYBODY, Security
 from rig.splitdriver.transport.tls import TlsStream
 from rig.tests.harness.certificates import context, security
@@ -169,7 +169,7 @@ def test_a_back_end_of_another_name_is_not_talked_to(world: World) -> None:
 
 def test_a_plain_front_end_is_told_in_its_own_words(world: World) -> None:
     world.open(security(*BACK, "front"))
-    plain = Link(world.connect())
+    plain = Link(SocketStream(world.connect()))
     plain.send([Ping(1)])
     world.run_until(lambda: world.rejected)
     assert "front end does not speak TLS" in world.rejected[0][1]

@@ -11,6 +11,8 @@ from rig.splitdriver.messages import Complete, Payload, Ping, Refused
 from rig.splitdriver.transport.link import (
     Link,
     Outbox,
+    SocketStream,
+    Stream,
     refuse,
     require_private,
 )
@@ -28,7 +30,7 @@ def pair() -> Iterator[Pair]:
 
 
 def test_messages_are_received_as_they_were_sent(pair: Pair) -> None:
-    front, back = Link(pair[0]), Link(pair[1])
+    front, back = Link(SocketStream(pair[0])), Link(SocketStream(pair[1]))
     front.send([Ping(1), Ping(2)])
     assert back.receive() == [Ping(1), Ping(2)]
     assert back.receive() == []
@@ -36,7 +38,7 @@ def test_messages_are_received_as_they_were_sent(pair: Pair) -> None:
 
 def test_what_does_not_fit_the_socket_is_sent_when_there_is_room(pair: Pair) -> None:
     data = bytes(range(256)) * (1 << 14)
-    link = Link(pair[0])
+    link = Link(SocketStream(pair[0]))
     link.send([Complete(1, 1, 0, len(data), data=data)])
     assert link.waits_for_room
     expected = octets_of([Complete(1, 1, 0, len(data), data=data)])
@@ -63,7 +65,7 @@ def test_more_parts_than_one_call_takes_are_sent_in_order(pair: Pair) -> None:
     )
 
 
-class CountingStream:
+class CountingStream(Stream):
     """A stream that counts what a link asks of it."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -96,17 +98,19 @@ def test_many_messages_cost_one_call_of_the_stream_each_way(pair: Pair) -> None:
 def test_a_closed_link_is_told(pair: Pair) -> None:
     pair[1].close()
     with pytest.raises(RemoteProtocolError, match="closed the link"):
-        Link(pair[0]).receive()
+        Link(SocketStream(pair[0])).receive()
 
 
 def test_who_is_refused_is_told_why(pair: Pair) -> None:
-    refuse(pair[0], "Another front end is using this port.")
-    assert Link(pair[1]).receive() == [Refused("Another front end is using this port.")]
+    refuse(SocketStream(pair[0]), "Another front end is using this port.")
+    assert Link(SocketStream(pair[1])).receive() == [
+        Refused("Another front end is using this port.")
+    ]
 
 
 def test_refusing_one_who_has_left_is_no_error(pair: Pair) -> None:
     pair[1].close()
-    refuse(pair[0], "Too late.")
+    refuse(SocketStream(pair[0]), "Too late.")
     assert pair[0].fileno() == -1
 
 
@@ -125,6 +129,6 @@ def test_beyond_this_machine_an_open_link_needs_permission(host: str) -> None:
 def test_a_connection_over_tcp_sends_small_frames_at_once() -> None:
     with listen(("127.0.0.1", 0)) as listener, socket.socket() as client:
         client.connect(listener.getsockname())
-        link = Link(client)
+        link = Link(SocketStream(client))
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         link.close()

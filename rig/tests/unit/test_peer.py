@@ -26,7 +26,7 @@ from rig.splitdriver.messages import (
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.session import Session
 from rig.splitdriver.transport import peer as peer_module
-from rig.splitdriver.transport.link import Link, Stream
+from rig.splitdriver.transport.link import Link, SocketStream, Stream
 from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.wire import encode
 from rig.tests.harness.certificates import shake_hands, tls_streams
@@ -65,7 +65,10 @@ class World:
     def __init__(self, *, tls: bool = False) -> None:
         self.reactor = Reactor()
         self.sockets = socket.socketpair()
-        self.streams: tuple[Stream, Stream] = self.sockets
+        self.streams: tuple[Stream, Stream] = (
+            SocketStream(self.sockets[0]),
+            SocketStream(self.sockets[1]),
+        )
         if tls:
             self.streams = shake_hands(*tls_streams(connections=self.sockets))
 
@@ -166,13 +169,13 @@ def test_the_sender_of_bad_octets_is_told_and_cut_off(
     world.sockets[0].sendall(octets)
     world.run_until(lambda: back.reasons)
     assert complaint in back.reasons[0]
-    answers = Link(world.sockets[0]).receive()
+    answers = Link(world.streams[0]).receive()
     assert isinstance(answers[0], Hello)
     assert answers[1] == Refused(back.reasons[0])
 
 
 def test_two_back_ends_part_with_a_sentence(world: World) -> None:
-    one = End(world.sockets[0], Role.BACK, world.reactor)
+    one = End(world.streams[0], Role.BACK, world.reactor)
     one.peer.start()
     other = world.end(Role.BACK)
     world.run_until(lambda: one.reasons and other.reasons)
@@ -196,7 +199,7 @@ def test_a_silent_end_is_asked_and_then_held_for_dead(
     back = world.end(Role.BACK)
     world.run_until(lambda: back.reasons)
     assert "Nothing was heard from the other end" in back.reasons[0]
-    heard = Link(world.sockets[0]).receive()
+    heard = Link(world.streams[0]).receive()
     assert Ping(1) in heard
     assert isinstance(heard[-1], Refused)
 
@@ -243,7 +246,7 @@ def test_octets_that_come_with_the_end_of_the_handshake_are_not_overlooked() -> 
 
 def test_a_ping_is_answered_and_not_shown_to_the_core(world: World) -> None:
     back = world.end(Role.BACK)
-    front = Link(world.sockets[0])
+    front = Link(world.streams[0])
     front.send([Hello(Role.FRONT, Policy.HOLD, "front"), Ping(5)])
     answers: list[Message] = []
 
@@ -258,7 +261,7 @@ def test_a_ping_is_answered_and_not_shown_to_the_core(world: World) -> None:
 def test_what_came_before_a_link_broke_is_not_shown_after_its_loss(world: World) -> None:
     """A core that has forgotten the link must not be given URBs of it."""
     back = world.end(Role.BACK)
-    front = Link(world.sockets[0])
+    front = Link(world.streams[0])
     front.send([Hello(Role.FRONT, Policy.HOLD, "front"), Ping(5), Reset(1)])
     world.sockets[0].close()  # the answer to the Ping cannot be sent
     world.run_until(lambda: back.reasons)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import Complete, Message, Payload, Ping
-from rig.splitdriver.transport.link import Link, Stream
+from rig.splitdriver.transport.link import Link, SocketStream, Stream
 from rig.splitdriver.transport.rendezvous import MAGIC, NONCE_BYTES, Rendezvous
 from rig.splitdriver.transport.virtio_port import VirtioStream
 from rig.splitdriver.wire import encode
@@ -24,7 +24,7 @@ MAX_ROUNDS = 100_000
 Make = Callable[[], tuple[Stream, Stream]]
 
 
-class DeviceStream:
+class DeviceStream(Stream):
     """A stream that is no socket, used as a character device is."""
 
     def __init__(self, descriptor: int) -> None:
@@ -42,6 +42,11 @@ class DeviceStream:
 
     def close(self) -> None:
         self._file.close()
+
+
+def sockets() -> tuple[Stream, Stream]:
+    ours, theirs = socket.socketpair()
+    return SocketStream(ours), SocketStream(theirs)
 
 
 def devices() -> tuple[Stream, Stream]:
@@ -68,7 +73,7 @@ def virtio() -> tuple[Stream, Stream]:
 
 NONCES = bytes(NONCE_BYTES - 1) + b"1", bytes(NONCE_BYTES - 1) + b"2"
 KINDS: dict[str, Make] = {
-    "plain": socket.socketpair,
+    "plain": sockets,
     "tls": tls,
     "device": devices,
     "virtio": virtio,
@@ -181,9 +186,6 @@ def test_any_parts_come_whole_into_any_rooms(kind: str, parts: list[int], rooms:
     """However they were cut by the sender, and however little room the receiver has."""
     pair = Pair(KINDS[kind])
     source, sink = pair.streams
-    for one in pair.streams:
-        if isinstance(one, socket.socket):
-            one.setblocking(False)
     wanted = [os.urandom(size) for size in parts]
     stream = b"".join(wanted)
     waiting: list[Payload] = list(wanted)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rig.errors import RemoteProtocolError
 from rig.splitdriver.messages import Complete, Message, Ping, Pong, Refused, Role
-from rig.splitdriver.transport.link import Link, refuse
+from rig.splitdriver.transport.link import Link, SocketStream, refuse
 from rig.splitdriver.transport.tls import (
     CHUNK_BYTES,
     MAX_UNREAD_BYTES,
@@ -187,7 +187,7 @@ def test_a_plain_end_notices_that_the_other_speaks_tls() -> None:
     plain, theirs = socket.socketpair()
     front = TlsStream(theirs, context("front", Role.FRONT), Role.FRONT)
     assert not front.advance()
-    link = Link(plain)
+    link = Link(SocketStream(plain))
     with pytest.raises(RemoteProtocolError, match=r"other end speaks TLS, .* both without"):
         link.receive()
     link.send([Refused("No TLS here.")])
