@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,8 @@ RULES = {
     "front-power-cycle": 'machine = "front"\neffect = "power-cycle"',
     "front-killed": 'machine = "front"\neffect = "kill"',
 }
+STOPPED_BEFORE = "stopped-before-reboot"
+"""In the phase of the reboot: the back end stands still when it is told to end."""
 WAITED_FOR = ("front-end-stopped", "back-end-stopped", "back-paused")
 UNPLUGS = (
     *("back-end-killed", "front-end-killed", "gadget-killed"),
@@ -62,9 +65,12 @@ class Struck(Timed):
         self.faults.settle(BACK_DEADLINE_S)
         self.faults.set_phase(None)
 
-    def events(self, rule: str) -> list[str]:
+    def told_of(self, rule: str) -> list[dict[str, Any]]:
         told = [json.loads(line) for line in self.told.getvalue().splitlines()]
-        return [event["event"] for event in told if event["rule"] == rule]
+        return [event for event in told if event["rule"] == rule]
+
+    def events(self, rule: str) -> list[str]:
+        return [event["event"] for event in self.told_of(rule)]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +79,14 @@ def site(lab_keeper: LabKeeper) -> Iterator[Struck]:
     site.prepare(None, site.lab.front)
     hands = Hands(site.lab.strategy, lambda _: None)
     hands.keep_medium()
+    stop = 'machine = "back"\neffect = "stop-daemon"\ndaemon = "back"\nfor_s = 60'
+    rules = [
+        (STOPPED_BEFORE, "reboot", stop),
+        *((name, name, rule) for name, rule in RULES.items()),
+    ]
     text = 'name = "machines"\n' + "".join(
-        f'[[fault]]\nname = "{name}"\nphase = "{name}"\nlayer = "machine"\nat_s = 0\n{rule}\n'
-        for name, rule in RULES.items()
+        f'[[fault]]\nname = "{name}"\nphase = "{phase}"\nlayer = "machine"\nat_s = 0\n{rule}\n'
+        for name, phase, rule in rules
     )
     site.told = io.BytesIO()
     with MachineFaults(parse_plan(text, "machines.toml"), hands, Events(site.told)) as faults:
@@ -103,6 +114,15 @@ def test_what_dies_is_an_unplug_and_the_disk_comes_back(site: Struck, name: str)
     assert site.events(name) == ["fault", "released"]
     assert "USB disconnect" in site.kernel_since(before)
     print(site.nobody_sleeps())
+
+
+def test_a_daemon_that_stood_still_when_its_machine_was_rebooted_ended_at_once(
+    site: Struck,
+) -> None:
+    began, over = site.told_of(STOPPED_BEFORE)
+    assert (over["event"], over["deed"], over["by"]) == ("released", "shut-down", "end")
+    print(f"stopped, continued and shut down in {over['t'] - began['t']:.1f} s")
+    assert over["t"] - began["t"] < site.lab.strategy.crew.stop_deadline_s
 
 
 def test_a_front_machine_without_power_finds_what_it_had_confirmed(site: Struck) -> None:
