@@ -27,15 +27,18 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3\n")
 
 
-def read_back(path: Path) -> list[Run]:
-    """Read a file with O_DIRECT.
+def read_back(path: Path, first_sector: int = 0, count: int | None = None) -> list[Run]:
+    """Read a file, or a disk, with O_DIRECT.
 
     Args:
-        path: On a mounted file system; its size is a multiple of 512.
+        path: On a mounted file system, of a multiple of 512 bytes; or a disk's node.
+        first_sector: Where to begin.
+        count: How many sectors; None for all to the end.
 
     Returns:
-        What is there, by sectors of the file.  Where the read ended in an I/O error even by
-        pieces of 4 KiB, the runs are ``unreadable``.
+        What is there, by sectors of the file; of a part also what lies beside it in its blocks of
+        4 KiB, since some file systems read whole blocks only.  Where the read ended in an I/O
+        error even by pieces of 4 KiB, the runs are ``unreadable``.
 
     Raises:
         OSError: The file cannot be opened, or read in a way that is no medium's fault.
@@ -45,7 +48,12 @@ def read_back(path: Path) -> list[Run]:
         # Page-aligned, as O_DIRECT wants it; two, so that the disk fills one while the other is
         # looked at.
         with mmap.mmap(-1, CHUNK_BYTES) as one, mmap.mmap(-1, CHUNK_BYTES) as other:
-            return _read_all(descriptor, (one, other))
+            size = os.lseek(descriptor, 0, os.SEEK_END)  # which a disk tells, too
+            start = first_sector * SECTOR_BYTES // _RETRY_BYTES * _RETRY_BYTES
+            end = size
+            if count is not None:
+                end = -(-(first_sector + count) * SECTOR_BYTES // _RETRY_BYTES) * _RETRY_BYTES
+            return _read_all(descriptor, (one, other), start, min(end, size))
     finally:
         os.close(descriptor)
 
@@ -83,10 +91,11 @@ class _Reading:
             self._error = error
 
 
-def _read_all(descriptor: int, buffers: tuple[mmap.mmap, mmap.mmap]) -> list[Run]:
-    size = os.fstat(descriptor).st_size
-    scanner = Scanner(0)
-    pieces = _pieces(0, size, CHUNK_BYTES)
+def _read_all(
+    descriptor: int, buffers: tuple[mmap.mmap, mmap.mmap], start: int, end: int
+) -> list[Run]:
+    scanner = Scanner(start // SECTOR_BYTES)
+    pieces = _pieces(start, end - start, CHUNK_BYTES)
     ahead = _Reading(descriptor, buffers[0], *pieces[0]) if pieces else None
     try:
         for number, here in enumerate(pieces, 1):

@@ -111,6 +111,8 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
 
     def advanced(self, sectors: int) -> Stamp:
         """The stamp of the sector that lies ``sectors`` further on in the same write."""
+        if not sectors:
+            return self
         lba = self.lba if self.lba == UNKNOWN_LBA else self.lba + sectors
         return Stamp(
             self.run_id,

@@ -75,3 +75,12 @@ def test_an_error_that_is_no_mediums_fault_is_not_an_observation(
 def test_an_empty_file_has_no_runs(path: Path) -> None:
     path.write_bytes(b"")
     assert read_back(path) == []
+
+
+def test_a_part_of_a_file_is_read_with_the_rest_of_its_blocks(path: Path) -> None:
+    assert [(r.sector, r.count) for r in read_back(path, 11, 6)] == [(8, 16)]
+
+
+def test_of_a_part_behind_the_end_nothing_is_read(path: Path) -> None:
+    assert read_back(path, SECTORS + 8, 8) == []
+    assert [(r.sector, r.count) for r in read_back(path, SECTORS - 8, 99)] == [(SECTORS - 8, 8)]
