@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import io
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -36,6 +38,7 @@ from rig.splitdriver.messages import (
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport.meeting import Admitted, Rejected
 from rig.splitdriver.wire import FrameReader
+from rig.tests.harness import lane_compared
 from rig.tests.harness.frames import feed, octets_of, without_heartbeat
 from rig.tests.harness.mutations import mutate
 from rig.tests.harness.stepped import SteppedReactor
@@ -182,6 +185,10 @@ class World:
     def take(self) -> list[Message]:
         heard, self.heard = self.heard, []
         return heard
+
+    def told(self) -> tuple[object, ...]:
+        """Return what the daemon has said to both its sides."""
+        return without_heartbeat(self.octets), self.kernel.log
 
     def close(self) -> None:
         self.service.close()
@@ -344,30 +351,25 @@ class Conversation:
         assert set(self.completed.values()) <= {1}
 
 
-def converse(rng: Random, *, use_lane: bool) -> World:
-    """Have a conversation by chance, the same with a lane and without; return what was said."""
-    room = rng.choice((2000, LARGE))
-    told = steps(rng, rng.randrange(10, 40))
+@contextmanager
+def opened(rng: Random, use_lane: bool) -> Iterator[World]:
+    """A world by chance."""
     with pytest.MonkeyPatch.context() as patch:
-        world = World(patch, use_lane=use_lane, room=room)
+        world = World(patch, use_lane=use_lane, room=rng.choice((2000, LARGE)))
         try:
-            Conversation(world).run(told)
+            yield world
         finally:
             world.close()
-    return world
+
+
+def talk(rng: Random, world: World) -> None:
+    """Have a conversation by chance."""
+    Conversation(world).run(steps(rng, rng.randrange(10, 40)))
 
 
 def compare(seed: str) -> World:
-    """Have a conversation with a lane and without; return the world with it.
-
-    Raises:
-        AssertionError: They are not the same, or what one of them was not answered.
-    """
-    quick, slow = (converse(Random(seed), use_lane=use_lane) for use_lane in (True, False))
-    assert slow.waits == 0
-    assert without_heartbeat(quick.octets) == without_heartbeat(slow.octets)
-    assert quick.kernel.log == slow.kernel.log
-    return quick
+    """See `rig.tests.harness.lane_compared.compare`."""
+    return lane_compared.compare(opened, talk, seed)
 
 
 def annoy(rng: Random) -> int:
@@ -377,25 +379,21 @@ def annoy(rng: Random) -> int:
         AssertionError: The good one was not served.
         Exception: The daemon raised it.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        world = World(patch, use_lane=True, room=rng.choice((2000, LARGE)))
-        try:
-            for number in range(1, rng.randrange(2, 20)):
-                _annoy(rng, world, number)
-            world.front.close()
-            world.reactor.until(lambda: len(world.door.lost_for) == 1)
-            while world.kernel.running:
-                world.kernel.end(world.kernel.running[0], -errno.ENOENT)
-                world.settle()
-            world.connect()
-            world.say(urb(1, IN, 4, device=world.device))
+    with opened(rng, True) as world:
+        for number in range(1, rng.randrange(2, 20)):
+            _annoy(rng, world, number)
+        world.front.close()
+        world.reactor.until(lambda: len(world.door.lost_for) == 1)
+        while world.kernel.running:
+            world.kernel.end(world.kernel.running[0], -errno.ENOENT)
             world.settle()
-            world.kernel.end(world.kernel.running[0], answer=b"data")
-            world.until_heard(1)
-            assert world.take() == [Complete(world.device, 1, 0, 4, data=b"data")]
-            return len(world.door.lost_for)
-        finally:
-            world.close()
+        world.connect()
+        world.say(urb(1, IN, 4, device=world.device))
+        world.settle()
+        world.kernel.end(world.kernel.running[0], answer=b"data")
+        world.until_heard(1)
+        assert world.take() == [Complete(world.device, 1, 0, 4, data=b"data")]
+        return len(world.door.lost_for)
 
 
 def _annoy(rng: Random, world: World, number: int) -> None:

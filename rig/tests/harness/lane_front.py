@@ -10,6 +10,8 @@ import io
 import socket
 import struct
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -42,6 +44,7 @@ from rig.splitdriver.messages import (
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.transport.meeting import Reached
 from rig.splitdriver.wire import FrameReader
+from rig.tests.harness import lane_compared
 from rig.tests.harness.fake_vhci import ENUMERATION, FakeVhci, KernelPort
 from rig.tests.harness.frames import feed, octets_of, without_heartbeat
 from rig.tests.harness.mutations import mutate
@@ -263,6 +266,10 @@ class World:
             self.hear_kernel()
             self.settle()
 
+    def told(self) -> tuple[object, ...]:
+        """Return what the daemon has said to both its sides."""
+        return without_heartbeat(self.said), self.answered
+
     def close(self) -> None:
         self.service.close()
         self.reactor.close()
@@ -402,30 +409,26 @@ class Conversation:
         assert unlinked == set(self.unlinks)
 
 
-def converse(rng: Random, *, use_lane: bool) -> World:
-    """Have a conversation by chance, the same with a lane and without; return what was said."""
+@contextmanager
+def opened(rng: Random, use_lane: bool) -> Iterator[World]:
+    """A world by chance."""
     room, piece = rng.choice((2000, LARGE)), rng.choice((900, LARGE, LARGE))
-    told = steps(rng, rng.randrange(10, 40))
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as locks:
         world = World(patch, Path(locks), use_lane=use_lane, room=room, piece=piece)
         try:
-            Conversation(world).run(told)
+            yield world
         finally:
             world.close()
-    return world
+
+
+def talk(rng: Random, world: World) -> None:
+    """Have a conversation by chance."""
+    Conversation(world).run(steps(rng, rng.randrange(10, 40)))
 
 
 def compare(seed: str) -> World:
-    """Have a conversation with a lane and without; return the world with it.
-
-    Raises:
-        AssertionError: They are not the same, or what one of them was not answered.
-    """
-    quick, slow = (converse(Random(seed), use_lane=use_lane) for use_lane in (True, False))
-    assert slow.waits == 0
-    assert without_heartbeat(quick.said) == without_heartbeat(slow.said)
-    assert quick.answered == slow.answered
-    return quick
+    """See `rig.tests.harness.lane_compared.compare`."""
+    return lane_compared.compare(opened, talk, seed)
 
 
 def annoy(rng: Random) -> int:
@@ -435,31 +438,27 @@ def annoy(rng: Random) -> int:
         AssertionError: The good one was not served, or an URB was given back twice.
         Exception: The daemon raised it.
     """
-    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as locks:
-        world = World(patch, Path(locks), use_lane=True, room=rng.choice((2000, LARGE)))
-        try:
-            world.lies = True
-            for _ in range(rng.randrange(2, 20)):
-                _annoy(rng, world)
-            told = Counter(answers(world.answered, world.port.is_in))
-            assert set(told.values()) <= {1}
-            world.back.close()
-            world.reactor.until(lambda: len(world.line.lost_for) == 1)
-            while read(world.port.socket):
-                """What it was told before it was unplugged."""
-            world.vhci.notice_unplug()
-            world.reactor.turn()
-            for kind in world.reactor.timers() & {"leaving"}:
-                world.reactor.fire(kind)
-            world.connect()
-            number = world.submit(IN, 4)
-            world.settle()
-            world.end(world.running[0], 0, 1.0)
-            world.hear_all()
-            assert answers(world.answered, {number}) == [(CommandCode.RET_SUBMIT, number)]
-            return len(world.line.lost_for)
-        finally:
-            world.close()
+    with opened(rng, True) as world:
+        world.lies = True
+        for _ in range(rng.randrange(2, 20)):
+            _annoy(rng, world)
+        told = Counter(answers(world.answered, world.port.is_in))
+        assert set(told.values()) <= {1}
+        world.back.close()
+        world.reactor.until(lambda: len(world.line.lost_for) == 1)
+        while read(world.port.socket):
+            """What it was told before it was unplugged."""
+        world.vhci.notice_unplug()
+        world.reactor.turn()
+        for kind in world.reactor.timers() & {"leaving"}:
+            world.reactor.fire(kind)
+        world.connect()
+        number = world.submit(IN, 4)
+        world.settle()
+        world.end(world.running[0], 0, 1.0)
+        world.hear_all()
+        assert answers(world.answered, {number}) == [(CommandCode.RET_SUBMIT, number)]
+        return len(world.line.lost_for)
 
 
 def _annoy(rng: Random, world: World) -> None:
