@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from rig.cli.console import ConsoleProgress, Screen
+from rig.faults.shown import many
 from rig.guest_images import image
 from rig.guest_images.cache import Cache, Entry
 from rig.guest_images.spec import DEFAULT_KERNEL
@@ -73,7 +74,7 @@ def prune(cache: CacheOption = None) -> None:
             removed.append((entry, entry.size_bytes))
             store.remove(entry)
     freed = sum(size for _, size in removed)
-    print(f"Removed {len(removed)} parts, {freed / 1e6:.0f} MB.")
+    print(f"Removed {many(len(removed), 'part')}, {freed / 1e6:.0f} MB.")
 
 
 def age(seconds: float) -> str:

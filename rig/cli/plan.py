@@ -10,9 +10,11 @@ import typer
 from rig.cli.exits import Exit
 from rig.errors import UserError
 from rig.faults.explain import explain as tell
+from rig.faults.lines import Lines
 from rig.faults.load import load_plan, read_plan_text, shipped_plans
 from rig.faults.phases import PHASES
 from rig.faults.plan import layer_of
+from rig.faults.reader import parse_plan
 from rig.faults.schema import plan_schema
 from rig.faults.shown import many, printable
 from rig.splitdriver.policy import Policy
@@ -39,12 +41,14 @@ def check(files: Files) -> None:
     from rig.experiments.run.plugging import plug  # noqa: PLC0415 - 'rig --help' is to be quick
 
     for file in files:
-        plan = load_plan(file, phases=PHASES)
+        text = read_plan_text(file)  # once: it may be a pipe
+        plan = parse_plan(text, file, PHASES)
         if plan.attachment is not None:
             try:
                 plug(plan, None)
             except UserError as error:
-                raise UserError(f"{printable(file)}: {error.message}", hint=error.hint) from error
+                place = f"{printable(file)}, line {Lines(text, 0).of(0, 'attachment')}"
+                raise UserError(f"{place}: {error.message}", hint=error.hint) from error
         layers = dict.fromkeys(layer_of(fault) for fault in plan.faults)
         told = many(len(plan.faults), "rule") + (f" ({', '.join(layers)})" if layers else "")
         typer.echo(f"{printable(file)}: {told}: valid.")

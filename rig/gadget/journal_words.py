@@ -7,6 +7,7 @@ import time
 
 import msgspec
 
+from rig.faults.shown import many
 from rig.gadget.journal import Damage, Injected, Op, Record
 from rig.gadget.write_cache import BLOCK_BYTES
 
@@ -109,7 +110,7 @@ def words_of(record: Record) -> str:
 
 def sentence_of(damage: Damage) -> str:
     """What damage means, in a sentence."""
-    where = f"at byte {damage.position}, {damage.length_bytes} bytes"
+    where = f"at byte {damage.position}, {many(damage.length_bytes, 'byte')}"
     if damage.torn_tail:
         return (
             f"The journal ends within a record ({where}): the store was ended while it wrote it;"

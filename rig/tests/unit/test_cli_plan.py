@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from rig.cli.main import run
 from rig.errors import UserError
 from rig.faults.load import shipped_plans
+
+RULE = '[[fault]]\nlayer = "medium"\nop = "write"\nnth = 1\n'
 
 
 def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,3 +44,36 @@ def test_every_shipped_plan_is_listed(capsys: pytest.CaptureFixture[str]) -> Non
     told = capsys.readouterr().out
     for name in shipped_plans():
         assert name in told
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('\nattachment = "bogus"', "line 3: There is no attachment 'bogus'"),
+        (RULE + 'phase = "wirte"', "line 6: fault 1 (medium): no workload has a phase 'wirte'"),
+    ],
+)
+def test_what_no_run_could_have_is_refused_with_its_place(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('name = "x"\n' + text)
+    with pytest.raises(UserError, match=re.escape(f"{file}, {said}")):
+        run(["plan", "check", str(file)])
+
+
+@pytest.mark.parametrize("command", ["explain", "rehearse"])
+def test_no_command_takes_a_phase_that_no_workload_has(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('name = "x"\n' + RULE + 'phase = "wirte"')
+    with pytest.raises(UserError, match="no workload has a phase 'wirte'"):
+        run(["plan", command, str(file)])
+
+
+def test_one_fault_is_not_called_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text('name = "x"\n' + RULE)
+    assert run(["plan", "rehearse", str(file)]) == 0
+    assert "\n1 fault fired, and no rule" in capsys.readouterr().out
