@@ -63,7 +63,7 @@ class Oracle:
                 (the file is too short): acknowledged ones are lost.
         """
         out = Collector()
-        expected = Expected(self._model, self._run_id, settled=True)
+        expected = Expected(self._model, self._run_id, settled=True, files=[file_id])
         right, rest = sift(runs, expected, None, file_id)
         out.tally(SectorClass.OK, right)
         for run, skipped, size in rest:

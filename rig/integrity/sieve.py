@@ -51,12 +51,16 @@ class Expected:
         model: Of the run.
         run_id: That its stamps carry.
         settled: See `rig.integrity.model.Model.legal`.
+        files: Of these files alone; None for all.
     """
 
-    def __init__(self, model: Model, run_id: int, *, settled: bool) -> None:
+    def __init__(
+        self, model: Model, run_id: int, *, settled: bool, files: list[int] | None = None
+    ) -> None:
         self.run_id = run_id
-        self._ids = np.array(model.files, np.int64)
-        self._sizes = np.array([model.sectors(number) for number in model.files], np.int64)
+        chosen = model.files if files is None else files
+        self._ids = np.array(chosen, np.int64)
+        self._sizes = np.array([model.sectors(number) for number in chosen], np.int64)
         self._bases = np.cumsum(self._sizes) - self._sizes
         total = int(self._sizes.sum())
         self.sequence: _Stamped = np.zeros(total, np.uint64)
@@ -65,7 +69,7 @@ class Expected:
         """There is one write that must be there, with that sequence and generation."""
         self.covered: _Mask = np.zeros(total, np.bool_)
         """Some run told of the sector."""
-        for file_id, base in zip(model.files, self._bases.tolist(), strict=True):
+        for file_id, base in zip(chosen, self._bases.tolist(), strict=True):
             self._fill(model, file_id, slice(base, base + model.sectors(file_id)), settled=settled)
 
     def _fill(self, model: Model, file_id: int, part: slice, *, settled: bool) -> None:

@@ -112,6 +112,7 @@ PURE = {
     "rig.integrity.evidence",
     "rig.integrity.filemap",
     "rig.integrity.guilt",
+    "rig.integrity.inquiry",
     "rig.integrity.judgement",
     "rig.integrity.ledger",
     "rig.integrity.looks",
