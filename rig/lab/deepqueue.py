@@ -29,18 +29,19 @@ class DeepQueue:
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
 
-    def wait_ready(self, deadline_s: float = READY_DEADLINE_S, since: int = 0) -> str:
-        """Wait for a block device; return its node, ``/dev/nbd0``.
+    def wait_ready(self, deadline_s: float = READY_DEADLINE_S) -> str:
+        """Return the node of the block device, ``/dev/nbd0``; wait for one if there is none now.
 
-        Args:
-            deadline_s: How long to wait.
-            since: The first event to look at; for a disk that is plugged in anew
-                ``len(self.daemon.events)`` from before.
+        A disk that was plugged in anew may have another one than before.
 
         Raises:
             MachineError: None came in time.
         """
-        return str(self.daemon.wait_event("ready", deadline_s, since)["block"])
+        since, block = 0, ""
+        for position, event in enumerate(self.daemon.events, start=1):
+            if event["event"] in ("ready", "gone"):
+                since, block = position, event["block"] if event["event"] == "ready" else ""
+        return block or str(self.daemon.wait_event("ready", deadline_s, since)["block"])
 
     def counters(self) -> dict[str, Any]:
         """Return what it has done (`rig.deepqueue.counters.Counters`).

@@ -75,4 +75,5 @@ def main() -> None:
     print(digest, f"{took_s:.3f}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -40,3 +40,49 @@ def test_what_is_no_status_is_refused_and_nothing_else(octets: bytes) -> None:
     else:
         with pytest.raises(RemoteProtocolError, match="no command status wrapper"):
             bot.parse_csw(octets)
+
+
+@pytest.mark.parametrize(
+    ("octets", "said"),
+    [
+        # tag 9, length, flags, LUN 0, length of the command, the command itself
+        (bot.read_10(9, 0x0A0B0C0D, 2), "00 04 00 00 80 00 0a 28 00 0a 0b 0c 0d 00 00 02 00"),
+        (bot.read_capacity_10(9), "08 00 00 00 80 00 0a 25 00 00 00 00 00 00 00 00 00"),
+        (bot.synchronize_cache_10(9), "00 00 00 00 00 00 0a 35 00 00 00 00 00 00 00 00 00"),
+        (bot.request_sense(9), "12 00 00 00 80 00 06 03 00 00 00 12 00 00 00 00 00"),
+    ],
+)
+def test_a_command_says_which_way_its_data_go_and_how_many(octets: bytes, said: str) -> None:
+    assert octets[:8].hex(" ") == "55 53 42 43 09 00 00 00"
+    assert octets[8:25].hex(" ") == said
+    assert not any(octets[25:])
+
+
+def test_a_capacity_tells_the_last_lba_and_not_their_number() -> None:
+    capacity = bot.parse_capacity(bytes.fromhex("0001ffff 00000200"))
+
+    assert capacity == bot.Capacity(0x1FFFF, 512)
+    assert capacity.size_bytes == 64 << 20
+
+
+@pytest.mark.parametrize("octets", ["ffffffff 00000200", "0001ffff 00000000", "0001ffff"])
+def test_a_capacity_that_cannot_be_used_is_refused(octets: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="READ CAPACITY"):
+        bot.parse_capacity(bytes.fromhex(octets))
+
+
+@pytest.mark.parametrize(
+    "octets",
+    ["70 00 06 00 00 00 00 0a 00 00 00 00 29 01 00 00 00 00", "72 06 29 01 00 00 00 00"],
+)
+def test_sense_is_read_in_either_format(octets: str) -> None:
+    assert bot.parse_sense(bytes.fromhex(octets)) == bot.SenseData(6, 0x29, 1)
+
+
+@given(st.binary(max_size=20))
+def test_what_is_no_sense_is_refused_and_nothing_else(octets: bytes) -> None:
+    if octets and octets[0] & 0x7F in (0x70, 0x71, 0x72, 0x73):
+        assert 0 <= bot.parse_sense(octets).key <= 15
+    else:
+        with pytest.raises(RemoteProtocolError, match="no sense data"):
+            bot.parse_sense(octets)
