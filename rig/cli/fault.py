@@ -17,7 +17,7 @@ import msgspec
 from rig.arguments import ArgumentParser
 from rig.control.client import ControlClient
 from rig.control.reach import Process, lab_processes, local_processes
-from rig.control.rules import Table, free_name, table_of_words, tables_of
+from rig.control.rules import free_name, table_of_words, tables_of
 from rig.errors import UserError
 from rig.faults.load import MOST_BYTES, read_text
 from rig.faults.phases import PHASES
@@ -25,6 +25,7 @@ from rig.faults.plan import Fault, layer_of
 from rig.faults.reader import parse_rule
 from rig.faults.rules.base import NO_LIMIT, Layer
 from rig.faults.rules.endpoint import EndpointFault, Place
+from rig.faults.writer import Table
 
 OWNERS = {
     Layer.MEDIUM: "store",

@@ -24,13 +24,14 @@ from typing import Any, Generic
 
 import msgspec
 
-from rig.control.rules import free_name, table_of, tables_of
+from rig.control.rules import free_name, tables_of
 from rig.daemon import Command, Events
 from rig.errors import UserError
 from rig.faults.plan import layer_of
 from rig.faults.reader import parse_rule
 from rig.faults.rules.base import EffectT, EventT, Rule
 from rig.faults.triggers import Injector
+from rig.faults.writer import table_of
 
 
 class FaultCommands(Generic[EventT, EffectT]):

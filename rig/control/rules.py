@@ -11,9 +11,7 @@ from rig.errors import UserError
 from rig.faults.reader import toml_table
 from rig.faults.rules.base import Rule
 from rig.faults.rules.endpoint import EndpointFault, Place
-
-Table = dict[str, Any]
-"""A rule as in a plan: key and value."""
+from rig.faults.writer import Table
 
 
 def tables_of(text: str) -> list[Table]:
@@ -60,13 +58,6 @@ def free_name(layer: str, taken: Iterable[str]) -> str:
     while f"{layer}-{number}" in names:
         number += 1
     return f"{layer}-{number}"
-
-
-def table_of(rule: msgspec.Struct) -> Table:
-    """Return a rule as a plan would say it: without the keys that have their usual value."""
-    usual = {field.encode_name: field.default for field in msgspec.structs.fields(rule)}
-    said: Table = msgspec.to_builtins(rule)
-    return {key: value for key, value in said.items() if key not in usual or value != usual[key]}
 
 
 def check_place(rule: Rule[Any, Any], here: Place) -> None:

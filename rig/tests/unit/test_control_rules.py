@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.control.rules import check_place, free_name, table_of, table_of_words, tables_of
+from rig.control.rules import check_place, free_name, table_of_words, tables_of
 from rig.errors import UserError
 from rig.faults.load import load_plan, shipped_plans
 from rig.faults.reader import parse_rule
 from rig.faults.rules.endpoint import Place
+from rig.faults.writer import table_of
 
 RULE = {"layer": "medium", "op": "write", "nth": 3}
 

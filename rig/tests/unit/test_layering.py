@@ -68,6 +68,7 @@ PURE = {
     "rig.faults.lines",
     "rig.faults.phases",
     "rig.faults.shown",
+    "rig.faults.writer",
     "rig.faults.release",
     "rig.faults.wants",
     "rig.faults.schema",
