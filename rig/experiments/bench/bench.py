@@ -22,6 +22,7 @@ from rig.guest_images.spec import kernel_package
 from rig.lab.accelerator import accelerator
 from rig.lab.environment import Link
 from rig.lab.lab import Lab
+from rig.lab.netem import set_delay
 from rig.lab.paths import PathName
 from rig.progress import Progress
 from rig.report.record import leave
@@ -116,7 +117,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
         disks = bench.attach()
         rows: list[RowReport] = []
         for part in wishes.parts:
-            bench.delay(part.delay_ms)
+            set_delay(lab, part.delay_ms)
             rows += measure(part, disks, progress)
     report = Report(
         kernel=image.kernel_version,

@@ -74,14 +74,6 @@ umount $media
 """
 """Plays the gadgets, in the manner of the rig's daemons (`rig.daemon`)."""
 
-DELAY = r"""
-set -e
-card=$(ip -o -4 address show to {address} | while read -r _ name _; do echo "$name"; done)
-tc qdisc replace dev "$card" root netem delay {delay_ms}ms limit 100000
-"""
-"""Lets a machine's packets to the link wait (tc-netem(8)).  The default limit of 1000 packets is a
-bandwidth limit by another name."""
-
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -129,12 +121,6 @@ class Bench:
         with self._progress.step("open the disks"):
             agents = {role: self._agent(role) for role in Role}
             return {path: _opened(agents[role], node) for path, (role, node) in nodes.items()}
-
-    def delay(self, delay_ms: int) -> None:
-        """Let everything on the link take longer, in each direction."""
-        for role in Role:
-            command = DELAY.format(address=LINK_ADDRESSES[role], delay_ms=delay_ms)
-            self._crew.machines[role].check(command, COMMAND_DEADLINE_S)
 
     def _serve(self) -> str:
         """Return the bus ID of the device that is exported by USB/IP."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,20 +32,14 @@ from rig.integrity.stamp import SectorKind
 from rig.lab.accelerator import accelerator
 from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
-from rig.lab.environment import LINK_ADDRESSES, Role
 from rig.lab.lab import Lab
+from rig.lab.netem import delayed
 from rig.lab.strategy import LabState
 from rig.progress import Progress
 from rig.report.record import leave
 from rig.splitdriver.policy import Policy
 
 WRITE_DEADLINE_S = 60.0
-
-SET_DELAY = """
-set -- $(ip -o -4 address show to {network})
-tc qdisc del dev "$2" root 2>/dev/null
-[ {delay_ms} = 0 ] || {{ modprobe sch_netem && tc qdisc add dev "$2" root netem delay {delay_ms}ms limit 10000; }}
-"""  # noqa: E501 - one command of the shell
 
 
 @dataclass(slots=True)
@@ -105,7 +98,7 @@ class Hazard:
         for delay_ms in wishes.delays_ms:
             with (
                 self._progress.step(f"{policy}, {delay_ms} ms: {wishes.repetitions} times"),
-                self._delayed(delay_ms),
+                delayed(lab, delay_ms),
             ):
                 self._repeat(client, delay_ms, story)
         client.stop()
@@ -177,20 +170,6 @@ class Hazard:
                 # No whole stamp: a range belongs to the repetition that was to write there.
                 repetition = (run.sector - FIRST_LBA) // self._wishes.blocks + 1
                 found.setdefault(repetition, Counter())["wrong"] += run.count
-
-    @contextmanager
-    def _delayed(self, delay_ms: int) -> Iterator[None]:
-        """Have both machines hold back what they send on the link."""
-        try:
-            self._delay(delay_ms)
-            yield
-        finally:
-            self._delay(0)
-
-    def _delay(self, delay_ms: int) -> None:
-        network = LINK_ADDRESSES[Role.BACK].rpartition(".")[0] + ".0/24"
-        for machine in (self._lab.back, self._lab.front):
-            machine.check(SET_DELAY.format(network=network, delay_ms=delay_ms))
 
 
 class _Always(dict[int, Counter[str]]):

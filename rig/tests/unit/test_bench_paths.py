@@ -114,11 +114,3 @@ def test_both_ends_meet_on_the_link(log: list[str], link: Link) -> None:
     bench(log, link=link).attach()
     for beginning in ("back start back", "front start front"):
         assert " ".join(link.options) in log[position(log, beginning)]
-
-
-def test_the_link_is_slowed_in_both_directions(log: list[str]) -> None:
-    bench(log).delay(20)
-    assert len(log) == len(Role)
-    assert all("delay 20ms" in line for line in log)
-    assert "10.77.0.1" in log[0]
-    assert "10.77.0.2" in log[1]
