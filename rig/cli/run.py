@@ -29,6 +29,12 @@ Driver = Annotated[
         help="Who carries the disk to the workload: split; usbip, the kernel's; or direct, nobody."
     ),
 ]
+Client = Annotated[
+    str,
+    typer.Option(
+        help="Who uses it there: usb-storage; or deep-queue, with many URBs in flight at once."
+    ),
+]
 Policy = Annotated[
     str | None, typer.Option(help="The split driver's: hold (the usual), aca or naive.")
 ]
@@ -57,6 +63,7 @@ def run(  # noqa: PLR0917 - typer names them all
     kernel: Kernel = "6.12",
     seed: Seed = None,
     driver: Driver = "split",
+    client: Client = "usb-storage",
     policy: Policy = None,
     aca_status: AcaStatus = None,
     window: Window = None,
@@ -72,7 +79,9 @@ def run(  # noqa: PLR0917 - typer names them all
     recovery = None
     if (policy, aca_status, window) != (None, None, None):
         recovery = check_recovery(policy or "hold", aca_status, window or 1)
-    options = check_wishes(plan, fs, kernel, seed, recovery, driver=driver, attachment=attachment)
+    options = check_wishes(
+        plan, fs, kernel, seed, recovery, driver=driver, client=client, attachment=attachment
+    )
     directory, verdict = run_in_lab(options, out, ConsoleProgress())
     if json:
         typer.echo(directory.file("verdict.json").read_text(), nl=False)

@@ -62,6 +62,7 @@ class RunDirectory:
     def write(self, name: str, text: str) -> Path:
         """Write a text file into it."""
         path = self.file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
 

@@ -29,6 +29,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         for what, which in (
             ("Driver", verdict.driver),
             ("policy", verdict.policy),
+            ("client", verdict.client),
             ("attachment", verdict.attachment),
             ("link", verdict.link),
         )

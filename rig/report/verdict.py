@@ -90,6 +90,18 @@ class Evidence(msgspec.Struct, frozen=True):
     promised: int = 0
 
 
+class HostSide(msgspec.Struct, frozen=True):
+    """What the host with the workload had to do behind errors.
+
+    Attributes:
+        resets: Of the device, by its driver.
+        recoveries_s: From a command that failed to its success, each; of a client that tells.
+    """
+
+    resets: int = 0
+    recoveries_s: tuple[float, ...] = ()
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What ``verdict.json`` holds.
 
@@ -110,10 +122,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         attachment: What the gadget was plugged into, as ``--attachment`` names it; empty in
             what a rig wrote that did not tell.
         driver: Who carried the device to the workload: split, usbip or direct; likewise.
+        client: Who used it there: usb-storage or deep-queue; likewise.
         link: What joined the two ends of the split driver; likewise.
         accelerator: ``kvm`` or ``tcg``.
         boot_retries: Boots that had to be tried again.
         rig_version: Of this rig.
+        host: What the host had to do.
     """
 
     verdict: Outcome
@@ -133,8 +147,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     boot_retries: int
     rig_version: str
     driver: str = ""
+    client: str = ""
     attachment: str = ""
     link: str = ""
+    host: HostSide = HostSide()
 
 
 def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:

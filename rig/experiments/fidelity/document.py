@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from rig.cable.controllers import Controller
 from rig.experiments.fidelity.cells import REQUEST_BYTES, Injection, no_path, refused
 from rig.experiments.fidelity.findings import TITLES, differences, summary
-from rig.experiments.fidelity.markdown import row, rule
 from rig.experiments.fidelity.report import Data, Fidelity, Observation, Report
 from rig.lab.attachment import DUMMY
 from rig.lab.paths import PathName
+from rig.report.markdown import row, rule
 from rig.usb.urb import Direction
 
 BELOW = {

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rig.experiments.fidelity.cells import Injection
-from rig.experiments.fidelity.markdown import row, rule
 from rig.experiments.fidelity.report import Data, Fidelity, Observation, Report
 from rig.lab.paths import PathName
+from rig.report.markdown import row, rule
 
 TITLES = {PathName.SPLIT: "split", PathName.USBIP: "USB/IP", PathName.DIRECT: "direct"}
 """As the page has them."""

@@ -16,6 +16,7 @@ import msgspec
 from rig.control.server import served_by_thread
 from rig.daemon import Command, Events
 from rig.errors import MachineError
+from rig.experiments.run.client import DiskUser
 from rig.experiments.run.options import RunOptions, check_machine
 from rig.experiments.run.trace import Clocks
 from rig.faults.plan import layer_of
@@ -29,7 +30,7 @@ from rig.lab.hands import Hands
 from rig.lab.lab import Lab
 from rig.lab.machine_faults import MachineFaults
 from rig.lab.paths import PathName
-from rig.lab.waits import LEEWAY_S, Awaited, wait_for
+from rig.lab.waits import LEEWAY_S
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import FaultRule, Faults
 
@@ -66,12 +67,19 @@ class Disturbance:
         options: What is run.
         directory: Gets the events of the machine faults.
         clocks: Are measured between phases, and when a daemon was started anew.
+        user: Uses the disk.
     """
 
     def __init__(
-        self, lab: Lab, options: RunOptions, directory: RunDirectory, clocks: Clocks
+        self,
+        lab: Lab,
+        options: RunOptions,
+        directory: RunDirectory,
+        clocks: Clocks,
+        user: DiskUser,
     ) -> None:
         self._lab = lab
+        self._user = user
         self._clocks = clocks
         self._plan = options.plan
         cable = (CABLE,) if options.attachment.has_cable else ()
@@ -208,7 +216,7 @@ class Disturbance:
         """Wait for a disk that can be read; one whose link is dead may still seem to be there."""
         until_s = time.monotonic() + BACK_DEADLINE_S
         while (rest_s := until_s - time.monotonic()) > 0:
-            disk = wait_for(self._lab.client, Awaited.DISK, self._lab.strategy.controller, rest_s)
+            disk = self._user.find(rest_s)
             if self._lab.client.run(PROBE.format(disk=disk), rest_s + LEEWAY_S).status == 0:
                 return disk
         raise MachineError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rig.cable.controllers import Controller
 from rig.errors import UserError
+from rig.experiments.run.client import Client
 from rig.experiments.run.plugging import check_driver, plug
 from rig.faults.load import read_plan_text
 from rig.faults.phases import PHASES
@@ -86,6 +87,7 @@ class RunOptions:
         kernel: ``6.12`` or ``6.1``.
         recovery: The split driver's rules behind an error.
         driver: How the disk gets to the machine with the workload.
+        client: Who uses it there.
         bytes_each: Stamped data on each file system.
         memory_mib: Of each machine.
         attachment: What the gadget is plugged into.
@@ -99,6 +101,7 @@ class RunOptions:
     kernel: str
     recovery: Recovery = Recovery()
     driver: PathName = PathName.SPLIT
+    client: Client = Client.USB_STORAGE
     bytes_each: int = BYTES_EACH
     memory_mib: int = 512
     attachment: Attachment = DUMMY
@@ -181,7 +184,9 @@ def check_wishes(
     recovery: Recovery | None = None,
     *,
     driver: str = PathName.SPLIT,
+    client: str = Client.USB_STORAGE,
     attachment: str | None = None,
+    bytes_each: int | None = None,
 ) -> RunOptions:
     """Return what to run.
 
@@ -192,7 +197,9 @@ def check_wishes(
         seed: Overrides the plan's own.
         recovery: The split driver's rules behind an error, checked; None for the usual ones.
         driver: ``split``, ``usbip`` or ``direct``.
+        client: ``usb-storage`` or ``deep-queue``.
         attachment: As `parse_attachment` takes it; None: the plan's, or else dummy.
+        bytes_each: Stamped data on each file system; None: what the attachment does in seconds.
 
     Raises:
         UserError: Any of them is not known, not there, or bad.
@@ -228,7 +235,7 @@ def check_wishes(
             " error is in the controller already, and runs."
         )
     sizes = {None: BYTES_EACH, Controller.OHCI: OHCI_BYTES_EACH}
-    bytes_each = sizes.get(controller, CABLE_BYTES_EACH)
+    usual = sizes.get(controller, CABLE_BYTES_EACH)
     options = RunOptions(
         checked,
         text,
@@ -236,7 +243,8 @@ def check_wishes(
         kernel,
         recovery,
         driver=carrier,
-        bytes_each=bytes_each,
+        client=Client(one_of("client", client, Client)),
+        bytes_each=bytes_each or usual,
         attachment=plugged,
     )
     check_disk(checked.faults, options.lun_bytes)

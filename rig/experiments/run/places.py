@@ -38,4 +38,5 @@ def setup_of(options: RunOptions, plan_on_station: Path) -> Setup:
         link=relay if options.relayed else (),
         cable=("--plan", str(plan_on_station), "--seed", str(options.plan.seed)),
         path=options.driver,
+        awaits=options.client.awaits,
     )

@@ -11,6 +11,7 @@ import msgspec
 
 from rig import __version__
 from rig.errors import MachineError, RigError
+from rig.experiments.run.client import DiskUser, used_by
 from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.exercise import STEP_DEADLINE_S, Exercise, Written
@@ -24,15 +25,20 @@ from rig.integrity.judgement import Judgement, View, combine
 from rig.integrity.oracle import Oracle
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
+from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import (
     Evidence,
+    HostSide,
     Outcome,
     Verdict,
     decide,
 )
+
+DISK_DEADLINE_S = 60.0
+"""For the disk of a client that the lab does not wait for."""
 
 
 class Story:
@@ -53,6 +59,7 @@ class Story:
         self._kernel = self._accelerator = ""
         self._boot_retries = 0
         self._clocks = Clocks()
+        self._host = HostSide()
 
     def tell(self, image: GuestImage, accelerator: str, lab: Lab | None = None) -> Verdict:
         """Run, and write the run directory.
@@ -109,25 +116,31 @@ class Story:
                 lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
                 lab.transition("attached")
             self._clocks.measure(lab.strategy.daemons)
-            disturbances = Disturbance(lab, self._options, self._directory, self._clocks)
-            with disturbances as disturbance:
-                exercise = Exercise(
-                    lab,
-                    self._options,
-                    run_id=self._run_id,
-                    directory=self._directory,
-                    disturbance=disturbance,
-                    part=self._part,
-                )
-                written = exercise.run(workload, lab.disk)
+            with used_by(self._options.client, lab, self._options.attachment) as user:
+                written = self._exercise(lab, workload, user)
         except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
             self._keep_traces(lab)
             raise
         self._keep_traces(lab)
+        kernel_log = self._directory.file(f"{lab.strategy.client.value}/kernel.log")
+        self._host = user.told(kernel_log.read_text())
         # A machine may have died after it was last spoken to.
         for machine in lab.strategy.machines.values():
             machine.health.check()
         return written
+
+    def _exercise(self, lab: Lab, workload: Daemon, user: DiskUser) -> Written:
+        disk = lab.disk or user.find(DISK_DEADLINE_S)
+        with Disturbance(lab, self._options, self._directory, self._clocks, user) as disturbance:
+            exercise = Exercise(
+                lab,
+                self._options,
+                run_id=self._run_id,
+                directory=self._directory,
+                disturbance=disturbance,
+                part=self._part,
+            )
+            return exercise.run(workload, disk)
 
     def _judge(self, written: Written) -> Evidence:
         oracle = Oracle(written.ledger, FileMap(written.files), self._run_id)
@@ -205,6 +218,8 @@ class Story:
             accelerator=self._accelerator,
             boot_retries=self._boot_retries,
             rig_version=__version__,
+            client=options.client.value,
+            host=self._host,
         )
 
 
@@ -213,6 +228,8 @@ def _borrowed(lab: Lab) -> Iterator[Lab]:
     """Use a lab that stays; its medium begins anew, and what replaced others is forgotten."""
     lab.strategy.crew.former.clear()
     lab.back.check(f"rm -rf {STORE}", STEP_DEADLINE_S)
+    for machine in (lab.back, lab.front):
+        machine.check("dmesg --clear", STEP_DEADLINE_S)
     try:
         yield lab
     finally:

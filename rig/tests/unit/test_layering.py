@@ -161,7 +161,7 @@ PURE = {
     "rig.deepqueue.exchange",
     "rig.deepqueue.nbd_wire",
     "rig.lab.timetable",
-    "rig.experiments.fidelity.markdown",
+    "rig.report.markdown",
     "rig.experiments.fidelity.monitor",
     "rig.gadget.bot.descriptors",
     "rig.gadget.functions",

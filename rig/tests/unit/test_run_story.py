@@ -262,7 +262,11 @@ class FakeLab:
         self.back, self.front = FakeMachine(world, "back"), FakeMachine(world, "front")
         self.client = self.front
         self.strategy = SimpleNamespace(
-            machines={}, daemons={}, crew=SimpleNamespace(former=[]), controller="vhci_hcd"
+            machines={},
+            daemons={},
+            crew=SimpleNamespace(former=[]),
+            controller="vhci_hcd",
+            client=Role.FRONT,
         )
 
     def transition(self, state: str) -> None:
@@ -766,4 +770,5 @@ def test_a_lab_that_stays_is_given_back_with_nothing_attached(stage: Stage, tmp_
     verdict = told.tell(stage.image, "tcg", lab)  # type: ignore[arg-type]
     assert verdict.verdict is Outcome.PASS
     forget = "back check rm -rf /var/lib/rig/gadget"
-    assert stage.world.log == [forget, *STORY, *ENDING[:-1], "transition booted"]
+    clear = ["back check dmesg --clear", "front check dmesg --clear"]
+    assert stage.world.log == [forget, *clear, *STORY, *ENDING[:-1], "transition booted"]
