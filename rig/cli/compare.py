@@ -85,7 +85,7 @@ def compare(  # noqa: PLR0917 - typer names them all
     if write is not None and not write.parent.is_dir():
         raise UserError(f"There is no directory '{write.parent}' to write '{write.name}' to.")
     directory = RunDirectory.create("compare", out)
-    given = (
+    given: tuple[tuple[str, Sequence[object], Sequence[object]], ...] = (
         ("--driver", driver, DRIVERS),
         ("--attachment", attachment, ATTACHED),
         ("--repetitions", [repetitions], [10]),
