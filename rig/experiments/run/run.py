@@ -122,11 +122,11 @@ class Story:
             self._keep_traces(lab)
             raise
         self._keep_traces(lab)
-        kernel_log = self._directory.file(f"{lab.strategy.client.value}/kernel.log")
-        self._host = user.told(kernel_log.read_text())
         # A machine may have died after it was last spoken to.
         for machine in lab.strategy.machines.values():
             machine.health.check()
+        kernel_log = self._directory.file(f"{lab.strategy.client.value}/kernel.log")
+        self._host = user.told(kernel_log.read_text())
         return written
 
     def _exercise(self, lab: Lab, workload: Daemon, user: DiskUser) -> Written:

@@ -194,7 +194,9 @@ def test_the_mark_clear_is_bit_0_of_its_octet() -> None:
 def test_capabilities_that_are_not_known_are_dropped() -> None:
     body = "52494700 01 0002 0009 fffffffa 02"
     (message,) = read(frame(FrameType.HELLO, bytes.fromhex(body), 0))
-    assert message == Hello(Role.FRONT, Policy.ACA, "", 2, 9, Capability.PORT_RESET | Capability.IN_ORDER)
+    assert message == Hello(
+        Role.FRONT, Policy.ACA, "", 2, 9, Capability.PORT_RESET | Capability.IN_ORDER
+    )
 
 
 @pytest.mark.parametrize("policy", Policy)
