@@ -75,9 +75,7 @@ class ManyInFlight:
 
     def find(self, deadline_s: float) -> str:
         """See `DiskUser`."""
-        events = self._client.daemon.events
-        latest = max((n for n, one in enumerate(events) if one["event"] == "gone"), default=-1)
-        return self._client.wait_ready(deadline_s, latest + 1)
+        return self._client.wait_ready(deadline_s)
 
     def told(self, kernel_log: str) -> HostSide:
         """See `DiskUser`."""
