@@ -60,18 +60,15 @@ class Induced:
         self._injector = injector
         self._on_fault = on_fault
         self._stages = StageTracker()
-        self._failing: list[Failing] = []
-        self._halting: list[Halting] = []
+        self.failing: list[Failing] = []
+        """What fails in its turn, of which the kernel will say nothing."""
+        self.halting: list[Halting] = []
+        """The endpoints that are still to be halted."""
 
     @property
     def active(self) -> bool:
         """Whether a transfer may meet a rule."""
         return self._injector is not None and self._injector.active
-
-    @property
-    def pending(self) -> bool:
-        """Whether an end has still to be told, of which the kernel will say nothing."""
-        return bool(self._failing or self._halting)
 
     def forget_stage(self) -> None:
         """Know no longer what the device is about: what was not seen must not be guessed."""
@@ -100,29 +97,23 @@ class Induced:
         self._on_fault(fired, urb)
         return alter(fired.effect, urb.buffer_bytes, packet_bytes)
 
-    def fail_behind(self, failing: Failing) -> None:
-        """Keep an URB that the controller never hears of."""
-        self._failing.append(failing)
-
     def due_behind(self, urb_id: int) -> list[Failing]:
         """Return what fails now that this URB has ended, and forget it."""
-        if not self._failing:
-            return []
-        for failing in self._failing:
+        for failing in self.failing:
             failing.before.discard(urb_id)
-        due = [failing for failing in self._failing if not failing.before]
-        self._failing = [failing for failing in self._failing if failing.before]
+        due = [failing for failing in self.failing if not failing.before]
+        self.failing = [failing for failing in self.failing if failing.before]
         return due
 
     def halt(self, address: int, stall: Completion) -> Halting:
         """Keep an end until its endpoint is halted, and what ends there behind it."""
         halting = Halting(address, [stall])
-        self._halting.append(halting)
+        self.halting.append(halting)
         return halting
 
     def keep_behind_halt(self, address: int, end: Completion) -> bool:
         """Keep an end if one before it on its endpoint is kept; return whether."""
-        for halting in reversed(self._halting):
+        for halting in reversed(self.halting):
             if halting.address == address:
                 halting.told.append(end)
                 return True
@@ -130,5 +121,5 @@ class Induced:
 
     def halted(self, halting: Halting) -> list[Completion]:
         """The endpoint is halted: return what is told now, and forget it."""
-        self._halting.remove(halting)
+        self.halting.remove(halting)
         return halting.told

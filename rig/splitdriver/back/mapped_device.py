@@ -131,7 +131,7 @@ class MappedDevice:
         Args:
             urbs: Those of the core's loan.
         """
-        if self._induced.active or self._induced.pending:
+        if self._induced.active or self._induced.failing or self._induced.halting:
             return None
         if self._hung_up or self._at_once or self._waiting or not self._turns.idle:
             return None
@@ -223,8 +223,12 @@ class MappedDevice:
             ended = self._in_flight.pop(reaped.urb_id)
             induced = ended.altered if reaped.status == 0 else None
             completion = flight.completion(ended, reaped.status, reaped.actual_bytes)
-            done += self._told(completion, ended.urb.endpoint_address, induced, kills)
-            done += self._fail_those_behind(reaped.urb_id, kills)
+            if induced is None and not self._induced.halting:
+                done.append(completion)
+            else:
+                done += self._told(completion, ended.urb.endpoint_address, induced, kills)
+            if self._induced.failing:
+                done += self._fail_those_behind(reaped.urb_id, kills)
         return done
 
     def _transfer_type(self, address: int) -> TransferType:
@@ -249,7 +253,7 @@ class MappedDevice:
         before = {f.urb.urb_id for f in flights if f.urb.endpoint_address == address}
         failing = Failing(before, urb, altered)
         if before:
-            self._induced.fail_behind(failing)
+            self._induced.failing.append(failing)
         else:
             self._at_once += self._told(failing.completion, address, altered, requests.none)
 

@@ -30,6 +30,7 @@ from rig.splitdriver.backend import BackEnd, capabilities
 from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
+from rig.splitdriver.tap import TappedBackEnd, UrbLog
 from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.handshake import Gate
 from rig.splitdriver.transport.link import Stream, refuse
@@ -87,6 +88,7 @@ class BackService:
         injector: Endpoint faults; None: none so far.
         events: Where to tell what happens.
         reactor: Waits.
+        urb_log: Where to note every URB; then there is no lane.
 
     Raises:
         UserError: A port is not there, or claimed by somebody else, or not fit for the window.
@@ -101,7 +103,9 @@ class BackService:
         injector: EndpointInjector | None,
         events: Events,
         reactor: Reactor,
+        urb_log: UrbLog | None = None,
     ) -> None:
+        self._urb_log = urb_log
         self._window = rules.window
         self._policy = rules.policy
         self._events = events
@@ -122,7 +126,7 @@ class BackService:
             raise
         reactor.watch(self._uevents, READABLE, self._on_uevents)
         self._look()
-        if lane is not None and rules.lane:
+        if lane is not None and rules.lane and urb_log is None:
             reactor.wait_by(self._wait)
         elif _stale is not None and rules.lane:
             _log.warning("%s", _stale)
@@ -137,6 +141,8 @@ class BackService:
             port.close()
         self._reactor.unwatch(self._uevents)
         self._uevents.close()
+        if self._urb_log is not None:
+            self._urb_log.close()
 
     @property
     def place(self) -> dict[str, object]:
@@ -180,7 +186,8 @@ class BackService:
                 f"Port '{name}' is {port.driver}'s, where a window of {rules.window} is not exact.",
                 hint="Leave --window out: a window of 1 is exact on every host controller.",
             )
-        core = BackEnd(rules.policy, rules.window, rules.aca_status, number)
+        wanted = (rules.policy, rules.window, rules.aca_status, number)
+        core = TappedBackEnd(self._urb_log, *wanted) if self._urb_log else BackEnd(*wanted)
         return BackPort(
             core,
             port,
@@ -305,6 +312,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--no-lane", action="store_true", help="forward all in Python, for measurements"
     )
+    arguments.add_argument("--urb-log", metavar="FILE", help="note every URB for 'rig monitor'")
     arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
     arguments.add_argument("--seed", type=int, help="instead of the plan's own")
     add_option(arguments)
@@ -389,6 +397,7 @@ def main(argv: list[str]) -> int:
             injector=injector,
             events=events,
             reactor=reactor,
+            urb_log=None if options.urb_log is None else UrbLog(options.urb_log),
         )
     except RigError as error:
         _log.error("%s", error)

@@ -32,18 +32,15 @@ class Turns:
         self._later: deque[Deed] = deque()
         self._following: Deed | None = None
         self._follows = False
+        self.busy = False
+        """Whether the device may not be asked for anything now."""
         self._helper = HelperThread(name)
         reactor.watch(self._helper, READABLE, self._on_helper)
 
     @property
-    def busy(self) -> bool:
-        """Whether the device may not be asked for anything now."""
-        return self._helper.busy
-
-    @property
     def idle(self) -> bool:
         """Whether nothing is done, and nothing waits."""
-        return not (self._helper.busy or self._first or self._later)
+        return not (self.busy or self._first or self._later)
 
     def in_turn(self, do: Deed) -> None:
         """Do something now, or behind what is done now and what waits for that."""
@@ -54,7 +51,7 @@ class Turns:
 
     def first(self, do: Deed) -> None:
         """Do something now, or behind what is done now, and before what waits."""
-        if self._helper.busy or self._follows:
+        if self.busy or self._follows:
             self._first.append(do)
         else:
             do()
@@ -67,6 +64,7 @@ class Turns:
             then: `first` does nothing before it has returned.
         """
         self._following = then
+        self.busy = True
         self._helper.do(job)
 
     def close(self, last: Deed) -> None:
@@ -78,10 +76,11 @@ class Turns:
 
     def _on_helper(self, _: int) -> None:
         self._helper.finished()
+        self.busy = False
         if self._following is not None:
             self._follows = True
             self._following()
             self._follows = False
-        while (self._first or self._later) and not self._helper.busy:
+        while (self._first or self._later) and not self.busy:
             (self._first or self._later).popleft()()
         self._done()

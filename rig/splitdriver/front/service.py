@@ -19,6 +19,7 @@ from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import Policy
+from rig.splitdriver.tap import TappedFrontEnd, UrbLog
 from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.caller import Caller
 from rig.splitdriver.transport.link import Stream
@@ -47,6 +48,7 @@ class FrontService:
         use_lane: Let a lane forward what needs no decision, if there is one.
         events: Where to tell what happens.
         reactor: Waits.
+        urb_log: Where to note every URB; then there is no lane.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class FrontService:
         use_lane: bool = True,
         events: Events,
         reactor: Reactor,
+        urb_log: UrbLog | None = None,
     ) -> None:
+        self._urb_log = urb_log
         self._policy = policy
         self._capabilities = capabilities
         self._events = events
@@ -72,7 +76,7 @@ class FrontService:
         except (MachineError, OSError) as error:
             _log.warning("%s", error)  # asked again when a device comes
         self._caller.call()
-        if lane is not None and use_lane:
+        if lane is not None and use_lane and urb_log is None:
             reactor.wait_by(self._wait)
         elif _stale is not None and use_lane:
             _log.warning("%s", _stale)
@@ -82,6 +86,8 @@ class FrontService:
         self._caller.close()
         self._drop_link("The front end is being stopped.")
         self._halves.close()
+        if self._urb_log is not None:
+            self._urb_log.close()
 
     def obey(self, command: Command) -> object:
         """Carry out one of the lab's commands (`rig.daemon`)."""
@@ -126,7 +132,8 @@ class FrontService:
         port = self._ports.get(number)
         if port is None:
             assert self._peer is not None
-            core = FrontEnd(self._policy, self._capabilities & self._peer.capabilities)
+            wanted = self._policy, self._capabilities & self._peer.capabilities
+            core = TappedFrontEnd(self._urb_log, *wanted) if self._urb_log else FrontEnd(*wanted)
             port = self._ports[number] = FrontPort(
                 core,
                 self._halves,
@@ -184,6 +191,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--no-lane", action="store_true", help="forward all in Python, for measurements"
     )
+    arguments.add_argument("--urb-log", metavar="FILE", help="note every URB for 'rig monitor'")
     arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
     return arguments
 
@@ -216,6 +224,7 @@ def main(argv: list[str]) -> int:
     try:
         calls = _calls(options, reactor)
         vhci.read_status()
+        urb_log = None if options.urb_log is None else UrbLog(options.urb_log)
     except RigError as error:
         _log.error("%s", error)
         return 2 if isinstance(error, UserError) else 3
@@ -229,6 +238,7 @@ def main(argv: list[str]) -> int:
         use_lane=not options.no_lane,
         events=events,
         reactor=reactor,
+        urb_log=urb_log,
     )
     supervise(reactor, events, service.obey, supervised=options.supervised)
     try:

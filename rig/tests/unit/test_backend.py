@@ -1000,7 +1000,7 @@ def test_what_a_lane_has_left_goes_on_and_counts() -> None:
     back.completed(5, 0, 4, b"data")
     ended = [a.message for a in back.take_actions() if isinstance(a, Send)]
     assert ended == [Complete(1, 4, 0, 4, 0), Complete(1, 5, 0, 4, 0, data=b"data")]
-    assert back._queues.queued_bytes == 0
+    assert (back._queues.queued_bytes, back._queues.open) == (0, frozenset())
     with pytest.raises(RemoteProtocolError, match="behind URB 5"):
         back.receive(submit(4))
 

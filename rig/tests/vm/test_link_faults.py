@@ -16,6 +16,7 @@ import pytest
 
 from rig.experiments.run.places import BACK_BEHIND_LINK, STORE
 from rig.lab.daemons import Daemon
+from rig.lab.deepqueue import deep_queue
 from rig.lab.environment import LINK_ADDRESS
 from rig.lab.waits import Awaited
 from rig.tests.conftest import LabKeeper
@@ -39,6 +40,9 @@ RULES = {
     "partition": 'effect = "partition"\nfor_s = 8\nnth = 20',
     "submitted-twice": 'effect = "duplicate"\nway = "to-back"\nnth = 20',
     "completed-twice": 'effect = "duplicate"\nway = "to-front"\nnth = 20',
+    # Among the eight URBs of the first data stage, behind the command's and a few heartbeats.
+    "submits-swapped": 'effect = "reorder"\nway = "to-back"\nnth = 5',
+    "ends-swapped": 'effect = "reorder"\nway = "to-front"\nnth = 5',
 }
 
 
@@ -155,3 +159,27 @@ def test_a_link_that_breaks_is_an_unplug_and_the_disk_comes_back(site: Relayed, 
     if "Nothing was heard" in (at_front, at_back):
         assert time.monotonic() - started_s > HEARTBEAT_S
     print(site.nobody_sleeps())
+
+
+@pytest.mark.parametrize(
+    ("name", "notices", "event", "complaint"),
+    [
+        ("submits-swapped", "back", "front-lost", "was submitted behind URB"),
+        ("ends-swapped", "front", "back-lost", "was completed before URB"),
+    ],
+)
+def test_urbs_or_ends_that_are_swapped_are_noticed_by_who_gets_them(
+    site: Relayed, name: str, notices: str, event: str, complaint: str
+) -> None:
+    """Several URBs of an endpoint must be in flight for that, which usb-storage never has."""
+    front, relay, daemon = site.lab.front, site.relay, site.daemon(notices)
+    front.run(f"umount {MOUNT}", DEADLINE_S)
+    with deep_queue(front) as client:
+        block = client.wait_ready()
+        seen = {one: len(one.events) for one in (relay, daemon)}
+        site.begin(name)
+        front.run(f"dd if=/dev/zero of={block} bs=128k count=4 oflag=direct", DEADLINE_S)
+        relay.wait_event("fault", DEADLINE_S, since=seen[relay], rule=name)
+        lost = daemon.wait_event(event, DEADLINE_S, since=seen[daemon])
+        assert complaint in lost["reason"]
+        assert client.wait_ready()

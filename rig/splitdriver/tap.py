@@ -1,0 +1,248 @@
+"""``--urb-log FILE``: the two cores, telling every URB to a log (`rig.usb.urblog`).
+
+A tap sits where a core meets all else: what comes in is noted before the core sees it, what it
+wants is noted as it leaves.  So a core that errs cannot hide it.  Without a tap there is none of
+this code on the path of the data; with one there is no lane, which no core sees.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from rig.errors import UserError
+from rig.splitdriver.backend import Action as BackAction
+from rig.splitdriver.backend import BackEnd, Perform, Start
+from rig.splitdriver.backend import Send as BackSend
+from rig.splitdriver.frontend import Action as FrontAction
+from rig.splitdriver.frontend import AnswerUnlink, FrontEnd, GiveBack, Plug, Unplug
+from rig.splitdriver.messages import (
+    Capability,
+    Complete,
+    Connect,
+    Disconnect,
+    Disconnected,
+    Message,
+    Payload,
+    Resume,
+    Submit,
+    Unlink,
+)
+from rig.splitdriver.policy import Policy
+from rig.usb.urblog import HEADER, Kind, Place, UrbEvent, digest_of
+from rig.usb.usbip import CmdSubmit, CmdUnlink
+
+BUFFER_BYTES = 64 << 10
+
+
+class UrbLog:
+    """The file; what a killed process had not written is lost.
+
+    Args:
+        path: Where; what is there is overwritten.
+
+    Raises:
+        UserError: It cannot be written there.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            # Closed by `close`, when the daemon ends.
+            self._file: BinaryIO = Path(path).open("wb", buffering=BUFFER_BYTES)  # noqa: SIM115
+        except OSError as error:
+            raise UserError(
+                f"The log of URBs cannot be written to {path}: {error.strerror}.",
+                hint="Name a file in a directory that is there.",
+            ) from error
+        self._file.write(HEADER)
+
+    def note(self, kind: Kind, place: Place, device: int, urb: int = 0, **fields: int) -> None:
+        """Note an event, now; the fields are those of `UrbEvent`."""
+        if self._file.closed:
+            return  # the daemon ends, and lets go of what it has
+        event = UrbEvent(kind, place, device, urb, t_ns=time.time_ns(), **fields)
+        self._file.write(event.pack())
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._file.close()
+
+
+class TappedBackEnd(BackEnd):
+    """A back end that tells what it hears and wants.
+
+    Args:
+        log: Where to.
+        policy: See `BackEnd`.
+        window: See `BackEnd`.
+        aca_status: See `BackEnd`.
+        port: See `BackEnd`.
+    """
+
+    def __init__(
+        self, log: UrbLog, policy: Policy, window: int, aca_status: int, port: int
+    ) -> None:
+        super().__init__(policy, window, aca_status, port)
+        self._log = log
+        self._served: int | None = None  # the device that the front end was told of
+        self._endpoint_of: dict[int, int] = {}  # of every URB that is not answered
+        self._started: dict[int, Submit] = {}
+
+    def receive(self, message: Message) -> None:
+        """See `BackEnd.receive`."""
+        match message:
+            case Submit():
+                self._endpoint_of[message.urb_id] = message.endpoint_address
+                self._note_submit(Kind.SUBMIT, message)
+            case Unlink(device, number, local):
+                kind = Kind.DROP if local else Kind.UNLINK
+                endpoint = self._endpoint_of.get(number, 0)
+                self._note(kind, device, number, endpoint=endpoint)
+            case Resume(device, endpoint, epoch):
+                self._note(Kind.RESUME, device, endpoint=endpoint, epoch=epoch)
+            case Disconnected(device) if device == self._served:
+                self._note_down()
+        super().receive(message)
+
+    def completed(self, urb_id: int, status: int, actual_bytes: int, data: Payload = b"") -> None:
+        """See `BackEnd.completed`."""
+        urb = self._started.pop(urb_id, None)
+        if urb is not None:
+            self._note(
+                Kind.END,
+                urb.device,
+                urb_id,
+                endpoint=urb.endpoint_address,
+                status=status,
+                length_bytes=actual_bytes,
+                digest=digest_of(data),
+            )
+        super().completed(urb_id, status, actual_bytes, data)
+
+    def link_lost(self) -> None:
+        """See `BackEnd.link_lost`."""
+        self._note_down()
+        super().link_lost()
+
+    def take_actions(self) -> list[BackAction]:
+        """See `BackEnd.take_actions`."""
+        actions = super().take_actions()
+        for action in actions:
+            match action:
+                case Start(urb) | Perform(urb):
+                    self._started[urb.urb_id] = urb
+                    self._note_submit(Kind.START, urb)
+                case BackSend(Complete() as message):
+                    self._note_giveback(message)
+                case BackSend(Connect(device)):
+                    self._served = device
+                    self._note(Kind.UP, device)
+                case BackSend(Disconnect()):
+                    self._note_down(-errno.ENODEV)
+                    self._started.clear()
+        return actions
+
+    def _note_down(self, status: int = 0) -> None:
+        if self._served is not None:
+            self._note(Kind.DOWN, self._served, status=status)
+            self._served = None
+            self._endpoint_of.clear()
+
+    def _note_giveback(self, message: Complete) -> None:
+        self._note(
+            Kind.GIVEBACK,
+            message.device,
+            message.urb_id,
+            endpoint=self._endpoint_of.pop(message.urb_id, 0),
+            status=message.status,
+            length_bytes=message.actual_bytes,
+            epoch=message.epoch,
+            digest=digest_of(message.data),
+        )
+
+    def _note_submit(self, kind: Kind, urb: Submit) -> None:
+        self._note(
+            kind,
+            urb.device,
+            urb.urb_id,
+            endpoint=urb.endpoint_address,
+            length_bytes=urb.buffer_bytes,
+            digest=digest_of(urb.data),
+        )
+
+    def _note(self, kind: Kind, device: int, urb: int = 0, **fields: int) -> None:
+        self._log.note(kind, Place.BACK, device, urb, **fields)
+
+
+class TappedFrontEnd(FrontEnd):
+    """A front end that tells what it hears and wants.
+
+    Args:
+        log: Where to.
+        policy: See `FrontEnd`.
+        capabilities: See `FrontEnd`.
+    """
+
+    def __init__(self, log: UrbLog, policy: Policy, capabilities: Capability) -> None:
+        super().__init__(policy, capabilities)
+        self._log = log
+        self._shown = 0  # the device that the kernel has
+        self._endpoint_of: dict[int, int] = {}
+        self._targets: dict[int, int] = {}  # of unlinks that are not answered
+        self._homeless: set[int] = set()  # URBs that came when there was no device any more
+
+    def submit(self, command: CmdSubmit, data: Payload = b"") -> None:
+        """See `FrontEnd.submit`."""
+        if self._device is None:
+            self._homeless.add(command.seqnum)
+        else:
+            self._endpoint_of[command.seqnum] = command.endpoint_address
+            self._note(
+                Kind.SUBMIT,
+                command.seqnum,
+                length_bytes=command.buffer_bytes,
+                digest=digest_of(data),
+            )
+        super().submit(command, data)
+
+    def unlink(self, command: CmdUnlink) -> None:
+        """See `FrontEnd.unlink`."""
+        if self._device is None:
+            self._homeless.add(command.seqnum)
+        else:
+            self._targets[command.seqnum] = command.target
+            self._note(Kind.UNLINK, command.target)
+        super().unlink(command)
+
+    def take_actions(self) -> list[FrontAction]:
+        """See `FrontEnd.take_actions`."""
+        actions = super().take_actions()
+        for action in actions:
+            match action:
+                case GiveBack() if action.seqnum not in self._homeless:
+                    self._note(
+                        Kind.GIVEBACK,
+                        action.seqnum,
+                        status=action.status,
+                        length_bytes=action.actual_bytes,
+                        digest=digest_of(action.data),
+                    )
+                    self._endpoint_of.pop(action.seqnum, None)
+                case AnswerUnlink(seqnum) if seqnum not in self._homeless:
+                    self._note(Kind.ANSWER, self._targets.pop(seqnum, 0))
+                case GiveBack() | AnswerUnlink():
+                    self._homeless.discard(action.seqnum)
+                case Plug(device):
+                    self._shown = device
+                    self._note(Kind.UP)
+                case Unplug():
+                    self._note(Kind.DOWN)
+                    self._endpoint_of.clear()
+                    self._targets.clear()
+        return actions
+
+    def _note(self, kind: Kind, urb: int = 0, **fields: int) -> None:
+        endpoint = self._endpoint_of.get(urb, 0)
+        self._log.note(kind, Place.FRONT, self._shown, urb, endpoint=endpoint, **fields)
