@@ -179,7 +179,7 @@ class Disk:
         then, sense = after(ended, length_bytes), None
         if then is Next.ASK_SENSE:
             sense, then = self._ask_sense(command)
-        if then is not Next.DONE:
+        if then is not Next.DONE and not self._transport.stopped:
             self._tell(
                 Failure(
                     command.opcode,

@@ -225,7 +225,8 @@ class Exchange:
         if not failed or self._unlinking:
             return []
         self._unlinking = True
-        return [Unlink(urb_id) for urb_id in self._order if urb_id in self._out]
+        # The last first (`usb_sg_cancel`): none may run because the one before it is gone.
+        return [Unlink(urb_id) for urb_id in reversed(self._order) if urb_id in self._out]
 
     def _stage_is_over(self) -> list[Action]:
         ends = tuple(self._back[urb_id] for urb_id in self._order if urb_id in self._back)

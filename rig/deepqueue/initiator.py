@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import select
 import time
@@ -29,6 +30,9 @@ DEADLINE_S: Final = 30.0
 FIND_DEADLINE_S: Final = 20.0
 UNLINK_DEADLINE_S: Final = 20.0
 """Until an URB that was unlinked is given back."""
+
+STOP_GRACE_S: Final = 5.0
+"""For a command that is on its way when all is to stop."""
 
 READY_ATTEMPTS: Final = 8
 """After a reset the first command is told of it (UNIT ATTENTION); the second should pass."""
@@ -64,7 +68,7 @@ class Initiator:
         deadline_s: Of a command.
         stall_is_error: See `Exchange`.
         recovery: What `recover` does.
-        stop: Readable when a command that is on its way shall be given up.
+        stop: Readable when all is to stop: a command on its way is given up soon.
         counters: Where what is done is counted.
 
     Attributes:
@@ -98,6 +102,7 @@ class Initiator:
         self._interface, self._addresses = _storage_interface(usbfs)
         self._next_id = 1
         self._stop = stop
+        self._all_until = math.inf
         self._poll = select.poll()
         self._poll.register(usbfs, select.POLLOUT)
         if stop is not None:
@@ -252,15 +257,17 @@ class Initiator:
         raise MachineError(f"An URB was not given back in {UNLINK_DEADLINE_S:g} s.")
 
     def _reap(self, until: float) -> Reaped | None:
-        """Wait for an URB; None if the time is over, or all is to be given up."""
+        """Wait for an URB; None if the time is over."""
         while True:
             reaped = self._usbfs.reap()
-            rest_s = until - time.monotonic()
+            now = time.monotonic()
+            rest_s = min(until, self._all_until) - now
             if reaped is not None or rest_s <= 0:
                 return reaped
             ready = self._poll.poll(rest_s * 1000)
             if self._stop is not None and any(fd == self._stop.fileno() for fd, _ in ready):
-                return None
+                self._poll.unregister(self._stop)
+                self._all_until = now + STOP_GRACE_S
 
 
 def find(

@@ -114,7 +114,10 @@ def test_a_device_that_is_unplugged_is_gone(usbfs: FakeBulkDisk) -> None:
         disk.recover()
 
 
-def test_a_command_on_its_way_is_given_up_when_all_is_to_stop(usbfs: FakeBulkDisk) -> None:
+def test_a_command_on_its_way_is_given_up_soon_when_all_is_to_stop(
+    usbfs: FakeBulkDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rig.deepqueue.initiator.STOP_GRACE_S", 0.01)
     reader, writer = os.pipe()
     usbfs.silent = {0}
     with os.fdopen(reader, "rb") as stop:

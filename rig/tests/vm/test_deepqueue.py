@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
+from rig.integrity.filesystems import file_system
 from rig.integrity.stamp import SectorKind
 from rig.lab.daemons import Event
 from rig.lab.deepqueue import deep_queue
@@ -34,7 +35,7 @@ STORE = "/var/lib/rig/deepqueue"
 PLAN_ON_MACHINE = "/run/rig-deepqueue.toml"
 ON_MOUNT = "/run/on_mount.py"
 MOUNT = "/run/deepqueue"
-MKFS = "mkfs.ext4 -q -F -b 4096 -N 256 -J size=4 -E nodiscard,lazy_itable_init=0"
+MKFS = " ".join(file_system("ext4").mkfs)
 PLAN = """
 name = "deep-queue"
 seed = 0
@@ -178,6 +179,7 @@ def test_held_urbs_never_arrive_at_a_wrong_lba(stories: dict[Policy, Story]) -> 
     assert (story.wrong, story.counters["ran_behind"]) == (0, 0)
 
 
+@pytest.mark.nightly
 def test_the_kernels_own_usb_ip_serves_it_too(booted_lab: Lab) -> None:
     attach(booted_lab, Policy.HOLD, PathName.USBIP)
     front = booted_lab.front
@@ -209,6 +211,7 @@ def test_a_disk_that_is_unplugged_ends_and_is_served_again_when_it_is_back(
             assert read(front) == written
 
 
+@pytest.mark.nightly
 def test_a_client_that_is_killed_leaves_no_dead_block_device(booted_lab: Lab) -> None:
     attach(booted_lab, Policy.HOLD)
     front = booted_lab.front
