@@ -160,7 +160,7 @@ def check_rule(rule: EndpointFault, controller: Controller | None) -> None:
     if rule.status is EndpointStatus.EREMOTEIO and rule.when is When.AFTER:
         raise UserError(
             f"Fault '{rule.name}': the cable cannot show {rule.status} after all data:"
-            " a transfer that has them all is not short.",
+            " a transfer with all its data is not short.",
             hint="Take 'before', 'middle' or 'at_bytes'.",
         )
     is_out = rule.direction is Direction.OUT

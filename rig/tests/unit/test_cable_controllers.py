@@ -55,7 +55,7 @@ def test_a_status_that_cannot_be_shown_is_refused_with_the_reason(
 def test_a_transfer_is_cut_short_but_not_behind_its_end(controller: Controller) -> None:
     rule = 'name = "t"\n' + RULE.format(place="cable") + 'direction = "in"\nstatus = "EREMOTEIO"\n'
     check_plan(parse_plan(rule, "t"), controller)
-    with pytest.raises(UserError, match="has them all is not short"):
+    with pytest.raises(UserError, match="with all its data is not short"):
         check_plan(parse_plan(rule.replace("before", "after"), "t"), controller)
 
 
