@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from rig import __version__
-from rig.cli import bench, conformance, drivers, explore, fidelity, hazard, run
+from rig.cli import bench, compare, conformance, drivers, explore, fidelity, hazard, monitor, run
 from rig.cli.certs import certs
 from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
@@ -25,11 +25,13 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("conformance")(conformance.conformance)
+app.command("compare")(compare.compare)
 app.command("hazard")(hazard.hazard)
 app.command("drivers")(drivers.drivers)
 app.command("fidelity")(fidelity.fidelity)
 app.command("bench")(bench.bench)
 app.command("explore")(explore.explore)
+app.command("monitor")(monitor.monitor)
 app.command("doctor")(doctor)
 app.command("certs")(certs)
 app.add_typer(image_app, name="image")

@@ -33,14 +33,18 @@ class Monitors:
         self._ends.feed(event, self._count)
         self._count += 1
 
-    def finish(self) -> list[Breach]:
-        """End the stream, in calm: nothing is under way any more.
+    def finish(self, *, calm: bool = True) -> list[Breach]:
+        """End the stream.
+
+        Args:
+            calm: Nothing was under way any more, so what never came back is a breach.
 
         Returns:
             All breaches, in the order in which they were seen.
         """
-        for monitor in self._ports.values():
-            monitor.finish(self._count)
+        if calm:
+            for monitor in self._ports.values():
+                monitor.finish(self._count)
         return self.breaches
 
     @property
@@ -59,15 +63,18 @@ class Monitors:
         return monitor
 
 
-def watch(events: Iterable[UrbEvent], window: int = 1, *, holds: bool = True) -> list[Breach]:
-    """Return all breaches in a stream that ended in calm.
+def watch(
+    events: Iterable[UrbEvent], window: int = 1, *, holds: bool = True, calm: bool = True
+) -> list[Breach]:
+    """Return all breaches in a stream.
 
     Args:
         events: Of both ends, merged.
         window: Of the back end.
         holds: The policy is ``hold``.
+        calm: See `Monitors.finish`.
     """
     monitors = Monitors(window, holds=holds)
     for event in events:
         monitors.feed(event)
-    return monitors.finish()
+    return monitors.finish(calm=calm)

@@ -23,13 +23,19 @@ from rig.splitdriver.policy import Policy
 from rig.tests.mutants.patch import Patch, back_does, back_hears, front_does, front_hears, nth
 
 HOLD = TABLES[Policy.HOLD]
-BULK_OUT_FROM, WRITE_10, FLUSH = 64, 0x2A, 0x35
+WRITE_10, FLUSH = 0x2A, 0x35  # SBC-3
+MAGIC = b"RIGSTAMP"
+"""Of a stamped sector (`rig.integrity.stamp`), whose module a machine's daemon does without."""
 _TOUCHED = (-errno.ECONNRESET, -errno.ENOENT, -errno.ESHUTDOWN, -errno.ENODEV)
 
 
 def _is_out(urb: Submit) -> bool:
-    """Whether an URB carries data of a WRITE."""
-    return 0 < urb.endpoint_address < 0x80 and len(urb.data) >= BULK_OUT_FROM
+    """Whether an URB carries stamped data: what else a file system writes is left alone."""
+    return urb.endpoint_address < 0x80 and _is_stamped(urb.data)
+
+
+def _is_stamped(data: Payload) -> bool:
+    return bytes(data[: len(MAGIC)]) == MAGIC
 
 
 def _is_command(urb: Submit, opcode: int) -> bool:
@@ -50,11 +56,7 @@ def _changes_out_data(patch: Patch, every: int, change: Callable[[BackEnd, bytes
 
 def _changes_in_data(patch: Patch, every: int, change: Callable[[FrontEnd, bytes], bytes]) -> None:
     def hears(self: FrontEnd, message: Message) -> list[Message]:
-        if (
-            isinstance(message, Complete)
-            and len(message.data) >= BULK_OUT_FROM
-            and nth(self, "in", every)
-        ):
+        if isinstance(message, Complete) and _is_stamped(message.data) and nth(self, "in", every):
             data = change(self, bytes(message.data))
             return [replace(message, data=data, actual_bytes=len(data))]
         return [message]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import random
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rig.integrity.monitors.breach import Breach, Rule
+from rig.integrity.monitors.merge import merged
 from rig.integrity.monitors.run import watch
 from rig.usb.urblog import Kind, Place, UrbEvent
 
@@ -296,3 +301,35 @@ def test_the_ports_of_a_link_are_watched_one_by_one() -> None:
     other = 1 << 16 | 1
     events = [back(Kind.UP), back(Kind.UP, device=other), back(Kind.DOWN, device=other)]
     assert not rules(*events, *submitted(1), *ran(1))
+
+
+# The merge of two logs.
+
+
+@given(st.integers(0, 2**32))
+def test_merged_logs_have_causes_before_effects(seed: int) -> None:
+    chance = random.Random(seed)
+    stream = [event for number in range(1, 6) for event in crossing_of(number)]
+    # What is concurrent may be in any order: shift the back's events as far as they may go.
+    ends = {place: [e for e in stream if e.place is place] for place in Place}
+    cut = chance.randrange(len(ends[Place.BACK]) + 1)
+    together = merged(ends[Place.FRONT], ends[Place.BACK][:cut])
+    assert [e for e in together if e.place is Place.FRONT] == ends[Place.FRONT]
+    assert [e for e in together if e.place is Place.BACK] == ends[Place.BACK][:cut]
+    at = {(e.place, e.kind, e.urb): number for number, e in enumerate(together)}
+    for number in range(1, 6):
+        if (Place.BACK, Kind.SUBMIT, number) in at:
+            sent = at[Place.FRONT, Kind.SUBMIT, number]
+            assert sent < at[Place.BACK, Kind.SUBMIT, number]
+        if (Place.BACK, Kind.GIVEBACK, number) in at:
+            given = at[Place.FRONT, Kind.GIVEBACK, number]
+            assert at[Place.BACK, Kind.GIVEBACK, number] < given
+
+
+def crossing_of(number: int) -> list[UrbEvent]:
+    return [msgspec.structs.replace(event, urb=number) for event in crossing()]
+
+
+def test_a_log_of_one_end_alone_is_its_own_stream() -> None:
+    assert merged([], crossing()) == crossing()
+    assert merged(crossing(), []) == crossing()

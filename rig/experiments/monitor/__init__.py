@@ -1,0 +1,1 @@
+"""What the monitors say of logs and captures."""
