@@ -144,10 +144,10 @@ def parse_number(text: str) -> int:
     """The number of an access.
 
     Raises:
-        ValueError: It is none.
+        argparse.ArgumentTypeError: It is none.
     """
     if re.fullmatch(r"[0-9]{1,18}", text) is None:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"'{cut(text)}' is no number of an access")
     return int(text)
 
 
@@ -163,9 +163,6 @@ def parse_size(text: str) -> int:
             f"'{cut(text)}' is no multiple of {BLOCK_BYTES} from {BLOCK_BYTES} to {MOST_DISK_BYTES}"
         )
     return size
-
-
-parse_number.__name__ = "number of an access"  # argparse's sentence names the type so
 
 
 def read_file(path: Path) -> Iterator[Record | Damage]:
