@@ -21,7 +21,7 @@ from rig.deepqueue.counters import Counters
 from rig.deepqueue.exchange import Action, Buffer, Ended, Ending, Exchange, Submit, Unlink
 from rig.errors import MachineError
 from rig.usb import bot, descriptors, sysfs, uevent
-from rig.usb.urb import DIRECTION_IN, Direction, TransferFlags, TransferType
+from rig.usb.urb import Direction, TransferFlags, TransferType
 from rig.usb.usbfs import BULK_CONTINUATION, Reaped, UsbfsDevice
 
 DEADLINE_S: Final = 30.0
@@ -70,6 +70,10 @@ class Initiator:
         recovery: What `recover` does.
         stop: Readable when all is to stop: a command on its way is given up soon.
         counters: Where what is done is counted.
+
+    Raises:
+        MachineError: The device has no endpoints for it.
+        OSError: Its interface cannot be claimed.
 
     Attributes:
         counters: What was done.
@@ -190,6 +194,7 @@ class Initiator:
             return
         self._next_id += 1
         request = bytearray(bot.BULK_ONLY_RESET)
+        request[4] = self._interface  # wIndex
         self._usbfs.submit(self._next_id, TransferType.CONTROL, 0, 0, request)
         if self._reap(time.monotonic() + self._deadline_s) is None:
             self._usbfs.discard(self._next_id)
@@ -323,14 +328,18 @@ def _read(path: Path) -> str:
 
 
 def _storage_interface(usbfs: UsbfsDevice) -> tuple[int, dict[Direction, int]]:
-    """Return the number of the first interface, and its bulk endpoints."""
-    interface = descriptors.parse(usbfs.descriptors()).configurations[0].interfaces[0]
-    bulk = [e.address for e in interface.endpoints if e.transfer_type is TransferType.BULK]
-    addresses = {
-        Direction.IN: next(address for address in bulk if address & DIRECTION_IN),
-        Direction.OUT: next(address for address in bulk if not address & DIRECTION_IN),
-    }
-    return interface.number, addresses
+    """Return the number of the first interface with bulk endpoints both ways, and those.
+
+    Raises:
+        MachineError: There is none.
+    """
+    for configuration in descriptors.parse(usbfs.descriptors()).configurations[:1]:
+        for interface in configuration.interfaces:
+            bulk = [e.address for e in interface.endpoints if e.transfer_type is TransferType.BULK]
+            addresses = {Direction.of(address): address for address in reversed(bulk)}
+            if len(addresses) == len(Direction):
+                return interface.number, addresses
+    raise MachineError(f"{usbfs.path} has no bulk endpoints for both ways.")
 
 
 def open_device(node: str) -> UsbfsDevice:

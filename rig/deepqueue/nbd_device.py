@@ -48,6 +48,9 @@ class NbdDevice:
         timeout_s: After so long without a reply the kernel gives the device up.
         blocks: sysfs's directory of block devices.
 
+    Raises:
+        MachineError: There is no such driver, or no device of it is free.
+
     Attributes:
         socket: Requests come here (`rig.deepqueue.nbd_wire`), and replies are awaited.
         node: The device's node.
@@ -75,12 +78,10 @@ class NbdDevice:
             self._thread.start()
             try:
                 self._wait_until_there(events)
+                self._limit_requests(command_bytes)
             except BaseException:
                 self.close()
                 raise
-        # One request is one SCSI command, as of a disk whose driver says how much it takes.
-        queue = self._blocks / Path(self.node).name / "queue"
-        (queue / "max_sectors_kb").write_text(str(command_bytes >> 10))
 
     def close(self) -> None:
         """End the device: what is asked of it from now on, or was not answered, ends with EIO."""
@@ -100,6 +101,16 @@ class NbdDevice:
                     hint="Load the driver: modprobe nbd.",
                 )
             uevent.drain(events)
+
+    def _limit_requests(self, command_bytes: int) -> None:
+        """Make each request one SCSI command, as of a disk whose driver says how much it takes."""
+        limit = self._blocks / Path(self.node).name / "queue" / "max_sectors_kb"
+        try:
+            limit.write_text(str(command_bytes >> 10))
+        except OSError as error:
+            raise MachineError(
+                f"{self.node} does not take requests of {command_bytes} octets: {error.strerror}."
+            ) from error
 
     def _is_there(self) -> bool:
         if not self.node:

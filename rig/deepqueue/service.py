@@ -138,27 +138,27 @@ class Service:
         """Serve until `stop`."""
         try:
             _be_io_flusher()
-            while not self._stopping:
-                self._serve_next()
+            self._serve_all()
         except RigError as error:
             self.trouble = error
         finally:
             self._ended.raise_()
 
-    def _serve_next(self) -> None:
-        unusable = ""
+    def _serve_all(self) -> None:
+        last = ""  # gone, or of no use: it may be seen a little longer
         while not self._stopping:
             try:
-                node = find(self._options.controller, _FOREVER_S, stop=self._stop, but=unusable)
+                node = find(self._options.controller, _FOREVER_S, stop=self._stop, but=last)
             except MachineError:
                 if self._stopping:
                     return
                 raise
-            unusable = node
+            last = node
             try:
                 self._serve(node)
             except MachineError as error:
-                self._events.emit("unusable", node=node, error=str(error))
+                if not self._stopping:
+                    self._events.emit("unusable", node=node, error=str(error))
 
     def _serve(self, node: str) -> None:
         options = self._options
