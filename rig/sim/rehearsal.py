@@ -12,9 +12,9 @@ from __future__ import annotations
 import msgspec
 
 from rig.faults.plan import Plan
-from rig.faults.rules.base import Layer
+from rig.faults.rules.base import BLOCK_BYTES, Layer
 from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place, When
-from rig.faults.rules.medium import BLOCK_BYTES, MediumAccess, MediumFault, MediumOp
+from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Draws, Injector
 from rig.sim.promise import BUFFER_BYTES, BrokenError, Pipe, Rule
 from rig.sim.scenario import Handler, scenario_of
