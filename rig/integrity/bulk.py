@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import repeat
 from zlib import crc32
 
 import numpy as np
@@ -204,16 +205,20 @@ def _runs(
 ) -> list[Run]:
     """Cut sectors into runs: whole ones by their columns, all others one by one."""
     cuts = np.flatnonzero(~follows & (whole | np.append(True, whole[:-1])))
-    starts = cuts.tolist()
-    stops = [*starts[1:], len(sectors)]
-    stamps = zip(*(sectors[name][cuts].tolist() for name in _FIELDS), strict=True)
+    counts = np.diff(np.append(cuts, len(sectors)))
+    # Without a loop of ours: where each sector is another write's, this is what costs.
+    stamps = map(Stamp, *(sectors[name][cuts].tolist() for name in _FIELDS))
+    firsts = (cuts + first_sector).tolist()
+    good = list(map(Run, firsts, counts.tolist(), repeat(SectorKind.STAMP), stamps))
+    if whole[cuts].all():
+        return good
     found: list[Run] = []
-    for start, stop, good, fields in zip(starts, stops, whole[cuts].tolist(), stamps, strict=True):
-        if good:
-            run = Run(first_sector + start, stop - start, SectorKind.STAMP, Stamp(*fields))
+    for run, is_good in zip(good, whole[cuts].tolist(), strict=True):
+        if is_good:
             found.append(run)
-        else:
-            scanner = Scanner(first_sector + start)
-            scanner.feed(bytes(data[start * SECTOR_BYTES : stop * SECTOR_BYTES]))
-            found += scanner.finish()
+            continue
+        start = (run.sector - first_sector) * SECTOR_BYTES
+        scanner = Scanner(run.sector)
+        scanner.feed(bytes(data[start : start + run.count * SECTOR_BYTES]))
+        found += scanner.finish()
     return found

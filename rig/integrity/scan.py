@@ -22,7 +22,7 @@ _ZERO_SECTORS = 128
 _ZEROS = ZERO_SECTOR * _ZERO_SECTORS
 
 
-class Run(msgspec.Struct, frozen=True, array_like=True):
+class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Consecutive sectors that look alike.
 
     Attributes:

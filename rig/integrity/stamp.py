@@ -88,7 +88,7 @@ class SectorKind(StrEnum):
     """The read ended in an error.  Never the answer of `decode`."""
 
 
-class Stamp(msgspec.Struct, frozen=True, array_like=True):
+class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a stamped sector says.
 
     Attributes:
