@@ -24,9 +24,9 @@ class Calm(msgspec.Struct, frozen=True):
 
     runs: int
     alarms: list[tuple[int, str, str]]
-    moves: int
-    losses: int
-    gave_up: int
+    moves: int = 0
+    losses: int = 0
+    gave_up: int = 0
 
 
 def parts_of(seed: int) -> Parts:
