@@ -47,7 +47,7 @@ def _is_command(urb: Submit, opcode: int) -> bool:
 def _changes_out_data(patch: Patch, every: int, change: Callable[[BackEnd, bytes], bytes]) -> None:
     def does(self: BackEnd, action: BackAction) -> list[BackAction]:
         if isinstance(action, Start) and _is_out(action.urb) and nth(self, "out", every):
-            urb = replace(action.urb, data=change(self, bytes(action.urb.data)))
+            urb = replace(action.urb, data=bytearray(change(self, bytes(action.urb.data))))
             return [replace(action, urb=urb)]
         return [action]
 
@@ -204,7 +204,7 @@ def _changes_command(
             return [action]
         if not nth(self, "command", every):
             return [action]
-        urb = replace(action.urb, data=change(bytes(action.urb.data)))
+        urb = replace(action.urb, data=bytearray(change(bytes(action.urb.data))))
         return [replace(action, urb=urb)]
 
     back_does(patch, does)

@@ -34,6 +34,7 @@ BYTES_EACH = 1 << 20
 PACKAGE = Path(__file__).parent
 COPIED = ("__init__.py", "daemon.py", "drivers.py", "patch.py")
 LOGS = {"front": "/run/front.urbs", "back": "/run/back.urbs"}
+NOTHING_SAID = "run/infrastructure"
 QUIET = 'name = "quiet"\nseed = 7\n'
 ENDPOINT_ERRORS = """
 name = "errors-of-transfers"
@@ -156,11 +157,15 @@ class Bench:
             mutant: Whose end is broken; None: neither.
 
         Returns:
-            Each alarm, and its first sentence.
-
-        Raises:
-            MachineError: The run says nothing, for a machine did not do its part.
+            Each alarm, and its first sentence; a run that says nothing, for a machine did not do
+            its part, is an alarm of no rule.
         """
+        try:
+            return self._run(name, plan, mutant)
+        except MachineError as error:
+            return {NOTHING_SAID: str(error)}
+
+    def _run(self, name: str, plan: str, mutant: VmMutant | None) -> dict[str, str]:
         directory = RunDirectory.create(name, self._directory / name.replace("/", "-"))
         file = directory.write("wanted.toml", plan)
         options = dataclasses.replace(
