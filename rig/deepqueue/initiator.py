@@ -8,26 +8,25 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import os
 import select
 import time
 from collections import deque
 from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from rig.deepqueue.counters import Counters
 from rig.deepqueue.exchange import Action, Buffer, Ended, Ending, Exchange, Submit, Unlink
+from rig.deepqueue.plugged import storage_interface
 from rig.errors import MachineError
-from rig.usb import bot, descriptors, sysfs, uevent
+from rig.reactor import HasFileno
+from rig.usb import bot
 from rig.usb.urb import Direction, TransferFlags, TransferType
 from rig.usb.usbfs import BULK_CONTINUATION, Reaped, UsbfsDevice
 
 DEADLINE_S: Final = 30.0
 """Of a command (``SD_TIMEOUT``, ``drivers/scsi/sd.h``)."""
 
-FIND_DEADLINE_S: Final = 20.0
 UNLINK_DEADLINE_S: Final = 20.0
 """Until an URB that was unlinked is given back."""
 
@@ -50,13 +49,6 @@ class Recovery(StrEnum):
     """As usb-storage does first (``usb_stor_port_reset``)."""
     BULK_RESET = "bulk-reset"
     """Bulk-Only reset and both halts cleared (BOT §5.3.4)."""
-
-
-class HasFileno(Protocol):
-    """Anything with a descriptor."""
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
 
 
 class Initiator:
@@ -103,7 +95,7 @@ class Initiator:
         self._urb_bytes = urb_bytes
         self._deadline_s = deadline_s
         self._stall_is_error = stall_is_error
-        self._interface, self._addresses = _storage_interface(usbfs)
+        self._interface, self._addresses = storage_interface(usbfs)
         self._next_id = 1
         self._stop = stop
         self._all_until = math.inf
@@ -273,82 +265,3 @@ class Initiator:
             if self._stop is not None and any(fd == self._stop.fileno() for fd, _ in ready):
                 self._poll.unregister(self._stop)
                 self._all_until = now + STOP_GRACE_S
-
-
-def find(
-    controller: str,
-    deadline_s: float = FIND_DEADLINE_S,
-    devices: Path = sysfs.DEVICES,
-    stop: HasFileno | None = None,
-    but: str = "",
-) -> str:
-    """Wait for a mass storage device behind a host controller; return its usbfs node.
-
-    Args:
-        controller: Part of the controller's name in sysfs, ``vhci_hcd``.
-        deadline_s: How long to wait.
-        devices: sysfs's directory of USB devices.
-        stop: Readable when it is not wanted any more.
-        but: Not this node; a device that is plugged in anew has another number.
-
-    Raises:
-        MachineError: None came in time.
-    """
-    until = time.monotonic() + deadline_s
-    with uevent.open_socket() as events:
-        while True:
-            # After subscribing and after every event: nothing can slip between.
-            node = _find_now(controller, devices, but)
-            if node is not None:
-                return node
-            rest_s = until - time.monotonic()
-            wanted = [events] if stop is None else [events, stop]
-            if rest_s <= 0 or events not in select.select(wanted, [], [], rest_s)[0]:
-                raise MachineError(f"No mass storage device came behind {controller} in time.")
-            uevent.drain(events)
-
-
-def _find_now(controller: str, devices: Path, but: str) -> str | None:
-    words = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
-    for interface in sorted(devices.glob("*:*")):
-        if controller not in str(interface.resolve()):
-            continue
-        if "".join(_read(interface / word) for word in words) == bot.INTERFACE_CLASS:
-            node = sysfs.node(interface.name.partition(":")[0], devices)
-            if node is not None and node != but:
-                return node
-    return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:  # it has just gone
-        return ""
-
-
-def _storage_interface(usbfs: UsbfsDevice) -> tuple[int, dict[Direction, int]]:
-    """Return the number of the first interface with bulk endpoints both ways, and those.
-
-    Raises:
-        MachineError: There is none.
-    """
-    for configuration in descriptors.parse(usbfs.descriptors()).configurations[:1]:
-        for interface in configuration.interfaces:
-            bulk = [e.address for e in interface.endpoints if e.transfer_type is TransferType.BULK]
-            addresses = {Direction.of(address): address for address in reversed(bulk)}
-            if len(addresses) == len(Direction):
-                return interface.number, addresses
-    raise MachineError(f"{usbfs.path} has no bulk endpoints for both ways.")
-
-
-def open_device(node: str) -> UsbfsDevice:
-    """Open a device's usbfs node.
-
-    Raises:
-        MachineError: It cannot be opened.
-    """
-    try:
-        return UsbfsDevice(node)
-    except OSError as error:
-        raise MachineError(f"{node} cannot be opened: {os.strerror(error.errno or 0)}.") from error

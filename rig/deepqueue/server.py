@@ -8,8 +8,8 @@ import socket
 from typing import Protocol
 
 from rig.deepqueue.exchange import Buffer
-from rig.deepqueue.initiator import HasFileno
 from rig.deepqueue.nbd_wire import REQUEST_BYTES, NbdCommand, NbdRequest, parse_request, reply
+from rig.reactor import HasFileno
 
 
 class Medium(Protocol):

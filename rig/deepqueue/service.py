@@ -33,8 +33,9 @@ from rig.deepqueue import initiator as edge
 from rig.deepqueue.counters import Counters
 from rig.deepqueue.decisions import RETRIES
 from rig.deepqueue.disk import Disk, Failure
-from rig.deepqueue.initiator import READY_DEADLINE_S, Initiator, Recovery, find, open_device
+from rig.deepqueue.initiator import READY_DEADLINE_S, Initiator, Recovery
 from rig.deepqueue.nbd_device import NbdDevice
+from rig.deepqueue.plugged import find, open_device
 from rig.deepqueue.server import serve
 from rig.errors import MachineError, RigError, UserError
 from rig.reactor import READABLE, Reactor, supervise

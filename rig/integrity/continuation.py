@@ -23,7 +23,8 @@ import msgspec
 from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.deepqueue.exchange import Ending
-from rig.deepqueue.initiator import Initiator, Recovery, find, open_device
+from rig.deepqueue.initiator import Initiator, Recovery
+from rig.deepqueue.plugged import find, open_device
 from rig.errors import RemoteProtocolError, UserError
 from rig.integrity.stamp import RAW_DEVICE, SECTOR_BYTES, Stamp, encode_run
 from rig.usb import bot

@@ -15,10 +15,11 @@ import pytest
 from rig.daemon import Command, Events
 from rig.deepqueue import service
 from rig.deepqueue.counters import Counters
-from rig.deepqueue.initiator import READY_DEADLINE_S, HasFileno, Recovery
+from rig.deepqueue.initiator import READY_DEADLINE_S, Recovery
 from rig.deepqueue.nbd_device import _names
 from rig.deepqueue.service import Flag, Service, read_options
 from rig.errors import MachineError, UserError
+from rig.reactor import HasFileno
 from rig.tests.harness.fake_bulk_disk import FakeBulkDisk
 
 DEADLINE_S = 10.0

@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 
 from rig.deepqueue.exchange import Ending
-from rig.deepqueue.initiator import Initiator, Recovery, find
+from rig.deepqueue.initiator import Initiator, Recovery
+from rig.deepqueue.plugged import find
 from rig.errors import MachineError
 from rig.tests.harness.fake_bulk_disk import FakeBulkDisk
 from rig.usb import bot
