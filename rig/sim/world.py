@@ -81,7 +81,7 @@ class World(Calm):
             ("the client", client.open or client.unanswered),
             ("the merge", self.edge.merge.waiting),
             ("the front end", front._urbs),
-            ("the back end", back._queues.open or back._orphans),
+            ("the back end", back._queues.open or back._plug.orphans),
             ("the back end's account", back._queues.queued_bytes),
             ("the device", self.device.busy),
         ):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping
 
-from rig.errors import ApiViolationError, RemoteProtocolError
+from rig.errors import RemoteProtocolError
 from rig.splitdriver.back_actions import (
     Action,
     Discard,
@@ -26,15 +26,13 @@ from rig.splitdriver.back_actions import (
     action_for,
     number_of,
 )
+from rig.splitdriver.back_plug import Plug
 from rig.splitdriver.back_queues import Queues
 from rig.splitdriver.endpoint import RESET_NUMBER, Endpoint, Unlinked
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
-    PLUGS,
     Capability,
     Complete,
-    Connect,
-    Disconnect,
     Disconnected,
     Message,
     Payload,
@@ -43,7 +41,6 @@ from rig.splitdriver.messages import (
     Resume,
     Submit,
     Unlink,
-    device_number,
 )
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 from rig.usb.urb import Speed, TransferType, stops_endpoint
@@ -94,21 +91,14 @@ class BackEnd:
         self._policy = policy
         self._queues = Queues(policy, window)
         self._aca_status = aca_status
-        self._port = port
-        self._device: int | None = None
-        self._plugs = 0
-        self._speed = Speed.UNKNOWN
-        self._linked = False
-        self._told = False  # the front end knows of the device
-        self._awaits_farewell: int | None = None  # of the device that DISCONNECT has named
         self._performed: int | None = None  # what the kernel carries out now; it may kill all else
-        self._orphans: set[int] = set()  # the controller has them, a lost front end had sent them
         self._actions: list[Action] = []
+        self._plug = Plug(port, self._say)
 
     @property
     def device(self) -> int | None:
         """The number of the device that the front end knows of, if any."""
-        return self._device
+        return self._plug.device
 
     @property
     def violations(self) -> int:
@@ -132,25 +122,16 @@ class BackEnd:
 
         The front end hears of it once it has let go of the device before.
         """
-        if self._device is not None:
-            raise ApiViolationError("A device was plugged in where there is one already.")
-        self._speed = speed
-        self._number_device()
-        self._announce()
+        self._plug.arrive(speed)
 
     def unplugged(self) -> None:
         """The device is gone, and with it every URB."""
-        if self._device is None:
+        if self._plug.device is None:
             return
         # What was to be done to it must not be done to the next device.
         self._actions = [action for action in self._actions if isinstance(action, Send)]
-        if self._told:
-            self._actions.append(Send(Disconnect(self._device)))
-            self._awaits_farewell = self._device
-        self._device = None
-        self._told = False
+        self._plug.leave()
         self._queues.kinds = {}
-        self._orphans.clear()
         self._forget_urbs()
 
     def configured(self, kinds: Mapping[int, TransferType]) -> None:
@@ -170,7 +151,7 @@ class BackEnd:
         """
         endpoint = self._queues.find(urb_id)
         if endpoint is None:
-            self._bury(urb_id)
+            self._plug.bury(urb_id)
             return
         touched = actual_bytes > 0 or status not in _UNTOUCHED
         unlinked = urb_id in self._queues.unlinked
@@ -189,23 +170,23 @@ class BackEnd:
         """
         endpoint = self._queues.control()
         if endpoint is None or RESET_NUMBER not in endpoint.running():
-            self._bury(RESET_NUMBER)
+            self._plug.bury(RESET_NUMBER)
             return
         endpoint.end(RESET_NUMBER, stops=False)
-        assert self._device is not None
-        self._actions.append(Send(ResetDone(self._device, status)))
+        assert self._plug.device is not None
+        self._actions.append(Send(ResetDone(self._plug.device, status)))
         self._go_on_behind(RESET_NUMBER, endpoint)
 
     # The lane.
 
     def lend(self) -> Loan | None:
         """Lend the device, if nothing is to be decided about it; until `take_back`."""
-        if self._device is None or not self._told or self._performed is not None:
+        if self._plug.device is None or not self._plug.told or self._performed is not None:
             return None
         if self._policy is not Policy.HOLD or not self._queues.single:
             return None
         lent = self._queues.lend()
-        return None if lent is None else Loan(self._device, *lent)
+        return None if lent is None else Loan(self._plug.device, *lent)
 
     def take_back(self, urbs: Iterable[tuple[Submit, bool]], latest: int) -> None:
         """Go on with these URBs in place of those that were lent.
@@ -222,29 +203,28 @@ class BackEnd:
 
     def linked(self) -> None:
         """A front end has come and has greeted: it knows nothing yet."""
-        self._linked = True
-        self._awaits_farewell = None
-        self._announce()
+        self._plug.greet()
 
     def link_lost(self) -> None:
         """The front end is gone: forget all that it queued, and take back what runs.
 
         The next front end hears of the device when the controller has let go of all of it.
         """
-        self._linked = False
+        self._plug.linked = False
         self._take_all_back()
 
     def _take_all_back(self) -> None:
-        self._told = False
+        self._plug.told = False
         unstarted = {
             number_of(a) for a in self._actions if isinstance(a, Start | Perform | ResetPort)
         }
         running = self._queues.running() - unstarted
+        orphans = self._plug.orphans
         # What a front end has let go of may still have to be taken back.
-        kept = [a for a in self._actions if isinstance(a, Discard) and a.urb_id in self._orphans]
+        kept = [a for a in self._actions if isinstance(a, Discard) and a.urb_id in orphans]
         taken = [Discard(n) for n in sorted(running, reverse=True) if n != RESET_NUMBER]
         self._actions = [*kept, *taken]
-        self._orphans |= running
+        orphans.update(running)
         self._forget_urbs()
 
     def receive(self, message: Message) -> None:
@@ -254,13 +234,13 @@ class BackEnd:
             RemoteProtocolError: The front end must not say that, or not now.
         """
         match message:
-            case Submit() if not self._is_stale(message.device):
+            case Submit() if self._plug.is_known(message.device):
                 self._submit(message)
-            case Unlink() if not self._is_stale(message.device):
+            case Unlink() if self._plug.is_known(message.device):
                 self._unlink(message)
-            case Resume() if not self._is_stale(message.device):
+            case Resume() if self._plug.is_known(message.device):
                 self._resume(message)
-            case Reset() if not self._is_stale(message.device):
+            case Reset() if self._plug.is_known(message.device):
                 self._reset(message)
             case Submit() | Unlink() | Resume() | Reset():
                 pass  # sent before the front end knew; DISCONNECT has answered it
@@ -269,37 +249,17 @@ class BackEnd:
             case _:
                 raise RemoteProtocolError(f"A front end must not send {type(message).__name__}.")
 
-    def _announce(self) -> None:
-        """Tell the front end of the device, unless something must be over before."""
-        waits = self._awaits_farewell is not None or self._orphans
-        if self._linked and self._device is not None and not waits:
-            self._actions.append(Send(Connect(self._device, self._speed)))
-            self._told = True
-
-    def _bury(self, number: int) -> None:
-        if number in self._orphans:
-            self._orphans.discard(number)
-            self._announce()
-
-    def _is_stale(self, device: int) -> bool:
-        return not self._told or device != self._device
-
     def _farewell(self, device: int) -> None:
-        if self._told and device == self._device:
+        if self._plug.is_known(device):
             # It has let go of the device by itself: to it, what comes next is another one.
             self._take_all_back()
-            self._number_device()
-        elif device == self._awaits_farewell:
-            self._awaits_farewell = None
+            self._plug.number()
         else:
-            raise RemoteProtocolError(
-                f"The front end let go of device {device}, of which it was not told."
-            )
-        self._announce()
+            self._plug.farewell(device)
+        self._plug.announce()
 
-    def _number_device(self) -> None:
-        self._plugs = self._plugs % (PLUGS - 1) + 1
-        self._device = device_number(self._port, self._plugs)
+    def _say(self, message: Message) -> None:
+        self._actions.append(Send(message))
 
     def _submit(self, urb: Submit) -> None:
         if urb.clear and self._policy is not Policy.ACA:
@@ -388,12 +348,12 @@ class BackEnd:
     def _complete(
         self, endpoint: Endpoint, urb_id: int, status: int, actual_bytes: int, data: Payload = b""
     ) -> None:
-        assert self._device is not None
+        assert self._plug.device is not None
         self._queues.forget(urb_id)
         self._actions.append(
             Send(
                 Complete(
-                    self._device,
+                    self._plug.device,
                     urb_id,
                     status,
                     actual_bytes,

@@ -348,6 +348,6 @@ def serves_a_device_that_still_works_for_another(patch: Patch) -> None:
 
     def link_lost(self: Any) -> None:
         real(self)
-        self._orphans.clear()
+        self._plug.orphans.clear()
 
     patch.set(BackEnd, "link_lost", link_lost)

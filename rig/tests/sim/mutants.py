@@ -263,14 +263,14 @@ def _device_is_told_of_while_old_urbs_run(patch: Patch) -> None:
 
     def link_lost(self: BackEnd) -> None:
         real(self)
-        self._orphans.clear()
+        self._plug.orphans.clear()
 
     patch.setattr(BackEnd, "link_lost", link_lost)
 
 
 def _lost_front_end_is_not_forgotten(patch: Patch) -> None:
     def link_lost(self: BackEnd) -> None:
-        self._linked = False
+        self._plug.linked = False
 
     patch.setattr(BackEnd, "link_lost", link_lost)
 
@@ -280,7 +280,7 @@ def _next_device_before_the_farewell(patch: Patch) -> None:
 
     def unplugged(self: BackEnd) -> None:
         real(self)
-        self._awaits_farewell = None
+        self._plug.awaits_farewell = None
 
     patch.setattr(BackEnd, "unplugged", unplugged)
 
@@ -290,18 +290,18 @@ def _device_that_was_let_go_of_is_told_at_once(patch: Patch) -> None:
 
     def farewell(self: BackEnd, device: int) -> None:
         real(self, device)
-        self._orphans.clear()
-        if not self._told:
-            self._announce()
+        self._plug.orphans.clear()
+        if not self._plug.told:
+            self._plug.announce()
 
     patch.setattr(BackEnd, "_farewell", farewell)
 
 
 def _device_that_was_let_go_of_is_not_told_again(patch: Patch) -> None:
     def farewell(self: BackEnd, device: int) -> None:
-        self._awaits_farewell = None
-        if not self._told:
-            self._announce()
+        self._plug.awaits_farewell = None
+        if not self._plug.told:
+            self._plug.announce()
 
     patch.setattr(BackEnd, "_farewell", farewell)
 

@@ -146,7 +146,7 @@ def test_device_numbers_wrap_without_zero() -> None:
     back = serving()
     back.unplugged()
     after(back, Disconnected(1))
-    back._plugs = 0xFFFF
+    back._plug.plugs = 0xFFFF
     back.plugged(Speed.HIGH)
     assert back.take_actions() == [Send(Connect(1, Speed.HIGH))]
 
