@@ -14,8 +14,8 @@ from rig.cli.exits import Exit
 from rig.experiments.monitor.monitor import Looked, look
 
 NS_PER_S = 1_000_000_000
-MICROSECONDS_EARLY_S = 100_000_000
-"""Times before that, in seconds, are not those of a calendar: usbmon's text counts otherwise."""
+CALENDAR_FROM_S = 100_000_000
+"""Earlier times are not those of a calendar: usbmon's text has another clock, of fewer digits."""
 
 
 def monitor(
@@ -54,7 +54,7 @@ def lines(one: Looked) -> list[str]:
 
 def _time(t_ns: int) -> str:
     seconds, rest = divmod(t_ns, NS_PER_S)
-    if seconds < MICROSECONDS_EARLY_S:
+    if seconds < CALENDAR_FROM_S:
         return f"{t_ns / NS_PER_S:.6f} s"
     at = datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
     return f"{at}.{rest // 1000:06} UTC"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from rig.tests.mutants import daemon
 from rig.tests.mutants.__main__ import main
 from rig.tests.mutants.correct import play_correct
 from rig.tests.mutants.kit import MUTANTS, Kind, Mutant, score
 from rig.tests.mutants.trial import play
+from rig.tests.mutants.vm import COPIED
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -58,3 +64,44 @@ def test_the_scores_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "killed    device/reads-zeros" in printed
     assert "1 of 1 mutants killed." in printed
     assert "2 correct runs" in printed
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Start a daemon as a machine does."""
+    return subprocess.run(
+        [sys.executable, "-c", daemon.START, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("end", ["back", "front"])
+def test_a_broken_end_has_the_options_of_a_whole_one(end: str) -> None:
+    assert "--urb-log" in start("flips_a_bit", end, "--help").stdout
+
+
+def test_a_broken_end_needs_nothing_that_a_machine_lacks() -> None:
+    code = (
+        "import sys, rig.tests.mutants.daemon;"
+        "print(*{'numpy', 'pytest', 'typer', 'labgrid', 'hypothesis'} & set(sys.modules))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert told.stdout.strip() == ""
+
+
+def test_what_a_machine_gets_is_all_that_its_daemon_imports() -> None:
+    code = (
+        "import sys, rig.tests.mutants.daemon;"
+        "print(*(m for m in sys.modules if m.startswith('rig.tests.')))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    package = Path(daemon.__file__).parent
+    names = {name.rpartition(".")[2] + ".py" for name in told.stdout.split()}
+    assert names - {"mutants.py"} <= COPIED
+    assert all((package / name).is_file() for name in COPIED)

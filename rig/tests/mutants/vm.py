@@ -32,7 +32,7 @@ from rig.tests.mutants.patch import Patch
 KERNEL = "6.12"
 BYTES_EACH = 1 << 20
 PACKAGE = Path(__file__).parent
-COPIED = ("__init__.py", "daemon.py", "drivers.py", "patch.py")
+COPIED = frozenset({"__init__.py", "daemon.py", "drivers.py", "patch.py"})
 LOGS = {"front": "/run/front.urbs", "back": "/run/back.urbs"}
 NOTHING_SAID = "run/infrastructure"
 QUIET = 'name = "quiet"\nseed = 7\n'
@@ -123,7 +123,7 @@ VM_MUTANTS = (
     _medium("misdirects", "write", "misdirected", OF_DATA, medium(_C.MISDIRECTED, *_GONE)),
     _medium("flips-bits", "write", "flip", OF_DATA, medium(_C.CORRUPT)),
     _medium("tears", "write", "torn", OF_DATA, medium(_C.TORN, *_GONE)),
-    _medium("gives-stale-data", "read", "flip", OF_READS, host(_C.CORRUPT, _C.UNREADABLE)),
+    _medium("flips-bits-on-reading", "read", "flip", OF_READS, host(_C.CORRUPT, _C.UNREADABLE)),
 )
 
 

@@ -73,6 +73,23 @@ def test_a_capture_is_looked_at_by_itself(
     assert looked["breaches"][0]["rule"] == "one-completion"
 
 
+def test_a_breach_is_told_with_its_event_and_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "usb.pcap"
+    file.write_bytes(pcap(event("S", 1), event("C", 1), event("C", 1)))
+    assert call(["monitor", str(file)]) == Exit.FAIL
+    assert "event 2, 7.000000 s, one-completion: URB 1 of 1:003, 0x01" in capsys.readouterr().out
+
+
+def test_a_time_of_the_calendar_is_told_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = UrbEvent(Kind.GIVEBACK, Place.FRONT, 1, 1, t_ns=1_700_000_000_123_456_789)
+    assert call(["monitor", log(tmp_path / "log", given)]) == Exit.FAIL
+    assert "22:13:20.123456 UTC" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
