@@ -32,7 +32,7 @@ from rig.integrity.model import NOTHING, Legal, Model, Write
 from rig.integrity.piece import Piece, Teller
 from rig.integrity.scan import Run
 from rig.integrity.sieve import Expected, Places, is_ours, sift
-from rig.integrity.stamp import SectorKind, Stamp
+from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp
 
 __all__ = ["Arrival", "Oracle"]
 
@@ -212,7 +212,7 @@ class Oracle:
         """Cut stamped sectors where the places that they name part."""
         stamp = piece.stamp
         assert stamp is not None
-        first, start = stamp.offset // 512, 0
+        first, start = stamp.offset // SECTOR_BYTES, 0
         for _, count, _ in self._map.split_file(stamp.file_id, first, piece.size):
             yield piece.part(start, count)
             start += count
