@@ -14,3 +14,5 @@ class ReleasedBy(StrEnum):
     """Somebody asked for it."""
     END = "end"
     """What it befell is gone, or is about to be taken away."""
+    MOMENT = "moment"
+    """The whole device is about to be ejected, disconnected or unbound, and would have to wait."""

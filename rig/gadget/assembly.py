@@ -6,8 +6,9 @@ tree, unmount, stop the store.  What a killed one left behind goes before a new 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,11 @@ import msgspec
 from rig.daemon import Command, Events
 from rig.errors import RemoteProtocolError, UserError
 from rig.faults.plan import NO_FAULTS, Plan
-from rig.faults.rules.base import Rule
+from rig.faults.rules.base import Layer, Rule
 from rig.faults.rules.device import MOMENTS, DeviceEffect, DeviceFault, DeviceRequest
 from rig.gadget import kernel
 from rig.gadget.bot.function import BotFunction
+from rig.gadget.comeback import Comeback
 from rig.gadget.configfs import Configfs
 from rig.gadget.device_faults import DeviceFaults
 from rig.gadget.functions import Function
@@ -98,6 +100,8 @@ class Gadget:
         self._bot = self._bot_function()
         self.device_faults = DeviceFaults(events, options.plan, accept=self._accept)
         self.moments = Moments(self._parts())
+        self._comeback = Comeback(self, self._tell_replugged)
+        self._noted: deque[Event] = deque()  # of the store, for the comeback
 
     @property
     def store(self) -> StoreProcess | None:
@@ -131,7 +135,7 @@ class Gadget:
             self._bot,
             self._configfs,
             self._udcs,
-            self._guarded,
+            self._at_a_moment,
         )
 
     def _build(self, undo: ExitStack) -> None:
@@ -181,6 +185,11 @@ class Gadget:
             self._storage.guarded(what, do)
         else:
             kernel.bounded(what, STEP_DEADLINE_S, do)
+
+    def _at_a_moment(self, what: str, do: Callable[[], object]) -> None:
+        """Do what the kernel cannot while the gadget waits for its medium."""
+        with self._storage.letting_go() if self._storage else nullcontext():
+            self._guarded(what, do)
 
     def ready_fields(self) -> dict[str, object]:
         """The fields of the ``ready`` event.
@@ -247,17 +256,59 @@ class Gadget:
     def _status(self, store: StoreProcess | None) -> dict[str, object]:
         return {
             "udc": self._options.udc,
-            "state": self._udcs.state(self._options.udc),
+            "state": self.state(),
             "speed": self._udcs.speed(self._options.udc),
             "store": store.ask("status", STEP_DEADLINE_S) if store else None,
             **({"disk": self._bot.status()} if self._bot else {}),
         }
+
+    def pass_time(self) -> float | None:
+        """Do what is to be done by the clock, or because the store told something.
+
+        Returns:
+            In how many seconds to call this again; None: not before something else happens.
+
+        Raises:
+            MachineError: The kernel or the store does not do its part.
+        """
+        for effect in self.device_faults.due():
+            self.moments.ask(effect)
+        self.moments.run()
+        while self._noted:
+            self._comeback.take(self._noted.popleft())
+        self._comeback.run()
+        waits = (self.device_faults.next_due_s(), self.moments.next_s(), self._comeback.next_s())
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    # What `rig.gadget.comeback.Device` asks for.
+
+    def state(self) -> str:
+        """Return the UDC's state."""
+        return self._udcs.state(self._options.udc)
+
+    def accesses(self) -> int:
+        """Return how many accesses the medium has had.
+
+        Raises:
+            MachineError: The store does not answer.
+        """
+        assert self.store is not None
+        told: dict[str, int] = self.store.ask("status", STEP_DEADLINE_S)["accesses"]
+        return sum(told.values())
+
+    def replug(self) -> bool:
+        """See `Moments.replug`."""
+        return self.moments.replug()
+
+    def _tell_replugged(self, rule: str, silent_s: float) -> None:
+        self._events.emit("replugged", layer=Layer.MEDIUM, rule=rule, silent_s=silent_s)
 
     def _forward(self, event: Event) -> None:
         if event["event"] in ("fault", "released", "control"):
             # With its own time: by ours it would be later.
             fields = {key: value for key, value in event.items() if key != "event"}
             self._events.emit(event["event"], **fields, process="store")
+            self._noted.append(event)
 
 
 def _moment(command: Command) -> DeviceEffect:

@@ -49,7 +49,7 @@ class Holds:
         self._clock = clock
         self._pauses: dict[int, Pause] = {}
         self._released: dict[int, ReleasedBy] = {}  # those whose task has not gone on yet
-        self._closed = False
+        self._closed: ReleasedBy | None = None
 
     def __len__(self) -> int:
         """How many answers wait."""
@@ -57,7 +57,9 @@ class Holds:
 
     async def wait(self, hold: Hold) -> None:
         """Wait until an answer may be given."""
-        if self._closed:
+        if self._closed is not None:
+            if hold.hangs:  # its beginning is told, so its end must be
+                self._on_release(Release(hold.rule_name, hold.sequence, 0.0, self._closed))
             return
         began_s = self._clock()
         pause = Pause(began_s + hold.seconds)
@@ -71,19 +73,23 @@ class Holds:
         if hold.hangs:
             self._on_release(Release(hold.rule_name, hold.sequence, round(waited_s, 3), by))
 
-    def release(self, *, for_good: bool = False) -> int:
+    def release(self, *, close: ReleasedBy | None = None) -> int:
         """Let every answer go.
 
         Args:
-            for_good: Let none wait from now on: the device is about to be taken away, and that is
-                what their ends are told to come from.
+            close: Let none wait from now on, until `open`, and tell that this is why.
 
         Returns:
             How many waited, those not counted that were let go before and have not gone on yet.
         """
-        self._closed = self._closed or for_good
+        self._closed = self._closed if close is None else close
         waiting = self._pauses.keys() - self._released.keys()
         for sequence in waiting:
             self._pauses[sequence].release()
-            self._released[sequence] = ReleasedBy.END if for_good else ReleasedBy.COMMAND
+            self._released[sequence] = close or ReleasedBy.COMMAND
         return len(waiting)
+
+    def open(self) -> None:
+        """Let answers wait again; not if the device is gone for good."""
+        if self._closed is not ReleasedBy.END:
+            self._closed = None

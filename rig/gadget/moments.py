@@ -61,6 +61,8 @@ class Moments:
         }
         self._asked: collections.deque[DeviceEffect] = collections.deque()
         self._undo_at_s: dict[DeviceKind, float] = {}
+        self._unplugged: set[DeviceKind] = set()
+        self._parts = parts
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
@@ -91,8 +93,21 @@ class Moments:
         now = self._clock_s()
         for kind in [kind for kind, at_s in self._undo_at_s.items() if at_s <= now]:
             del self._undo_at_s[kind]
+            self._unplugged.discard(kind)
             log.info("%s is over", kind)
             self._pairs[kind][1]()
+
+    def replug(self) -> bool:
+        """Plug the gadget in anew, unless it is unplugged on purpose; return whether that was done.
+
+        Raises:
+            MachineError: The kernel refuses.
+        """
+        if self._unplugged:
+            return False
+        self._parts.unbind()
+        self._parts.bind()
+        return True
 
     def close(self) -> None:
         """Let go of the descriptor; what has happened stays."""
@@ -102,6 +117,8 @@ class Moments:
         how_long = "ever" if effect.for_s is None else f"{effect.for_s:g} s"
         log.info("%s for %s", effect.kind, how_long)
         self._pairs[effect.kind][0]()
+        if effect.kind is not DeviceKind.EJECT:
+            self._unplugged.add(effect.kind)
         if effect.for_s is None:
             self._undo_at_s.pop(effect.kind, None)
         else:

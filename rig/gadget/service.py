@@ -14,7 +14,8 @@ Several gadgets may be played at once, each with a ``--name`` and a ``--udc`` of
 
 Events: ``ready`` once the UDC is bound, with what each function became (device node, network
 interface); ``fault`` for every fault of the device or its medium, and ``released`` for every hang
-of the medium that ended; ``error`` with a sentence before an end that nobody asked for.  Commands:
+of the medium that ended; ``replugged`` when the host had given the disk up during a hang, and the
+gadget was bound anew; ``error`` with a sentence before an end that nobody asked for.  Commands:
 ``status``, and those of `rig.control.commands`, for the device's rules; ``happen {effect, for_s}``
 for an eject, soft-disconnect or unbind right now; of a disk ``release`` (end what hangs),
 ``power_cut`` (lose what was not flushed), and ``store {ask, ...}``: any command for the store.
@@ -82,7 +83,7 @@ def run(
         if input_fd is not None:
             selector.register(input_fd, selectors.EVENT_READ)
         while True:
-            ready = {key.fd for key, _ in selector.select(_next_s(gadget))}
+            ready = {key.fd for key, _ in selector.select(gadget.pass_time())}
             if signal_fd in ready:
                 return
             if store is not None and store.fileno() in ready and not store.pump():
@@ -95,15 +96,6 @@ def run(
                     events.answer(command, gadget.do)
             if control is not None and control.fileno() in ready:
                 control.pump()
-            for effect in gadget.device_faults.due():
-                gadget.moments.ask(effect)
-            gadget.moments.run()
-
-
-def _next_s(gadget: Gadget) -> float | None:
-    """How long nothing happens by the clock."""
-    waits = (gadget.device_faults.next_due_s(), gadget.moments.next_s())
-    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def parse_size(text: str) -> int:

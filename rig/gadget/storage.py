@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from rig.control.server import DIRECTORY
 from rig.errors import MachineError
+from rig.faults.release import ReleasedBy
 from rig.gadget import kernel
 from rig.gadget.store_process import Event, StoreProcess
 
@@ -137,9 +138,33 @@ class Storage:
         if self._process is None:
             return
         try:
-            self._process.ask("release", SILENCE_DEADLINE_S, for_good=True)
+            self._process.ask("release", SILENCE_DEADLINE_S, close=ReleasedBy.END)
         except MachineError:
             self._process.kill()
+
+    @contextmanager
+    def letting_go(self) -> Iterator[None]:
+        """Let no answer wait for a while.
+
+        The kernel's mass storage function can be neither ejected nor unbound while it waits for its
+        medium.
+
+        Raises:
+            MachineError: The store does not obey; it is killed then.
+        """
+        self._tell("release", close=ReleasedBy.MOMENT)
+        try:
+            yield
+        finally:
+            self._tell("open")
+
+    def _tell(self, do: str, **args: object) -> None:
+        if self._process is not None:
+            try:
+                self._process.ask(do, STOP_DEADLINE_S, **args)
+            except MachineError:
+                self._process.kill()
+                raise
 
     def guarded(self, what: str, do: Callable[[], object]) -> None:
         """Do what may wait for the store; one that hangs is killed, which ends the wait.

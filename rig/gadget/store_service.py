@@ -5,8 +5,9 @@ It is a process of its own because who serves a FUSE mount must never touch it, 
 LUN's backing file does.
 
 Events: ``mounted``; ``fault`` for every injected fault; ``released`` for every hang that ended.
-Commands: ``status``, ``release {for_good}`` (answer all that waits), ``power_cut`` (lose what was
-not flushed), and those of `rig.control.commands`.
+Commands: ``status``, ``release {close}`` (answer all that waits; with ``close``, a word of
+`ReleasedBy`, let nothing wait any more, for this reason), ``open`` (let it again), ``power_cut``
+(lose what was not flushed), and those of `rig.control.commands`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
 from rig.faults.plan import NO_FAULTS, Plan
+from rig.faults.release import ReleasedBy
 from rig.faults.rules.base import MOST_DISK_BYTES, Layer, Rule, check_disk
 from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumFault
 from rig.faults.shown import shown
@@ -77,8 +79,10 @@ class StoreCommands:
             case "status":
                 return {**store_status(self._store), "waiting": len(self._holds)}
             case "release":
-                for_good = command.args.get("for_good") is True
-                return {"released": self._holds.release(for_good=for_good)}
+                return {"released": self._holds.release(close=_reason(command))}
+            case "open":
+                self._holds.open()
+                return None
             case "power_cut":
                 if self._store.cached_bytes is None:
                     raise UserError(
@@ -91,6 +95,18 @@ class StoreCommands:
     def _added(self, rule: Rule[MediumAccess, MediumEffect]) -> None:
         if needs_cache(rule):
             self._store.use_cache()
+
+
+def _reason(command: Command) -> ReleasedBy | None:
+    """Read why nothing is to wait any more.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        return msgspec.convert(command.args.get("close"), ReleasedBy | None)
+    except msgspec.ValidationError as error:
+        raise UserError(f"Command 'release' is not understood: {error}.") from error
 
 
 def store_status(store: Store) -> dict[str, object]:

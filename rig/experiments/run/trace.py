@@ -22,8 +22,9 @@ TRIPS = 8
 TRIP_DEADLINE_S = 10.0
 CLOCK_DAEMONS = ("back", "front", "gadget")
 """Who is asked for the time of its machine, the quickest to answer first."""
-TOLD = frozenset({"fault", "released", "control"})
-"""The events that go into a trace: what fired, what no longer hangs, what somebody changed."""
+TOLD = frozenset({"fault", "released", "replugged", "control"})
+"""The events that go into a trace: what fired, what no longer hangs, that the disk was plugged in
+anew behind it, what somebody changed."""
 NS_PER_S = 1_000_000_000
 
 
@@ -35,7 +36,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
         error_ns: `t_ns` is not further from the truth.
         machine: Where it happened.
         process: Who did it.
-        event: ``fault``, ``released``, ``control`` or ``clock``.
+        event: One of `TOLD`, or ``clock``.
         layer: Of the rule.
         rule: Its name.
         match: At its so-manyth match.

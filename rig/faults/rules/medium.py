@@ -30,8 +30,9 @@ Bit = Annotated[int, msgspec.Meta(ge=0, le=8 * MAX_ACCESS_BYTES - 1)]
 Shift = Annotated[int, msgspec.Meta(ge=-LAST_LBA, le=LAST_LBA)]
 LONGEST_HOLD_S = 120.0
 """No answer waits longer: the deadlines of a run are beyond it."""
-RELEASE_AFTER_S = 45.0
-"""A hang ends by itself: late enough for a host's SCSI timeout of 30 s to pass before."""
+RELEASE_AFTER_S = 33.0
+"""A hang ends by itself: late enough for a host's SCSI timeout of 30 s to pass before, and in the
+midst of the 5 s after that in which Linux waits for the answer to SET_CONFIGURATION."""
 SHIFT_BLOCKS = 8
 """A misdirected access goes to the next 4 KiB, where another piece of a file lies."""
 

@@ -21,6 +21,8 @@ def answer(command: dict[str, object]) -> None:
         return
     if command["do"] == "faults":
         say(event="fault", t=0, layer="medium", rule="r", match=1)
+    if "close" in command:
+        say(event="released", t=0, layer="medium", rule="r", by=command["close"])
     say(event="reply", id=command["id"], ok=True, result={"did": command["do"]})
 
 

@@ -121,6 +121,26 @@ def test_a_request_wakes_who_waits_and_is_done_once(bench: Bench) -> None:
     bench.moments.close()
 
 
+@pytest.mark.parametrize("kind", [DISCONNECT, UNBIND])
+def test_a_gadget_is_plugged_in_anew_but_not_while_it_is_unplugged_on_purpose(
+    bench: Bench, kind: DeviceKind
+) -> None:
+    assert bench.moments.replug()
+    assert bench.at(100.0) == ["unbind", "bind"]
+    bench.ask(kind)
+    bench.at(100.0)
+    assert not bench.moments.replug()
+    bench.ask(kind, 0.0)
+    bench.at(101.0)
+    assert bench.moments.replug()
+
+
+def test_a_gadget_without_its_medium_can_be_plugged_in_anew(bench: Bench) -> None:
+    bench.ask(EJECT)
+    bench.at(100.0)
+    assert bench.moments.replug()
+
+
 # The plan's device layer.
 
 PLAN = """

@@ -147,7 +147,7 @@ def test_commands_reach_the_store_and_its_faults_come_out_as_events(bench: Bench
             "speed": "",
             "store": {"did": "status"},
         }
-    (fault,) = [json.loads(line) for line in bench.out.getvalue().splitlines()]
+    fault, _ = (json.loads(line) for line in bench.out.getvalue().splitlines())
     assert (fault["event"], fault["layer"], fault["rule"]) == ("fault", "medium", "r")
 
 
@@ -225,6 +225,30 @@ def test_a_medium_is_ejected_and_put_in_again(bench: Bench) -> None:
         assert (lun / "file").read_text() == ""
         happen(gadget, "eject", 0.0)
         assert (lun / "file").read_text().strip() == str(bench.directory / "mnt" / "lun0")
+
+
+def test_what_hangs_in_the_medium_is_let_go_before_a_moment_and_may_hang_again_behind_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft_connect = bench.run_directory / "udc" / "dummy_udc.0" / "soft_connect"
+    soft_connect.touch()
+    with bench.gadget() as gadget:
+        store = gadget.store
+        assert store is not None
+        asked: list[tuple[str, dict[str, object]]] = []
+        ask = store.ask
+
+        def note(do: str, deadline_s: float, /, **args: object) -> object:
+            asked.append((do, args))
+            return ask(do, deadline_s, **args)
+
+        monkeypatch.setattr(store, "ask", note)
+        for effect in ("eject", "soft-disconnect", "unbind"):
+            asked.clear()
+            happen(gadget, effect)
+            assert asked == [("release", {"close": "moment"}), ("open", {})], effect
+    told = [json.loads(line) for line in bench.out.getvalue().splitlines()]
+    assert [event["by"] for event in told] == ["moment"] * 3 + ["end"]
 
 
 def test_a_gadget_is_unbound_and_bound_again(bench: Bench) -> None:

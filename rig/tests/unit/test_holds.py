@@ -84,7 +84,7 @@ def test_a_hang_that_is_released_for_good_ends_with_its_device_and_by_no_command
     bench = Bench()
     task, pause = bench.begin(HANG)
     bench.now_s += 1.0
-    assert bench.holds.release(for_good=True) == 1
+    assert bench.holds.release(close=ReleasedBy.END) == 1
     assert pause.until_s < bench.now_s
     assert end(task)
     assert bench.released == [Release("r", 7, 1.0, ReleasedBy.END)]
@@ -94,13 +94,33 @@ def test_what_was_let_go_already_is_not_counted_again() -> None:
     bench = Bench()
     task, _ = bench.begin(HANG)
     assert bench.holds.release() == 1
-    assert bench.holds.release(for_good=True) == 0
+    assert bench.holds.release(close=ReleasedBy.END) == 0
     assert end(task)
     assert [release.by for release in bench.released] == [ReleasedBy.COMMAND]
 
 
-def test_after_a_release_for_good_nothing_waits() -> None:
+def test_after_a_release_for_good_nothing_waits_and_a_hangs_end_is_told_all_the_same() -> None:
     bench = Bench()
-    bench.holds.release(for_good=True)
+    bench.holds.release(close=ReleasedBy.END)
+    assert end(bench.holds.wait(DELAY))
     assert end(bench.holds.wait(HANG))
-    assert bench.released == []
+    assert bench.released == [Release("r", 7, 0.0, ReleasedBy.END)]
+
+
+def test_while_a_moment_befalls_the_device_nothing_waits_and_behind_it_it_does_again() -> None:
+    bench = Bench()
+    task, _ = bench.begin(HANG)
+    assert bench.holds.release(close=ReleasedBy.MOMENT) == 1
+    assert end(task)
+    assert end(bench.holds.wait(HANG))
+    assert [release.by for release in bench.released] == [ReleasedBy.MOMENT] * 2
+    bench.holds.open()
+    _, pause = bench.begin(HANG)
+    assert pause.until_s > bench.now_s
+
+
+def test_a_device_that_is_gone_for_good_does_not_come_back_behind_a_moment() -> None:
+    bench = Bench()
+    bench.holds.release(close=ReleasedBy.END)
+    bench.holds.open()
+    assert end(bench.holds.wait(HANG))
