@@ -127,9 +127,9 @@ def _read_text(octets: bytes) -> Iterator[CaptureEvent]:
 def _event_of_line(match: re.Match[str]) -> CaptureEvent | None:
     tag, us, kind, address, bus, device, endpoint, status, rest = match.groups()
     words = rest.split()
-    if status == "s":
-        words = words[_SETUP_WORDS:]
-        status = "0"
+    if not status.lstrip("-")[:1].isdigit():
+        # The tag of a SETUP packet: "s", or another that says why there is none.
+        words, status = words[_SETUP_WORDS:], "0"
     try:
         length = int(words[0]) if words else 0
         told = int(status.partition(":")[0])  # interval and such follow it

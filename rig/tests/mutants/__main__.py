@@ -82,7 +82,9 @@ def row(one: Score) -> str:
         others = len(one.alarms) - len(seen)
         more = f" and {others} more" if others else ""
         return f"killed    {one.name:<52} {', '.join(seen)}{more}, in run {one.trials}"
-    return f"SURVIVED  {one.name:<52} not seen by {', '.join(one.seen_by)} in {one.trials} runs"
+    raised = f"; raised: {', '.join(one.alarms)}" if one.alarms else ""
+    missed = f"not seen by {', '.join(one.seen_by)} in {one.trials} runs{raised}"
+    return f"SURVIVED  {one.name:<52} {missed}"
 
 
 def summary(scores: list[Score], calm: Calm) -> str:

@@ -34,6 +34,8 @@ BYTES_EACH = 1 << 20
 PACKAGE = Path(__file__).parent
 COPIED = frozenset({"__init__.py", "daemon.py", "drivers.py", "patch.py"})
 LOGS = {"front": "/run/front.urbs", "back": "/run/back.urbs"}
+PATIENCE_S = 240.0
+"""For daemons to be ready: a mutant is to be judged on a busy station, too."""
 NOTHING_SAID = "run/infrastructure"
 QUIET = 'name = "quiet"\nseed = 7\n'
 ENDPOINT_ERRORS = """
@@ -209,7 +211,13 @@ def _setups(mutant: VmMutant | None) -> Callable[[RunOptions, Path], Setup]:
         if mutant is not None and mutant.end:
             words = ends[mutant.end][1:]  # without ``rig``
             ends[mutant.end] = ("python3", "-c", daemon.START, mutant.breaks, *words)
-        return dataclasses.replace(setup, back=ends["back"], front=ends["front"])
+        return dataclasses.replace(
+            setup,
+            back=ends["back"],
+            front=ends["front"],
+            ready_deadline_s=PATIENCE_S,
+            client_deadline_s=PATIENCE_S,
+        )
 
     return make
 

@@ -124,6 +124,11 @@ def test_the_text_of_usbmon_is_read() -> None:
     assert (read[4].transfer_type, read[4].length_bytes) == (TransferType.INTERRUPT, 2)
 
 
+def test_a_setup_packet_that_was_not_captured_is_none_the_less_a_submission() -> None:
+    (read,) = read_capture(b"d5ea89a0 12 S Ci:1:001:0 - __ __ ____ ____ ____ 4 <\n")
+    assert (read.kind, read.length_bytes) == ("S", 4)
+
+
 @pytest.mark.parametrize("make", [pcap, pcapng])
 def test_a_capture_of_a_network_is_refused(make: object) -> None:
     assert callable(make)
