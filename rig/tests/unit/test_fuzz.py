@@ -104,7 +104,7 @@ def test_a_next_front_end_that_is_told_too_early_is_noticed(
     original = BackEnd.linked
 
     def hasty(self: BackEnd) -> None:
-        self._orphans.clear()
+        self._plug.orphans.clear()
         original(self)
 
     monkeypatch.setattr(BackEnd, "linked", hasty)

@@ -41,8 +41,8 @@ RULES = {
     "submitted-twice": 'effect = "duplicate"\nway = "to-back"\nnth = 20',
     "completed-twice": 'effect = "duplicate"\nway = "to-front"\nnth = 20',
     # What is swapped with a heartbeat or another endpoint's does no harm: until two of one are.
-    "submits-swapped": 'effect = "reorder"\nway = "to-back"\ninterval = 3\ntimes = 50',
-    "ends-swapped": 'effect = "reorder"\nway = "to-front"\ninterval = 3\ntimes = 50',
+    "submits-swapped": 'effect = "reorder"\nway = "to-back"\nevery = 3\ntimes = 50',
+    "ends-swapped": 'effect = "reorder"\nway = "to-front"\nevery = 3\ntimes = 50',
 }
 
 
