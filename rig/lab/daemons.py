@@ -79,6 +79,24 @@ class Daemon:
         """Whether the daemon, or the connection to it, has ended."""
         return self._ended
 
+    def check(self) -> None:
+        """Return if the daemon lives, as far as is known.
+
+        Raises:
+            MachineError: It has ended, or its machine is lost; with its own sentence, if it gave
+                one.
+        """
+        self._health.check()
+        if not self._ended:
+            return
+        status = end(self._child, DRAIN_DEADLINE_S)
+        told = [event["error"] for event in self.events if event.get("event") == "error"]
+        raise MachineError(
+            f"Daemon {self.name!r} on {self.machine!r} has ended with status {status}."
+            + (f" {told[-1]}" if told else ""),
+            hint=self._last_log(),
+        )
+
     @property
     def machine_lost(self) -> bool:
         """Whether the daemon's machine is gone."""

@@ -23,6 +23,7 @@ from rig.faults.plan import layer_of
 from rig.faults.rules.base import Event, Layer, Rule
 from rig.faults.rules.link import LinkFault
 from rig.faults.rules.machine import MachineEffect, MachineFault, MachineKind
+from rig.faults.rules.medium import MediumKind
 from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
 from rig.lab.environment import CONTROL
@@ -36,6 +37,8 @@ from rig.report.verdict import FaultRule, Faults
 
 BACK_DEADLINE_S = 150.0
 """For whatever was struck, and for the disk, to be back: two boots and all time-outs on the way."""
+LOOK_S = 20.0
+"""So often, while a disk is away, somebody looks whether those who could bring it back still live."""
 PROBE = "dd if={disk} of=/dev/null bs=4096 count=1 iflag=direct"
 FOLLOW_DEADLINE_S = 300.0
 EVENTS = "station/machine-faults.events.jsonl"
@@ -122,13 +125,15 @@ class Disturbance:
 
     @property
     def unsteady(self) -> bool:
-        """Whether the disk may go away: by the plan, or by what was added by hand."""
-        added = (
-            event.get("layer")
+        """Whether the disk may go away: by the plan, by what was added by hand, or in a hang."""
+        told = [
+            event
             for daemon in self._lab.strategy.daemons.copy().values()
             for event in daemon.events
-            if event["event"] == "control"
-        )
+        ]
+        if any(map(_is_hang, told)):  # of the medium; one may outlast the host's patience
+            return True
+        added = (event.get("layer") for event in told if event["event"] == "control")
         return bool(_UNSTEADY & {*self._of_plan.values(), *added, *self._by_hand})
 
     def _accept(self, rule: Rule[Event, MachineEffect]) -> None:
@@ -168,11 +173,11 @@ class Disturbance:
             Whether it had gone.
 
         Raises:
-            MachineError: The disk does not come back.
+            MachineError: The disk does not come back, or who should bring it back has ended.
         """
+        self._check_daemons()
         if not self.unsteady:
             return False
-        self._machine.settle(BACK_DEADLINE_S)
         told = workload.ask("follow", FOLLOW_DEADLINE_S, disk=self._find_disk())
         return msgspec.convert(told, _Followed).moved
 
@@ -212,18 +217,44 @@ class Disturbance:
             self._lab.strategy.daemons[name].ask("phase", name=self._phase)
         self._clocks.measure(self._lab.strategy.daemons)  # its machine's may be another one
 
+    def _check_daemons(self) -> None:
+        """Wait for what was struck to be back, and see to it that everybody lives.
+
+        Raises:
+            MachineError: A daemon has ended that was not to: whatever else is wrong comes of that.
+        """
+        self._machine.settle(BACK_DEADLINE_S)
+        for name in self._daemons:
+            self._lab.strategy.daemons[name].check()
+
     def _find_disk(self) -> str:
         """Wait for a disk that can be read; one whose link is dead may still seem to be there."""
         until_s = time.monotonic() + BACK_DEADLINE_S
         while (rest_s := until_s - time.monotonic()) > 0:
-            disk = self._user.find(rest_s)
-            if self._lab.client.run(PROBE.format(disk=disk), rest_s + LEEWAY_S).status == 0:
+            self._check_daemons()
+            disk = self._look_for_disk(min(rest_s, LOOK_S))
+            probe = PROBE.format(disk=disk)
+            if disk and self._lab.client.run(probe, rest_s + LEEWAY_S).status == 0:
                 return disk
         raise MachineError(
             f"The disk could not be read again in {BACK_DEADLINE_S:g} s after it had gone.",
             hint="See front/kernel.log and the daemons' logs in the run's directory.",
         )
 
+    def _look_for_disk(self, deadline_s: float) -> str:
+        """Return the disk, or "" if there is none in time."""
+        began_s = time.monotonic()
+        try:
+            return self._user.find(deadline_s)
+        except MachineError:
+            if time.monotonic() - began_s < deadline_s / 2:  # it is not the disk that is missing
+                raise
+            return ""
+
 
 def _is_firing(event: dict[str, Any], rule: str) -> bool:
     return event.get("event") == "fault" and event.get("rule") == rule
+
+
+def _is_hang(event: dict[str, Any]) -> bool:
+    return event.get("event") == "fault" and event.get("effect") == MediumKind.HANG

@@ -60,6 +60,7 @@ class Story:
         self._boot_retries = 0
         self._clocks = Clocks()
         self._host = HostSide()
+        self._witnesses: list[Daemon] = []
 
     def tell(self, image: GuestImage, accelerator: str, lab: Lab | None = None) -> Verdict:
         """Run, and write the run directory.
@@ -81,8 +82,11 @@ class Story:
         self._directory.write("plan.toml", self._options.plan_text)
         self._directory.write("seed", f"{self._options.plan.seed}\n")
         try:
-            with self._lab(image) if lab is None else _borrowed(lab) as machines:
-                written = self._in_lab(machines)
+            try:
+                with self._lab(image) if lab is None else _borrowed(lab) as machines:
+                    written = self._in_lab(machines)
+            finally:  # now that every daemon has had its last word, by Ctrl-C too
+                write_trace(self._directory.file(TRACE), lines_of(self._told(), self._clocks))
             with self._part("judge"):
                 evidence = self._judge(written)
             outcome, reasons = decide(evidence)
@@ -121,6 +125,8 @@ class Story:
         except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
             self._keep_traces(lab)
             raise
+        finally:
+            self._witnesses = [*lab.strategy.crew.former, *lab.strategy.daemons.values()]
         self._keep_traces(lab)
         # A machine may have died after it was last spoken to.
         for machine in lab.strategy.machines.values():
@@ -161,10 +167,9 @@ class Story:
         )
 
     def _keep_traces(self, lab: Lab) -> None:
-        """Save what fired when, and each machine's kernel log, if it can still be asked."""
+        """Measure the clocks, and save each machine's kernel log, if it can still be asked."""
         self._boot_retries = lab.boot_retries
         self._clocks.measure(lab.strategy.daemons)
-        write_trace(self._directory.file(TRACE), lines_of(self._told(lab), self._clocks))
         for role in ("back", "front"):
             machine = lab.strategy.machines.get(role)  # type: ignore[call-overload]
             if machine is None or machine.health.lost:
@@ -175,10 +180,9 @@ class Story:
                 log = f"could not be read: {error}\n"
             self._directory.write(f"{role}/kernel.log", log)
 
-    def _told(self, lab: Lab) -> list[Told]:
+    def _told(self) -> list[Told]:
         """Return what each process told, those that were replaced first."""
-        daemons = [*lab.strategy.crew.former, *lab.strategy.daemons.values()]
-        told = [Told(one.machine, one.name, one.events) for one in daemons]
+        told = [Told(one.machine, one.name, one.events) for one in self._witnesses]
         own = read_events(self._directory.file(MACHINE_EVENTS))
         return [*told, Told(STATION, "run", own)]
 

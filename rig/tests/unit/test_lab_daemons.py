@@ -85,6 +85,31 @@ def test_a_stopped_daemon_answers_nothing(daemon: Daemon) -> None:
         daemon.ask("add", DEADLINE_S, a=1, b=1)
 
 
+def test_a_daemon_that_lives_is_well(daemon: Daemon) -> None:
+    daemon.wait_event("ready", DEADLINE_S)
+    daemon.check()
+
+
+def test_a_daemon_that_has_ended_is_named_with_its_own_sentence(
+    tmp_path: Path, health: Health
+) -> None:
+    script = 'echo \'{"event": "error", "error": "The medium is full."}\'; exit 3'
+    pipe = subprocess.PIPE
+    child = spawn(["sh", "-c", script], stdin=pipe, stdout=pipe, stderr=pipe)
+    daemon = Daemon("back", "gadget", child, health, tmp_path)
+    with pytest.raises(MachineError, match="ended with status 3"):
+        daemon.wait_event("never", DEADLINE_S)
+    with pytest.raises(MachineError, match=r"'gadget' on 'back'.*status 3\. The medium is full\."):
+        daemon.check()
+    daemon.stop(DEADLINE_S)
+
+
+def test_a_daemon_whose_machine_is_lost_is_not_well(daemon: Daemon, health: Health) -> None:
+    health.lose(LostVMError("It panicked."))
+    with pytest.raises(LostVMError, match="It panicked"):
+        daemon.check()
+
+
 def test_a_daemon_that_does_not_stop_is_cut_off(tmp_path: Path, health: Health) -> None:
     pipe = subprocess.PIPE
     child = spawn(["sleep", "60"], stdin=pipe, stdout=pipe, stderr=pipe)

@@ -15,7 +15,9 @@ import msgspec
 import pytest
 
 from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError, UserError
+from rig.experiments.run import disturbance
 from rig.experiments.run import run as story
+from rig.experiments.run.client import UsbStorage
 from rig.experiments.run.exercise import READINGS
 from rig.experiments.run.options import RunOptions, check_recovery, check_wishes
 from rig.experiments.run.scan_service import Access, JournalDamage, Line
@@ -121,6 +123,7 @@ class World:
         self.daemon_events: list[dict[str, object]] = []
         self.events: dict[str, list[dict[str, object]]] = {}
         self.moves = 0  # the disk goes away so often
+        self.dead: set[str] = set()  # daemons
 
     def step(self, name: str) -> None:
         self.log.append(name)
@@ -173,6 +176,10 @@ class FakeDaemon:
         subject = args["name"] if do == "phase" else args.get("fs", "")
         self._world.step(f"{self._name} {do} {subject}".rstrip())
         return as_json(getattr(self, f"_{do}")(**args))
+
+    def check(self) -> None:
+        if self._name in self._world.dead:
+            raise MachineError(f"Daemon {self._name!r} has ended.")
 
     def stop(self, deadline_s: float = 15.0) -> int:
         self._world.step(f"{self._name} stop")
@@ -290,6 +297,7 @@ class Stage:
         self.image = image
         self.out = out
         self.labs: list[FakeLab] = []
+        self.closing: Callable[[], None] = lambda: None
 
     @contextmanager
     def open(self, image: GuestImage, directory: Path, **_: object) -> Iterator[FakeLab]:
@@ -299,6 +307,7 @@ class Stage:
         try:
             yield self.labs[-1]
         finally:
+            self.closing()
             self.world.log.append("close")
 
     def run(self, plan: str = PLAN, **more: Any) -> Verdict:
@@ -389,6 +398,62 @@ def test_the_disk_is_followed_too_where_a_fault_that_takes_it_away_was_added_by_
     stage.world.events["gadget"] = [added]
     assert stage.run().verdict is Outcome.PASS
     assert "workload follow" in stage.world.log
+
+
+HANG = {
+    **{"event": "fault", "t": time.time(), "layer": "medium", "rule": "refuses", "match": 1},
+    **{"effect": "hang", "sequence": 4, "process": "store"},
+}
+
+
+def test_the_disk_is_followed_too_where_the_medium_hung(stage: Stage) -> None:
+    stage.world.events["gadget"] = [HANG]
+    assert stage.run().verdict is Outcome.PASS
+    assert "workload follow" in stage.world.log
+
+
+def test_a_gadget_that_died_is_named_at_once_and_not_the_disk_that_is_missing(
+    stage: Stage,
+) -> None:
+    world = stage.world
+    world.events["gadget"] = [HANG]
+
+    def die(number: int, step: str) -> None:
+        if step == "workload write ext4":
+            world.dead.add("gadget")
+
+    world.fails = die
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert verdict.reasons == ("Daemon 'gadget' has ended.",)
+    assert not [step for step in world.log if "on a machine" in step or "map" in step]
+
+
+def test_a_daemon_that_dies_while_the_disk_is_looked_for_is_named(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = stage.world
+    world.events["gadget"] = [HANG]
+    monkeypatch.setattr(disturbance, "LOOK_S", 0.0)
+
+    def find(self: object, deadline_s: float) -> str:
+        world.dead.add("gadget")
+        raise MachineError("Machine 'front' did not show the disk.")
+
+    monkeypatch.setattr(UsbStorage, "find", find)
+    assert stage.run().reasons == ("Daemon 'gadget' has ended.",)
+
+
+def test_a_reason_that_is_not_the_missing_disk_is_told_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.world.events["gadget"] = [HANG]
+
+    def find(self: object, deadline_s: float) -> str:
+        raise MachineError("Machine 'front' is lost.")
+
+    monkeypatch.setattr(UsbStorage, "find", find)
+    assert stage.run().reasons == ("Machine 'front' is lost.",)
 
 
 def test_what_a_disk_that_went_away_left_open_is_written_again(stage: Stage) -> None:
@@ -543,10 +608,32 @@ def test_a_kernel_log_that_cannot_be_read_changes_no_verdict(stage: Stage) -> No
 @pytest.mark.parametrize("number", [0, 7, len(STORY) - 1])
 def test_an_interruption_closes_the_lab_and_goes_on(stage: Stage, number: int) -> None:
     stage.world.fails = failing(number, KeyboardInterrupt())
+    stage.world.events["gadget"] = [HANG]
     with pytest.raises(KeyboardInterrupt):
         stage.run()
     assert stage.world.log[-1] == "close"
     assert not (stage.out / "verdict.json").exists()
+    # What had fired by then is told, and no machine was asked for it.
+    told = [line.rule for line in read_trace(stage.out / "trace.jsonl") if line.event == "fault"]
+    assert told == (["refuses"] if number > STORY.index("transition attached") else [])
+
+
+@pytest.mark.parametrize("error", [None, MachineError("The machine coughed.")])
+def test_what_daemons_tell_when_they_end_is_in_the_trace_however_the_run_ended(
+    stage: Stage, error: MachineError | None
+) -> None:
+    world = stage.world
+    world.events["gadget"] = [HANG]
+    released = {
+        **{"event": "released", "t": time.time(), "layer": "medium", "rule": "refuses"},
+        **{"sequence": 4, "waited_s": 1.5, "by": "end", "process": "store"},
+    }
+    stage.closing = lambda: world.events["gadget"].append(released)
+    if error is not None:
+        world.fails = failing(STORY.index("workload map vfat"), error)
+    stage.run()
+    told = [line.event for line in read_trace(stage.out / "trace.jsonl") if line.rule == "refuses"]
+    assert told == ["fault", "released"]
 
 
 def test_a_rule_that_did_not_fire_leaves_the_verdict_open(stage: Stage) -> None:
