@@ -38,7 +38,7 @@ from rig.report.verdict import FaultRule, Faults
 BACK_DEADLINE_S = 150.0
 """For whatever was struck, and for the disk, to be back: two boots and all time-outs on the way."""
 LOOK_S = 20.0
-"""So often, while a disk is away, somebody looks whether those who could bring it back still live."""
+"""So often, while a disk is away, it is seen to that those who could bring it back live still."""
 PROBE = "dd if={disk} of=/dev/null bs=4096 count=1 iflag=direct"
 FOLLOW_DEADLINE_S = 300.0
 EVENTS = "station/machine-faults.events.jsonl"

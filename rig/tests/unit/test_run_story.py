@@ -401,8 +401,14 @@ def test_the_disk_is_followed_too_where_a_fault_that_takes_it_away_was_added_by_
 
 
 HANG = {
-    **{"event": "fault", "t": time.time(), "layer": "medium", "rule": "refuses", "match": 1},
-    **{"effect": "hang", "sequence": 4, "process": "store"},
+    "event": "fault",
+    "t": time.time(),
+    "layer": "medium",
+    "rule": "refuses",
+    "match": 1,
+    "effect": "hang",
+    "sequence": 4,
+    "process": "store",
 }
 
 
@@ -625,8 +631,14 @@ def test_what_daemons_tell_when_they_end_is_in_the_trace_however_the_run_ended(
     world = stage.world
     world.events["gadget"] = [HANG]
     released = {
-        **{"event": "released", "t": time.time(), "layer": "medium", "rule": "refuses"},
-        **{"sequence": 4, "waited_s": 1.5, "by": "end", "process": "store"},
+        "event": "released",
+        "t": time.time(),
+        "layer": "medium",
+        "rule": "refuses",
+        "sequence": 4,
+        "waited_s": 1.5,
+        "by": "end",
+        "process": "store",
     }
     stage.closing = lambda: world.events["gadget"].append(released)
     if error is not None:
