@@ -7,6 +7,7 @@ import errno
 import msgspec
 
 from rig.integrity.monitors.breach import Rule
+from rig.integrity.monitors.front import NOT_RUN
 from rig.integrity.monitors.watch import Watch, where
 from rig.usb.urb import TransferType, status_name, stops_endpoint
 from rig.usb.urblog import Kind, UrbEvent
@@ -45,7 +46,8 @@ class BackMonitor(Watch):
         self._window = window
         self._holds = holds
         self._open: dict[int, _Open] = {}
-        self._orphans: dict[int, int] = {}  # endpoints of what runs on when the port is down
+        self._orphans: set[int] = set()  # what runs on when the port is down
+        self._vanished: set[int] = set()  # what ran in a device when that was pulled out
         self._endpoints: dict[int, _Endpoint] = {}
         self._handlers = {
             Kind.SUBMIT: self._submitted,
@@ -71,10 +73,13 @@ class BackMonitor(Watch):
 
     def _went(self, event: UrbEvent) -> None:
         self._seen_port, self._up = True, None
+        running = {number for number, urb in self._open.items() if urb.runs}
         if event.status:
-            self._orphans.clear()  # with the device, all that runs in it is gone
+            # With the device, all that runs in it is gone; its end may be told, or not.
+            self._vanished = running | self._orphans
+            self._orphans.clear()
         else:
-            self._orphans |= {n: u.endpoint for n, u in self._open.items() if u.runs}
+            self._orphans |= running
         self._open.clear()
         self._endpoints.clear()
 
@@ -99,7 +104,11 @@ class BackMonitor(Watch):
             self._breach(Rule.ONE_COMPLETION, number, f"URB {number} was started, but it {what}.")
             urb = self._open.setdefault(number, _Open(key, event.length_bytes))
         endpoint = self._endpoint(key)
-        if self._holds and endpoint.floor is not None and number > endpoint.floor:
+        one_by_one = self._one_by_one(key)
+        behind = endpoint.floor is not None and number > endpoint.floor
+        # In a larger window it may have been decided before the failure was known: then the kernel
+        # takes it back, and that is seen at its end.
+        if self._holds and behind and one_by_one:
             why = "was unlinked" if endpoint.failed is None else "failed"
             self._breach(
                 Rule.BEHIND,
@@ -107,7 +116,8 @@ class BackMonitor(Watch):
                 f"URB {number} of {name} was started behind URB {endpoint.floor}, which {why},"
                 " before the endpoint may go on.",
             )
-        self._check_order(number, key, name)
+        if one_by_one:
+            self._check_order(number, key, name)
         urb.runs = True
         endpoint.running += 1
         if endpoint.running > (self._window if key else 1):
@@ -117,22 +127,26 @@ class BackMonitor(Watch):
                 f"With URB {number}, {endpoint.running} of {name} are in the controller.",
             )
 
+    def _one_by_one(self, key: int) -> bool:
+        return self._window == 1 or not key
+
     def _check_order(self, number: int, key: int, name: str) -> None:
         for other, urb in self._open.items():
             if urb.endpoint == key and other < number and not urb.runs and not urb.ran:
                 self._breach(
-                    Rule.ORDER, number, f"URB {number} of {name} was started before URB {other}."
+                    Rule.ORDER, number, f"URB {number} of {name} has overtaken URB {other}."
                 )
                 return
 
     def _ended(self, event: UrbEvent) -> None:
         key, name = where(event)
         number = event.urb
-        if self._orphans.pop(number, None) is not None:
-            return
         urb = self._open.get(number)
         if urb is None or not urb.runs:
-            if self._seen_port:
+            former = number in self._orphans | self._vanished
+            self._orphans.discard(number)
+            self._vanished.discard(number)
+            if self._seen_port and not former:
                 self._breach(
                     Rule.ONE_COMPLETION, number, f"URB {number} has ended, but was not running."
                 )
@@ -148,7 +162,10 @@ class BackMonitor(Watch):
                 number,
                 f"URB {number} of {urb.length_bytes} octets has moved {event.length_bytes}.",
             )
-        if touched and endpoint.failed is not None and self._holds:
+        ran = event.length_bytes > 0 or event.status not in NOT_RUN
+        if ran and not self._one_by_one(key):
+            self._check_order(number, key, name)
+        if ran and self._holds and endpoint.failed is not None and number > endpoint.failed:
             self._breach(
                 Rule.BEHIND,
                 number,
@@ -157,7 +174,7 @@ class BackMonitor(Watch):
             )
         kind = TransferType.BULK if key else TransferType.CONTROL
         if event.status not in _TAKEN_BACK and stops_endpoint(kind, event.status):
-            endpoint.failed = number
+            endpoint.failed = min(number, endpoint.failed or number)
             endpoint.stop(number)
 
     def _given_back(self, event: UrbEvent) -> None:

@@ -333,3 +333,49 @@ def crossing_of(number: int) -> list[UrbEvent]:
 def test_a_log_of_one_end_alone_is_its_own_stream() -> None:
     assert merged([], crossing()) == crossing()
     assert merged(crossing(), []) == crossing()
+
+
+# A window of several URBs.
+
+
+def wide(*last: UrbEvent) -> list[Rule]:
+    """Three URBs are in the controller; the first fails, the second is taken back."""
+    events = [*submitted(1, 2, 3), back(Kind.START, 1), back(Kind.START, 2)]
+    return rules(
+        *events,
+        *ended(1, EPROTO, 0, epoch=1),
+        back(Kind.END, 2, status=UNLINKED),
+        *last,
+        window=3,
+        holds=True,
+    )
+
+
+def rest() -> list[UrbEvent]:
+    return [back(Kind.RESUME, epoch=1), *ran(2, epoch=1), *ran(3, epoch=1)]
+
+
+def test_in_a_window_what_was_started_too_late_and_taken_back_is_well() -> None:
+    late = [back(Kind.START, 3), back(Kind.END, 3, status=UNLINKED)]
+    assert not wide(*late, *rest())
+
+
+def test_in_a_window_what_ran_behind_a_failed_urb_is_told() -> None:
+    late = [back(Kind.START, 3), *ended(3, epoch=1)]
+    assert Rule.BEHIND in wide(*late, *rest()[:2], *ran(2, epoch=1))
+
+
+def test_in_a_window_what_ran_before_what_was_taken_back_is_told() -> None:
+    resume = back(Kind.RESUME, epoch=1)
+    assert wide(resume, *ran(3, epoch=1), *ran(2, epoch=1)) == [Rule.ORDER]
+
+
+def test_what_goes_with_the_device_has_not_run_behind_a_failed_urb() -> None:
+    gone = back(Kind.END, 3, status=-errno.ESHUTDOWN)
+    assert not wide(back(Kind.START, 3), gone, back(Kind.DOWN, status=-errno.ENODEV))
+
+
+def test_the_end_of_an_urb_may_be_told_when_its_device_is_gone() -> None:
+    gone = back(Kind.DOWN, status=-errno.ENODEV)
+    events = [back(Kind.UP), *submitted(1), back(Kind.START, 1), gone]
+    assert not rules(*events, back(Kind.END, 1, status=-errno.ENODEV), back(Kind.UP))
