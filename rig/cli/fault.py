@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rig.arguments import ArgumentParser
 from rig.control.client import ControlClient
 from rig.control.reach import Process, lab_processes, local_processes
 from rig.control.rules import free_name, table_of_words, tables_of
-from rig.errors import UserError
+from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import MOST_BYTES, read_text
 from rig.faults.phases import PHASES
 from rig.faults.plan import Fault, layer_of
@@ -125,30 +125,83 @@ def main(argv: Sequence[str]) -> int:
 
     Raises:
         UserError: What is asked for cannot be; nothing has changed.
-        MachineError: A process or a machine does not answer.
+        MachineError: A process or a machine does not answer; the others did as they were told.
     """
     options = parser().parse_args(argv)
     rules = _rules(options) if options.do == "add" else []
     with ExitStack() as stack:
-        asked = [Asked(one, stack.enter_context(one.open())) for one in _processes(options)]
+        asked = _ask(_processes(options), stack)
         match options.do:
             case "list":
-                _list(asked, as_json=options.json)
+                _list(asked.living, as_json=options.json)
             case "add":
                 _add(asked, rules, armed=not options.disarmed)
             case "clear":
-                for one in asked:
-                    _say(one, one.client.ask("clear"), "removed")
+                asked.each(lambda one: _say(one, one.client.ask("clear"), "removed"))
             case "release":
-                _release(asked)
+                asked.each(_release)
             case _:
                 _by_name(asked, options.do, options.names)
+    asked.tell_dead()
     return 0
 
 
-def _processes(options: argparse.Namespace) -> list[Process]:
+class Everybody:
+    """All processes that were found.
+
+    Args:
+        living: Those that answer.
+        dead: Why each of the others does not.
+    """
+
+    def __init__(self, living: list[Asked], dead: list[MachineError]) -> None:
+        self.living = living
+        self.dead = dead
+
+    def each(self, do: Callable[[Asked], None]) -> None:
+        """Do something to each; one that dies meanwhile is no reason to leave out the others."""
+        for one in self.living:
+            try:
+                do(one)
+            except MachineError as error:
+                self.dead.append(error)
+
+    def tell_dead(self) -> None:
+        """Return if all live.
+
+        Raises:
+            MachineError: Some do not.
+        """
+        if not self.dead:
+            return
+        others = "The others did as they were told." if self.living else self.dead[0].hint
+        raise MachineError(" ".join(error.message for error in self.dead), hint=others)
+
+    def missing(self, error: UserError) -> RigError:
+        """Return an error about what no living process has; a dead one may have it."""
+        if not self.dead:
+            return error
+        dead = " ".join(one.message for one in self.dead)
+        return MachineError(f"{error.message} {dead}", hint="Nothing has changed.")
+
+
+def _ask(found: tuple[list[Process], list[MachineError]], stack: ExitStack) -> Everybody:
+    processes, dead = found
+    living: list[Asked] = []
+    for one in processes:
+        try:
+            living.append(Asked(one, stack.enter_context(one.open())))
+        except MachineError as error:
+            where = f"'{one.machine}/{one.name}'"
+            dead.append(MachineError(f"Process {where} is dead or deaf: {error.message}"))
+    return Everybody(living, dead)
+
+
+def _processes(options: argparse.Namespace) -> tuple[list[Process], list[MachineError]]:
+    """Find those that are meant, and say what cannot be looked at."""
+    lost: list[MachineError] = []
     if options.lab is not None:
-        found = lab_processes(options.lab, options.machine)
+        found, lost = lab_processes(options.lab, options.machine)
     elif options.machine is not None:
         raise UserError(
             "--machine is of a lab.", hint="Name its run directory with --lab, or leave it out."
@@ -157,8 +210,8 @@ def _processes(options: argparse.Namespace) -> list[Process]:
         found = local_processes()
     wanted = options.process
     chosen = [one for one in found if wanted in (None, one.name)]
-    if chosen:
-        return chosen
+    if chosen or lost:
+        return chosen, lost
     if found:
         there = ", ".join(f"{one.machine}/{one.name}" for one in found)
         raise UserError(f"There is no process '{wanted}'.", hint=f"There are: {there}.")
@@ -229,9 +282,9 @@ def _text(path: Path) -> str:
     return said
 
 
-def _add(asked: list[Asked], rules: list[Fault], *, armed: bool) -> None:
+def _add(asked: Everybody, rules: list[Fault], *, armed: bool) -> None:
     """Bring each rule to its process; names are looked at before the first one goes."""
-    taken = {name for one in asked for name in one.names}
+    taken = {name for one in asked.living for name in one.names}
     wanted: dict[Asked, list[Table]] = {}
     for rule in rules:
         name = rule.name or free_name(layer_of(rule), taken)
@@ -247,7 +300,7 @@ def _add(asked: list[Asked], rules: list[Fault], *, armed: bool) -> None:
         for one, tables in wanted.items():
             names = one.client.ask("add", rules=tables, armed=armed)
             done += [(one, name) for name in names]
-    except UserError:
+    except RigError:
         for one, name in done:
             one.client.ask("remove", name=name)
         raise
@@ -255,47 +308,49 @@ def _add(asked: list[Asked], rules: list[Fault], *, armed: bool) -> None:
         print(f"{one.where}: {name} added" + ("" if armed else ", disarmed"))
 
 
-def _owner(asked: list[Asked], rule: Fault) -> Asked:
+def _owner(asked: Everybody, rule: Fault) -> Asked:
     """Find the one process that brings a rule about.
 
     Raises:
         UserError: There is none, or several.
+        MachineError: There may be one among those that do not answer.
     """
     layer = layer_of(rule)
     kind = PLACES[rule.place] if isinstance(rule, EndpointFault) else OWNERS[layer]
-    fitting = [one for one in asked if one.is_a(kind)]
+    fitting = [one for one in asked.living if one.is_a(kind)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         there = ", ".join(one.where for one in fitting)
         raise UserError(f"Several could take rule '{rule.name}': {there}.", hint="Say --process.")
-    raise UserError(
-        f"Fault '{rule.name}' needs a process '{kind}', and there is none.", hint=_MENDS[kind]
+    raise asked.missing(
+        UserError(
+            f"Fault '{rule.name}' needs a process '{kind}', and there is none.", hint=_MENDS[kind]
+        )
     )
 
 
-def _by_name(asked: list[Asked], do: str, names: list[str]) -> None:
+def _by_name(asked: Everybody, do: str, names: list[str]) -> None:
     owners = {name: _owner_of_name(asked, name) for name in names}
     for name, one in owners.items():
         _say(one, one.client.ask(do, name=name), BY_NAME[do])
 
 
-def _owner_of_name(asked: list[Asked], name: str) -> Asked:
-    having = [one for one in asked if name in one.names]
+def _owner_of_name(asked: Everybody, name: str) -> Asked:
+    having = [one for one in asked.living if name in one.names]
     if len(having) == 1:
         return having[0]
     if having:
         there = ", ".join(one.where for one in having)
         raise UserError(f"Several have a rule '{name}': {there}.", hint="Say --process.")
-    known = ", ".join(rule for one in asked for rule in one.names) or "none"
-    raise UserError(f"There is no rule '{name}'.", hint=f"There are: {known}.")
+    known = ", ".join(rule for one in asked.living for rule in one.names) or "none"
+    raise asked.missing(UserError(f"There is no rule '{name}'.", hint=f"There are: {known}."))
 
 
-def _release(asked: list[Asked]) -> None:
-    for one in asked:
-        if any(one.is_a(kind) for kind in HANGING):
-            count = one.client.ask("release")["released"]
-            print(f"{one.where}: {count} released")
+def _release(one: Asked) -> None:
+    if any(one.is_a(kind) for kind in HANGING):
+        count = one.client.ask("release")["released"]
+        print(f"{one.where}: {count} released")
 
 
 def _say(one: Asked, names: list[str], done: str) -> None:

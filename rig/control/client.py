@@ -30,6 +30,10 @@ class ControlClient:
         self._lines = stream.makefile("rb")
         self._last_id = 0
 
+    def close(self) -> None:
+        """Let go of the connection, which stays open as long as somebody reads from it."""
+        self._lines.close()
+
     def ask(self, do: str, /, **args: object) -> Any:
         """Have the process do something; return the reply's result, as JSON carries it.
 
@@ -73,4 +77,8 @@ def connect(path: Path, process: str) -> Iterator[ControlClient]:
                 f"The control socket '{path}' of process '{process}' cannot be reached:"
                 f" {error.strerror}."
             ) from error
-        yield ControlClient(stream, process)
+        client = ControlClient(stream, process)
+        try:
+            yield client
+        finally:
+            client.close()

@@ -103,25 +103,33 @@ def local_processes() -> list[Process]:
     return [*_in_directory(os.uname().nodename, DIRECTORY)]
 
 
-def lab_processes(run_directory: Path, machine: str | None) -> list[Process]:
-    """Return the processes of a running lab.
+def lab_processes(
+    run_directory: Path, machine: str | None
+) -> tuple[list[Process], list[MachineError]]:
+    """Return the processes of a running lab, and why others cannot be found.
 
     Args:
         run_directory: The lab's.
         machine: Only those of this one; None: of all, the station included.
 
+    Returns:
+        The processes, and an error for each machine that cannot be reached.
+
     Raises:
         UserError: No lab runs there.
-        MachineError: A machine cannot be reached.
     """
     ways = load_ways(run_directory)
     found: list[Process] = []
+    lost: list[MachineError] = []
     for name in ways.ssh:
         if machine in (None, name):
-            found += _on_machine(ways, name)
+            try:
+                found += _on_machine(ways, name)
+            except MachineError as error:
+                lost.append(error)
     if machine in (None, STATION):
         found += _in_directory(STATION, Path(ways.control))
-    return found
+    return found, lost
 
 
 def _on_machine(ways: Ways, name: str) -> list[Process]:

@@ -16,6 +16,7 @@ import pytest
 from rig.cli import fault
 from rig.cli.main import run
 from rig.control import reach
+from rig.control.client import ControlClient
 from rig.control.commands import FaultCommands
 from rig.control.server import ControlSocket
 from rig.control.ways import NAME, Ways, load_ways, remove_ways
@@ -226,6 +227,85 @@ def test_the_same_name_in_two_processes_must_be_told_apart(
         run(["fault", "remove", "x"])
     said(capsys, "remove", "--process", "back", "x")
     assert (list(site.store.planned), list(site.back.planned)) == (["x"], [])
+
+
+@pytest.fixture
+def dead(site: Site) -> Site:
+    """The site, and what a link's relay that was killed has left."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
+        left.bind(str(site.directory / "link.sock"))
+    return site
+
+
+DEAD = r"/link' is dead or deaf: .*"
+
+
+def test_a_dead_process_is_named_and_the_others_are_listed(
+    dead: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MachineError, match=DEAD + "The others did as they were told"):
+        run(["fault", "list"])
+    listed = capsys.readouterr().out
+    assert "/back (endpoint): no rules\n" in listed
+    assert "/store (medium): no rules\n" in listed
+
+
+@pytest.mark.parametrize("words", [["add", *MEDIUM], ["remove", "x"], ["fire", "x"], ["clear"]])
+def test_the_living_do_as_they_are_told_although_one_is_dead(dead: Site, words: list[str]) -> None:
+    run_all = ["fault", "add", "--process", "store", *MEDIUM, "name=x"]
+    assert run(run_all) == 0
+    with pytest.raises(MachineError, match=DEAD):
+        run(["fault", *words])
+    assert list(dead.store.planned) == {"add": ["x", "medium-1"], "fire": ["x"]}.get(words[0], [])
+
+
+def test_what_hangs_is_released_although_another_process_is_dead(
+    dead: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MachineError, match=DEAD):
+        run(["fault", "release"])
+    assert capsys.readouterr().out.endswith("/store: 2 released\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["add", "layer=link", "effect=cut", "nth=1"], "needs a process 'link'"),
+        (["remove", "none"], "no rule 'none'"),
+    ],
+)
+def test_what_the_dead_one_may_have_is_told_with_its_death(
+    dead: Site, words: list[str], said: str
+) -> None:
+    with pytest.raises(MachineError, match=said + ".*" + DEAD):
+        run(["fault", *words])
+
+
+def test_a_process_that_dies_while_it_is_asked_does_not_keep_the_others_from_it(
+    site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(capsys, "add", *MEDIUM, "name=m")
+    ask = ControlClient.ask
+
+    def die(self: Any, do: str, /, **args: object) -> object:
+        if do == "clear" and self._process == "back":
+            raise MachineError("Process 'back' has ended.")
+        return ask(self, do, **args)
+
+    monkeypatch.setattr(ControlClient, "ask", die)
+    with pytest.raises(MachineError, match="Process 'back' has ended"):
+        run(["fault", "clear"])
+    assert site.store.planned == {}
+
+
+def test_a_labs_other_machines_are_asked_although_one_cannot_be_reached(
+    site: Site, lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways = load_ways(lab)
+    Ways(ways.control, {"front": ["false"], **ways.ssh}).save(lab)
+    with pytest.raises(MachineError, match="Machine 'front' cannot be reached"):
+        run(["fault", "list", "--lab", str(lab)])
+    assert "back/store (medium): no rules\n" in capsys.readouterr().out
 
 
 def test_without_processes_there_is_a_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
