@@ -1,0 +1,1 @@
+"""``rig explain``: why a sector of a run is as it is."""
