@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rig.errors import UserError
 from rig.splitdriver.backend import Action as BackAction
@@ -31,7 +31,7 @@ from rig.splitdriver.messages import (
     Unlink,
 )
 from rig.splitdriver.policy import Policy
-from rig.usb.urblog import HEADER, Kind, Place, UrbEvent, digest_of
+from rig.usb.urblog import HEADER, Kind, Place, UrbEvent, command_of, digest_of
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
 BUFFER_BYTES = 64 << 10
@@ -58,7 +58,7 @@ class UrbLog:
             ) from error
         self._file.write(HEADER)
 
-    def note(self, kind: Kind, place: Place, device: int, urb: int = 0, **fields: int) -> None:
+    def note(self, kind: Kind, place: Place, device: int, urb: int = 0, **fields: Any) -> None:
         """Note an event, now; the fields are those of `UrbEvent`."""
         if self._file.closed:
             return  # the daemon ends, and lets go of what it has
@@ -170,9 +170,10 @@ class TappedBackEnd(BackEnd):
             endpoint=urb.endpoint_address,
             length_bytes=urb.buffer_bytes,
             digest=digest_of(urb.data),
+            **command_of(urb.data)._asdict(),
         )
 
-    def _note(self, kind: Kind, device: int, urb: int = 0, **fields: int) -> None:
+    def _note(self, kind: Kind, device: int, urb: int = 0, **fields: Any) -> None:
         self._log.note(kind, Place.BACK, device, urb, **fields)
 
 
@@ -243,6 +244,6 @@ class TappedFrontEnd(FrontEnd):
                     self._targets.clear()
         return actions
 
-    def _note(self, kind: Kind, urb: int = 0, **fields: int) -> None:
+    def _note(self, kind: Kind, urb: int = 0, **fields: Any) -> None:
         endpoint = self._endpoint_of.get(urb, 0)
         self._log.note(kind, Place.FRONT, self._shown, urb, endpoint=endpoint, **fields)

@@ -1,6 +1,6 @@
 """The stream of URBs at one end of a split driver: events, and their records in a file.
 
-A file begins with 8 octets, ``RIGURB`` and the version as two octets; then records of 40 octets,
+A file begins with 8 octets, ``RIGURB`` and the version as two octets; then records of 48 octets,
 little-endian::
 
      0 +---------------------------------------------+
@@ -12,8 +12,10 @@ little-endian::
     24 +----------------------+----------------------+
        | length_bytes     u32 | epoch            u32 |
     32 +----------------------+----------------------+
-       | digest           u32 | 0                u32 |
-       +----------------------+----------------------+
+       | digest           u32 | lba              u32 |
+    40 +------------+---------+----------------------+
+       | opcode u16 | 0                              |
+       +------------+--------------------------------+
 
 The split driver writes them, the monitors (`rig.integrity.monitors`) read them.  Pure.
 """
@@ -23,15 +25,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
 from rig.errors import RemoteProtocolError
+from rig.usb.bot import CBW_BYTES, parse_cbw
 
 HEADER = b"RIGURB\x00\x01"
-_RECORD = struct.Struct("<QBBBxIIiIII4x")
+_RECORD = struct.Struct("<QBBBxIIiIIIIH6x")
 RECORD_BYTES = _RECORD.size
+_NO_OPCODE = 0xFFFF
+_CDB_10 = 10
 
 
 class Place(IntEnum):
@@ -83,6 +89,8 @@ class UrbEvent(msgspec.Struct, frozen=True, gc=False):
         epoch: Of a giveback over the link, and of a resume: number of the endpoint's last stop.
         digest: CRC-32 of the data that go with the event; 0 for none.
         t_ns: When, Unix time in nanoseconds.
+        opcode: Of the SCSI command that its data are the wrapper of (BOT §5.1); None for others.
+        lba: Of that command; 0 if it has none.
     """
 
     kind: Kind
@@ -95,6 +103,8 @@ class UrbEvent(msgspec.Struct, frozen=True, gc=False):
     epoch: int = 0
     digest: int = 0
     t_ns: int = 0
+    opcode: int | None = None
+    lba: int = 0
 
     def pack(self) -> bytes:
         """Return the record."""
@@ -109,6 +119,8 @@ class UrbEvent(msgspec.Struct, frozen=True, gc=False):
             self.length_bytes,
             self.epoch,
             self.digest,
+            self.lba,
+            _NO_OPCODE if self.opcode is None else self.opcode,
         )
 
 
@@ -127,23 +139,46 @@ def read_events(octets: bytes) -> Iterator[UrbEvent]:
         raise RemoteProtocolError("The file does not begin as a log of URBs does.")
     whole = (len(octets) - len(HEADER)) // RECORD_BYTES * RECORD_BYTES
     body = memoryview(octets)[len(HEADER) : len(HEADER) + whole]
-    for (
-        t_ns,
-        kind,
-        place,
-        endpoint,
-        device,
-        urb,
-        status,
-        length,
-        epoch,
-        digest,
-    ) in _RECORD.iter_unpack(body):
+    for row in _RECORD.iter_unpack(body):
+        t_ns, kind, place, endpoint, device, urb, *fields, opcode = row
+        status, length, epoch, digest, lba = fields
         try:
             yield UrbEvent(
-                Kind(kind), Place(place), device, urb, endpoint, status, length, epoch, digest, t_ns
+                Kind(kind),
+                Place(place),
+                device,
+                urb,
+                endpoint,
+                status,
+                length,
+                epoch,
+                digest,
+                t_ns,
+                None if opcode == _NO_OPCODE else opcode,
+                lba,
             )
         except ValueError as error:
             raise RemoteProtocolError(
                 f"A log of URBs has a record of no meaning: {error}."
             ) from error
+
+
+class Wrapped(NamedTuple):
+    """What a command block wrapper says, as far as an event tells it."""
+
+    opcode: int | None = None
+    lba: int = 0
+
+
+def command_of(data: bytes | bytearray | memoryview) -> Wrapped:
+    """Return the command that an URB's data are the wrapper of; nothing if they are none.
+
+    A READ(10) or WRITE(10) has its LBA in octets 2 to 5, and so have their like (SBC-3).
+    """
+    if len(data) != CBW_BYTES:
+        return Wrapped()
+    try:
+        block = parse_cbw(bytes(data)).command
+    except RemoteProtocolError:
+        return Wrapped()
+    return Wrapped(block[0], int.from_bytes(block[2:6], "big") if len(block) >= _CDB_10 else 0)

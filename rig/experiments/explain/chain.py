@@ -1,8 +1,8 @@
-"""Why a write went where it went: one chain of causes, from the host's command to the medium.  Pure.
+"""Why a write went where it went: a chain of causes, from the host's command to the medium.  Pure.
 
 The journal says what arrived, and when.  The back end's log of URBs says which command the device
-was about then, and which URB moved those bytes; the front end's, what the kernel had wanted with that
-URB; the trace, which fault had fired before.  URBs have the same numbers on both ends.
+was about then, and which URB moved those bytes; the front end's, what the kernel had wanted with
+it; the trace, which fault had fired before.  URBs have the same numbers on both ends.
 """
 
 from __future__ import annotations

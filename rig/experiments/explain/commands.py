@@ -1,7 +1,7 @@
 """The SCSI commands in a back end's log of URBs: which URBs each was made of.  Pure.
 
-A bulk-only device has one command at a time: its wrapper, its data, its status (BOT §5).  So what goes
-over the bulk endpoints behind a wrapper belongs to it, until the next one.
+A bulk-only device has one command at a time: its wrapper, its data, its status (BOT §5).  So what
+goes over the bulk endpoints behind a wrapper belongs to it, until the next one.
 """
 
 from __future__ import annotations

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.errors import RemoteProtocolError
-from rig.usb.urblog import HEADER, RECORD_BYTES, Kind, Place, UrbEvent, digest_of, read_events
+from rig.usb.bot import synchronize_cache_10, unit_ready, write_10
+from rig.usb.urblog import (
+    HEADER,
+    RECORD_BYTES,
+    Kind,
+    Place,
+    UrbEvent,
+    command_of,
+    digest_of,
+    read_events,
+)
 
 U32 = st.integers(0, 2**32 - 1)
 EVENTS = st.builds(
@@ -22,6 +32,8 @@ EVENTS = st.builds(
     epoch=U32,
     digest=U32,
     t_ns=st.integers(0, 2**64 - 1),
+    opcode=st.none() | st.integers(0, 255),
+    lba=U32,
 )
 
 
@@ -37,9 +49,12 @@ def test_a_record_that_is_cut_off_at_the_end_is_left_out(event: UrbEvent, length
 
 
 def test_a_record_is_laid_out_as_documented() -> None:
-    event = UrbEvent(Kind.GIVEBACK, Place.BACK, 0x10001, 7, 0x81, -71, 512, 3, 0xDEADBEEF, 9)
+    event = UrbEvent(
+        Kind.GIVEBACK, Place.BACK, 0x10001, 7, 0x81, -71, 512, 3, 0xDEADBEEF, 9, 0x2A, 5
+    )
     assert event.pack() == bytes.fromhex(
-        "0900000000000000 04 02 81 00 01000100 07000000 b9ffffff00020000 03000000 efbeadde 00000000"
+        "0900000000000000 04 02 81 00 01000100 07000000 b9ffffff 00020000 03000000 efbeadde"
+        "05000000 2a00 000000000000"
     )
 
 
@@ -56,3 +71,14 @@ def test_a_record_of_no_meaning_is_refused() -> None:
 def test_no_data_have_no_digest() -> None:
     assert digest_of(b"") == 0
     assert digest_of(bytes(1)) != 0
+
+
+def test_a_wrapper_tells_its_command() -> None:
+    assert command_of(write_10(1, 2304, 8)) == (0x2A, 2304)
+    assert command_of(bytearray(synchronize_cache_10(2))) == (0x35, 0)
+    assert command_of(unit_ready(3)) == (0x00, 0)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(31), b"USBC" + bytes(27), bytes(512)])
+def test_what_is_no_wrapper_tells_none(data: bytes) -> None:
+    assert command_of(data) == (None, 0)
