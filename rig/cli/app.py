@@ -7,7 +7,18 @@ from collections.abc import Callable
 import typer
 
 from rig import __version__
-from rig.cli import bench, compare, conformance, drivers, explore, fidelity, hazard, monitor, run
+from rig.cli import (
+    bench,
+    compare,
+    conformance,
+    drivers,
+    explain,
+    explore,
+    fidelity,
+    hazard,
+    monitor,
+    run,
+)
 from rig.cli.certs import certs
 from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
@@ -30,6 +41,7 @@ app.command("hazard")(hazard.hazard)
 app.command("drivers")(drivers.drivers)
 app.command("fidelity")(fidelity.fidelity)
 app.command("bench")(bench.bench)
+app.command("explain")(explain.explain)
 app.command("explore")(explore.explore)
 app.command("monitor")(monitor.monitor)
 app.command("doctor")(doctor)

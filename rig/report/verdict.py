@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from rig.integrity.judgement import Finding, Judgement, SectorClass, combine
+from rig.report.chain import Chain
 
 
 class Outcome(StrEnum):
@@ -128,6 +129,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         boot_retries: Boots that had to be tried again.
         rig_version: Of this rig.
         host: What the host had to do.
+        chains: How the first wrong writes came about.
     """
 
     verdict: Outcome
@@ -151,6 +153,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     attachment: str = ""
     link: str = ""
     host: HostSide = HostSide()
+    chains: tuple[Chain, ...] = ()
 
 
 def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:

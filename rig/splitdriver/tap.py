@@ -65,9 +65,24 @@ class UrbLog:
         event = UrbEvent(kind, place, device, urb, t_ns=time.time_ns(), **fields)
         self._file.write(event.pack())
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Write what is still in memory."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write what is still in memory, and note no more."""
         self._file.close()
+
+
+def flush(log: UrbLog | None) -> None:
+    """Have a daemon's log on its machine's disk as far as it goes: the lab's command ``urbs``.
+
+    Raises:
+        UserError: It keeps none.
+    """
+    if log is None:
+        raise UserError("URBs are not noted.", hint="Start the daemon with --urb-log FILE.")
+    log.flush()
 
 
 class TappedBackEnd(BackEnd):

@@ -16,6 +16,7 @@ from rig.experiments.run.scan_service import Access
 from rig.experiments.run.trace import Line
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.clock import MachineClock
+from rig.report.chain import Chain, Step
 from rig.usb.bot import Opcode
 from rig.usb.urb import status_name
 from rig.usb.urblog import Kind, UrbEvent
@@ -25,38 +26,6 @@ _FRONT_WORDS = {
     Kind.UNLINK: "the kernel wants back",
     Kind.ANSWER: "the front end has answered for",
 }
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One cause of the next.
-
-    Attributes:
-        t_ns: When, by the station's clock.
-        where: On which machine, and in which part of it.
-        what: A sentence.
-        urb: The URB that it is about; 0 for none.
-        rule: The fault rule that fired; empty for none.
-    """
-
-    t_ns: int
-    where: str
-    what: str
-    urb: int = 0
-    rule: str = ""
-
-
-class Chain(msgspec.Struct, frozen=True):
-    """How a write came to a sector.
-
-    Attributes:
-        lba: The sector.
-        arrival: The write's number in the journal.
-        steps: In order of time.
-    """
-
-    lba: int
-    arrival: int
-    steps: tuple[Step, ...]
 
 
 class Traffic(msgspec.Struct, frozen=True):

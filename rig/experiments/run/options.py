@@ -118,6 +118,11 @@ class RunOptions:
         return str(self.recovery) if self.driver is PathName.SPLIT else ""
 
     @property
+    def notes_urbs(self) -> bool:
+        """Whether both ends keep a log of every URB: not without faults, for it takes time."""
+        return self.driver is PathName.SPLIT and bool(self.plan.faults)
+
+    @property
     def link_words(self) -> str:
         """What joins the two ends, as a verdict names it; empty if nothing does."""
         if self.driver is PathName.DIRECT:

@@ -11,6 +11,7 @@ from rig.lab.strategy import Setup
 STORE = "/var/lib/rig/gadget"
 PLAN_ON_MACHINE = "/var/lib/rig/plan.toml"
 RANGES_ON_MACHINE = "/run/rig-ranges.json"
+URBS_ON_MACHINE = "/run/rig-urbs.bin"
 BACK_BEHIND_LINK = "127.0.0.1:7206"
 """Where the back end listens if a relay is at its usual place."""
 
@@ -29,8 +30,9 @@ def setup_of(options: RunOptions, plan_on_station: Path) -> Setup:
     address, *security = Link.TCP.options
     listens = BACK_BEHIND_LINK if options.relayed else address
     relay = ("rig", "link", "--listen", address, "--connect", listens, *plan)
-    back = ("--port", options.attachment.port, "--listen", listens, *security)
-    front = ("--connect", address, *security, *options.recovery.front_words())
+    urbs = ("--urb-log", URBS_ON_MACHINE) if options.notes_urbs else ()
+    back = ("--port", options.attachment.port, "--listen", listens, *security, *urbs)
+    front = ("--connect", address, *security, *options.recovery.front_words(), *urbs)
     return Setup(
         gadget=("rig", "gadget", *gadget, *plan),
         back=("rig", "back", *back, *options.recovery.back_words(), *plan),

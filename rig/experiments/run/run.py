@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from rig import __version__
 from rig.errors import MachineError, RigError
+from rig.experiments.explain.recorded import FILES, URBS, Recorded
 from rig.experiments.run.client import DiskUser, used_by
 from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.exercise import STEP_DEADLINE_S, Exercise, Written
 from rig.experiments.run.options import RunOptions
-from rig.experiments.run.places import PLAN_ON_MACHINE, STORE, setup_of
+from rig.experiments.run.places import PLAN_ON_MACHINE, STORE, URBS_ON_MACHINE, setup_of
 from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
 from rig.guest_images.image import GuestImage, ensure
@@ -27,6 +28,7 @@ from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
+from rig.lab.machine import Machine
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import (
@@ -89,6 +91,7 @@ class Story:
                 write_trace(self._directory.file(TRACE), lines_of(self._told(), self._clocks))
             with self._part("judge"):
                 evidence = self._judge(written)
+                self._directory.write(FILES, msgspec.json.encode(written.files).decode())
             outcome, reasons = decide(evidence)
         except (RigError, msgspec.MsgspecError) as error:
             # Also when what a machine told makes no sense: the run directory says so.
@@ -179,6 +182,17 @@ class Story:
             except MachineError as error:
                 log = f"could not be read: {error}\n"
             self._directory.write(f"{role}/kernel.log", log)
+            self._keep_urbs(machine, lab.strategy.daemons.get(role))
+
+    def _keep_urbs(self, machine: Machine, daemon: Daemon | None) -> None:
+        """Save what an end of the split driver has noted of URBs."""
+        if daemon is None or not self._options.notes_urbs:
+            return
+        # One that has died has told of URBs what it had written.
+        with suppress(MachineError):
+            daemon.ask("urbs")
+        with suppress(MachineError):
+            machine.get(URBS_ON_MACHINE, self._directory.file(f"{machine.name}/{URBS}"))
 
     def _told(self) -> list[Told]:
         """Return what each process told, those that were replaced first."""
@@ -224,6 +238,7 @@ class Story:
             rig_version=__version__,
             client=options.client.value,
             host=self._host,
+            chains=Recorded(self._directory.path).chains(findings),
         )
 
 

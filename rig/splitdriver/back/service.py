@@ -30,7 +30,7 @@ from rig.splitdriver.backend import BackEnd, capabilities
 from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
-from rig.splitdriver.tap import TappedBackEnd, UrbLog
+from rig.splitdriver.tap import TappedBackEnd, UrbLog, flush
 from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.handshake import Gate
 from rig.splitdriver.transport.link import Stream, refuse
@@ -157,6 +157,9 @@ class BackService:
                     "ports": [port.status() for port in self._ports],
                     "front": self._front.name if self._front else None,
                 }
+            case "urbs":
+                flush(self._urb_log)
+                return None
         return self._faults.obey(command)
 
     def _accept(self, rule: Rule[EndpointTransfer, EndpointEffect]) -> None:

@@ -19,7 +19,7 @@ from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.tap import TappedFrontEnd, UrbLog
+from rig.splitdriver.tap import TappedFrontEnd, UrbLog, flush
 from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.caller import Caller
 from rig.splitdriver.transport.link import Stream
@@ -96,6 +96,9 @@ class FrontService:
                 "ports": {number: port.vhci_port for number, port in self._ports.items()},
                 "back": self._peer.name if self._peer else None,
             }
+        if command.do == "urbs":
+            flush(self._urb_log)
+            return None
         raise UserError(f"'rig front' knows no command '{command.do}'.")
 
     def _wait(self, epoll_fd: int, timeout_s: float) -> Ready | None:
