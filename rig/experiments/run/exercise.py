@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +12,17 @@ import msgspec
 from rig.errors import CommandFailure, MachineError
 from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.options import RunOptions
-from rig.experiments.run.places import RANGES_ON_MACHINE, STORE
-from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
+from rig.experiments.run.places import RANGES_ON_MACHINE, STORE, WISH_ON_MACHINE
+from rig.experiments.run.scan_service import Access, JournalDamage, Line, decode_lines
+from rig.integrity.evidence import MediumJournal, Served
 from rig.integrity.filemap import FileMap, MappedFile
 from rig.integrity.filesystems import MIB
+from rig.integrity.judgement import combine
 from rig.integrity.ledger import decode_events
+from rig.integrity.looks import SecondLook, Wish
 from rig.integrity.model import Model
-from rig.integrity.oracle import Arrival
+from rig.integrity.oracle import Arrival, Oracle
+from rig.integrity.reread import wanted
 from rig.integrity.scan import Run
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
@@ -69,7 +73,8 @@ class Written:
     files: list[MappedFile] = field(default_factory=list)
     host: list[FileRead] = field(default_factory=list)
     medium: list[Run] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)
+    journal: MediumJournal = field(default_factory=MediumJournal)
+    look: SecondLook | None = None
     checks: list[CheckedFileSystem] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
@@ -142,12 +147,13 @@ class Exercise:
             with self._part(f"read back {name}"):
                 written.host += self._read_back(workload, name)
         self._disturbance.set_phase(None)
+        written.ledger.apply_all(_ledger_events(workload))
+        written.look = self._second_look(disk, written)
         with self._part("unmount"):
             for name in names:
                 workload.ask("unmount", STEP_DEADLINE_S, fs=name)
             if workload.stop() != 0:
                 raise MachineError("The workload's daemon did not end in order.")
-        written.ledger.apply_all(_ledger_events(workload))
         written.faults = self._disturbance.ask()
         with self._part("look at the medium"):
             self._look(written)
@@ -189,6 +195,21 @@ class Exercise:
             return msgspec.convert(told, list[FileRead])
         raise MachineError(f"The disk went away in each of {READINGS} readings of {name}.")
 
+    def _second_look(self, disk: str, written: Written) -> SecondLook | None:
+        """Have the host read again, by two paths, what it saw wrong; None if that was nothing."""
+        oracle = Oracle(written.ledger, FileMap(written.files), self._run_id)
+        host = combine(oracle.judge_host(one.file_id, one.runs) for one in written.host)
+        again = wanted(host)
+        if not again:
+            return None
+        with self._part("read again"):
+            wish = msgspec.json.encode(Wish(disk, again)).decode()
+            local = self._directory.write("reread.json", wish)
+            self._lab.client.put(local, WISH_ON_MACHINE)
+            told = self._lab.client.run(f"rig reread < {WISH_ON_MACHINE}", STEP_DEADLINE_S)
+        # A disk that is gone says nothing more: then the first reading counts alone.
+        return msgspec.json.decode(told.stdout, type=SecondLook) if told.status == 0 else None
+
     def _look(self, written: Written) -> None:
         """Have the back machine look at its medium and its journal."""
         ranges = FileMap(written.files).ranges
@@ -202,16 +223,35 @@ class Exercise:
             f"rig scan journal {STORE}/journal.bin", STEP_DEADLINE_S
         ).stdout
         self._directory.write("journal.jsonl", journal)
-        for number, line in enumerate(decode_lines(journal)):
-            match line:
-                case JournalDamage():
-                    raise MachineError(
-                        f"The store's journal is damaged at octet {line.position}: {line.damage}"
-                    )
-                case Access(sequence=sequence) if sequence != number:
-                    raise MachineError(f"The store's journal has no record {number}.")
-                case Access(op="write"):
-                    written.arrivals.append(Arrival(line.sequence, line.error, line.runs))
+        written.journal = journal_of(decode_lines(journal))
+
+
+def journal_of(lines: Iterable[Line]) -> MediumJournal:
+    """Turn what ``rig scan journal`` wrote into what the inquiry wants.
+
+    Raises:
+        MachineError: The journal is damaged, or not whole.
+    """
+    accesses: list[Access] = []
+    for number, line in enumerate(lines):
+        if isinstance(line, JournalDamage):
+            raise MachineError(
+                f"The store's journal is damaged at octet {line.position}: {line.damage}"
+            )
+        if line.sequence != number:
+            raise MachineError(f"The store's journal has no record {number}.")
+        accesses.append(line)
+
+    def those(op: str) -> list[Access]:
+        return [one for one in accesses if one.op == op]
+
+    return MediumJournal(
+        [Arrival(one.sequence, one.error, one.runs, one.injected) for one in those("write")],
+        [Served(r.sequence, r.lba, r.blocks, r.error, r.injected) for r in those("read")],
+        [one.sequence for one in those("flush") if not one.error],
+        volatile=any(one.volatile for one in accesses),
+        power_cuts=[one.sequence for one in those("power_cut")],
+    )
 
 
 def _ledger_events(workload: Daemon) -> Iterator[Any]:

@@ -12,6 +12,7 @@ STORE = "/var/lib/rig/gadget"
 PLAN_ON_MACHINE = "/var/lib/rig/plan.toml"
 RANGES_ON_MACHINE = "/run/rig-ranges.json"
 URBS_ON_MACHINE = "/run/rig-urbs.bin"
+WISH_ON_MACHINE = "/run/rig-reread.json"
 BACK_BEHIND_LINK = "127.0.0.1:7206"
 """Where the back end listens if a relay is at its usual place."""
 

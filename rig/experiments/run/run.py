@@ -22,8 +22,9 @@ from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap
-from rig.integrity.judgement import Judgement, View, combine
-from rig.integrity.oracle import Oracle
+from rig.integrity.inquiry import Observations, inquire
+from rig.integrity.judgement import combine
+from rig.integrity.looks import FileLook
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon
@@ -152,15 +153,14 @@ class Story:
             return exercise.run(workload, disk)
 
     def _judge(self, written: Written) -> Evidence:
-        oracle = Oracle(written.ledger, FileMap(written.files), self._run_id)
-        host: list[Judgement] = [
-            oracle.judge_host(file.file_id, file.runs) for file in written.host
-        ]
-        views = {
-            View.HOST.value: combine(host),
-            View.MEDIUM.value: oracle.judge_medium(written.medium),
-            View.ARRIVAL.value: oracle.judge_arrivals(written.arrivals),
-        }
+        seen = Observations(
+            host=[FileLook(one.file_id, one.runs) for one in written.host],
+            medium=written.medium,
+            journal=written.journal,
+            look=written.look,
+        )
+        found = inquire(written.ledger, FileMap(written.files), self._run_id, seen)
+        views = {view.value: judgement for view, judgement in found.views.items()}
         return Evidence(
             views,
             tuple(written.checks),

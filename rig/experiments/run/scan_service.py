@@ -36,6 +36,7 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
         error: The errno it was answered with, or 0.
         runs: What a write brought, by LBA.
         injected: What a fault did to it; empty for nothing.
+        volatile: The medium had a cache that a power cut empties.
     """
 
     sequence: int
@@ -46,6 +47,7 @@ class Access(msgspec.Struct, frozen=True, omit_defaults=True):
     error: int = 0
     runs: list[Run] = []
     injected: str = ""
+    volatile: bool = False
 
 
 class JournalDamage(msgspec.Struct, frozen=True):
@@ -88,6 +90,7 @@ def observe(found: Record | Damage) -> Line:
         found.error,
         scan(found.payload[:whole], lba),
         "" if found.injected is Injected.NONE else found.injected.name.lower(),
+        found.volatile,
     )
 
 

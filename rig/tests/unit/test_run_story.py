@@ -24,8 +24,9 @@ from rig.experiments.run.scan_service import Access, JournalDamage, Line
 from rig.experiments.run.trace import fired, read_trace
 from rig.guest_images.image import GuestImage
 from rig.integrity.filemap import Extent, FileMap, MappedFile
-from rig.integrity.judgement import SectorClass
+from rig.integrity.judgement import Guilty, Reread, SectorClass
 from rig.integrity.ledger import Event, Flushed, WriteReturned, WriteStarted
+from rig.integrity.looks import FileLook, SecondLook, Wish
 from rig.integrity.scan import Run, scan
 from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp, encode_run
 from rig.lab.environment import Role
@@ -36,6 +37,7 @@ from rig.progress import Silent
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Outcome, Verdict
 from rig.tests.harness.fake_lab import make_image
+from rig.usb.urblog import HEADER
 
 PLAN = """
 name = "mine"
@@ -58,6 +60,8 @@ COUNT = 8
 LBAS = {"ext4": 1000, "vfat": 2000}
 JOURNAL = "rig scan journal /var/lib/rig/gadget/journal.bin"
 MEDIUM = "rig scan medium /var/lib/rig/gadget/medium.img --ranges /run/rig-ranges.json"
+
+REREAD = "rig reread < /run/rig-reread.json"
 
 STORY = [
     "transition booted",
@@ -92,7 +96,8 @@ STORY = [
 ]
 """Every step of a run on two file systems, in order."""
 
-ENDING = ["back run dmesg", "front run dmesg", "close"]
+URBS = ["back urbs", "back get /run/rig-urbs.bin"]
+ENDING = ["back run dmesg", *URBS, "front run dmesg", "close"]
 
 
 class World:
@@ -154,6 +159,16 @@ class World:
         """What lies from an LBA on, counted from ``first``."""
         return scan(b"".join(self.disk[lba + n] for n in range(COUNT)), first)
 
+    def reread(self) -> str:
+        """What a second look shows: the same."""
+        wish = msgspec.json.decode(self.told["/run/rig-reread.json"], type=Wish)
+        assert wish.disk == "/dev/sda"
+        lbas = {file.file_id: LBAS[fs] for fs, file in self.files.items()}
+        wanted = {one.file_id for one in wish.wanted}
+        files = [FileLook(n, self.read(lba, 0)) for n, lba in lbas.items() if n in wanted]
+        disk = [run for n, lba in lbas.items() if n in wanted for run in self.read(lba, lba)]
+        return msgspec.json.encode(SecondLook(files, disk)).decode()
+
 
 def as_json(what: object) -> Any:
     """What JSON carries of it."""
@@ -184,6 +199,9 @@ class FakeDaemon:
     def stop(self, deadline_s: float = 15.0) -> int:
         self._world.step(f"{self._name} stop")
         return 0
+
+    def _urbs(self) -> None:
+        """Have it on the disk."""
 
     def _phase(self, name: str | None) -> None:
         assert name in {"write", "read", None}
@@ -227,12 +245,16 @@ class FakeDaemon:
 class FakeMachine:
     def __init__(self, world: World, name: str) -> None:
         self._world = world
-        self._name = name
+        self._name = self.name = name
         self.health = Health(name)
 
     def put(self, local: Path, remote: str) -> None:
         self._world.step(f"{self._name} put {remote}")
         self._world.told[remote] = local.read_text()
+
+    def get(self, remote: str, local: Path) -> None:
+        self._world.step(f"{self._name} get {remote}")
+        local.write_bytes(HEADER)
 
     def start_daemon(self, argv: Sequence[str], name: str) -> FakeDaemon:
         self._world.step(f"{self._name} start {name}")
@@ -242,6 +264,9 @@ class FakeMachine:
         if "on a machine" in command:
             return CompletedCommand(command, "/dev/sdb\n", "", 0)
         self._world.step(f"{self._name} run {command}")
+        if command == REREAD:
+            answer = self._world.answers.get(command)
+            return CompletedCommand(command, answer or self._world.reread(), "", answer == "gone")
         return CompletedCommand(command, f"kernel log of {self._name}\n", "", 0)
 
     def check(self, command: str, timeout_s: float) -> CompletedCommand:
@@ -514,7 +539,7 @@ def test_a_run_leaves_a_complete_directory(stage: Stage) -> None:
     files = {str(path.relative_to(stage.out)) for path in stage.out.rglob("*") if path.is_file()}
     assert files == {
         *("plan.toml", "seed", "verdict.json", "summary.txt", "journal.jsonl", "ranges.json"),
-        *("back/kernel.log", "front/kernel.log", "trace.jsonl"),
+        *("back/kernel.log", "back/urbs.bin", "front/kernel.log", "trace.jsonl", "files.json"),
         "station/machine-faults.events.jsonl",
     }
     assert (stage.out / "plan.toml").read_text() == PLAN
@@ -578,7 +603,9 @@ def test_a_machine_that_fails_in_any_step_is_an_infrastructure_verdict(
     assert verdict.boot_retries == 1
     # Nothing further was done, but to keep the logs of machines that are up.
     assert stage.world.log[: number + 1] == STORY[: number + 1]
-    assert stage.world.log[number + 1 :] == (ENDING if number else ["close"])
+    attached = number > STORY.index("transition attached")
+    ending = [step for step in ENDING if attached or step not in URBS]
+    assert stage.world.log[number + 1 :] == (ending if number else ["close"])
     assert stage.kept() == verdict
     for name in ("plan.toml", "seed", "summary.txt"):
         assert (stage.out / name).stat().st_size > 0
@@ -599,7 +626,7 @@ def test_a_lost_machine_is_not_asked_for_its_log(stage: Stage) -> None:
 
     stage.world.fails = lose
     assert stage.run().verdict is Outcome.INFRASTRUCTURE
-    assert stage.world.log[-2:] == ["back run dmesg", "close"]
+    assert stage.world.log[-2:] == [URBS[-1], "close"]
     assert not (stage.out / "front" / "kernel.log").exists()
 
 
@@ -704,6 +731,35 @@ def test_sectors_swapped_before_reading_back_fail_and_both_are_named(stage: Stag
     found = {(f.view, f.lba, f.belongs_lba) for f in verdict.findings}
     assert found == {(v, *p) for v in ("host", "medium") for p in ((1001, 2005), (2005, 1001))}
     assert verdict.sectors[SectorClass.MISDIRECTED] == 4
+    assert {f.guilty for f in verdict.findings} == {Guilty.MEDIUM}
+    again = {f.view: f.reread for f in verdict.findings}
+    assert again == {"host": Reread.MEDIUM_TOO, "medium": None}
+
+
+def unreadable_once(stage: Stage) -> None:
+    """Let the host's first reading of ext4's file end in an error; the second shows all."""
+    read, seen = stage.world.read, []
+
+    def fails_first(lba: int, first: int) -> list[Run]:
+        seen.append(lba)
+        return [Run(0, COUNT, SectorKind.UNREADABLE)] if len(seen) == 1 else read(lba, first)
+
+    stage.world.read = fails_first  # type: ignore[method-assign]
+
+
+def test_what_could_not_be_read_and_is_right_again_is_no_finding(stage: Stage) -> None:
+    unreadable_once(stage)
+    verdict = stage.run()
+    assert f"front run {REREAD}" in stage.world.log
+    assert verdict.verdict is Outcome.PASS
+
+
+def test_without_a_second_look_the_first_counts(stage: Stage) -> None:
+    unreadable_once(stage)
+    stage.world.answers[REREAD] = "gone"
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.FAIL
+    assert [(f.sector_class, f.reread) for f in verdict.findings] == [("unreadable", None)]
 
 
 def test_a_write_that_arrives_elsewhere_fails_although_it_was_repaired(stage: Stage) -> None:
