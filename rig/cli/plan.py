@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from rig.faults.explain import explain as tell
 from rig.faults.lines import Lines
 from rig.faults.load import load_plan, read_plan_text, shipped_plans
 from rig.faults.phases import PHASES
-from rig.faults.plan import layer_of
+from rig.faults.plan import Fault, layer_of
 from rig.faults.reader import parse_plan
 from rig.faults.schema import plan_schema
 from rig.faults.shown import many, printable
@@ -65,12 +66,14 @@ def rehearse(file: File, seed: Seed = None, policy: PolicyName = Policy.HOLD) ->
     """Play a plan in simulation: both ends' cores, and a disk's commands, in virtual time.
 
     The same plan and seed give the same list.  The exit status is 1 if the split driver breaks
-    Linux's promise.  Rules of the device, link and machine layers are left out.
+    Linux's promise.  Rules that the simulation has no place for are named, and so are those that
+    found no match in it.
     """
     from rig.sim.promise import BrokenError  # noqa: PLC0415 - 'rig --help' does not need it
-    from rig.sim.rehearsal import Rehearsal  # noqa: PLC0415
+    from rig.sim.rehearsal import Rehearsal, left_out  # noqa: PLC0415
 
-    rehearsal = Rehearsal(load_plan(file, seed, PHASES), policy)
+    plan = load_plan(file, seed, PHASES)
+    rehearsal = Rehearsal(plan, policy)
     try:
         rehearsal.run()
     except BrokenError as error:
@@ -81,6 +84,23 @@ def rehearse(file: File, seed: Seed = None, policy: PolicyName = Policy.HOLD) ->
             typer.echo(f"{one.t_s:9.3f} s  {one.layer:<9} {one.rule:<28} match {one.match}")
     fired = many(len(rehearsal.firings), "fault")
     typer.echo(f"{fired} fired, and no rule of the split driver is broken.")
+    out = left_out(plan)
+    _tell_rules("Left out, for the simulation has no place for them", out)
+    if out and len(out) == len(plan.faults):
+        typer.echo("That is all of the plan: only 'rig run' can try it.")
+    met = {one.rule for one in rehearsal.firings}
+    idle = [one for one in plan.faults if one not in out and one.name not in met]
+    _tell_rules("Not fired, for the simulation brought them no match", idle)
+
+
+def _tell_rules(what: str, rules: Iterable[Fault]) -> None:
+    """Name rules, if there are any, by layer."""
+    by_layer: dict[str, list[str]] = {}
+    for rule in rules:
+        by_layer.setdefault(layer_of(rule), []).append(rule.name)
+    told = "; ".join(f"{layer}: {', '.join(names)}" for layer, names in by_layer.items())
+    if told:
+        typer.echo(f"{what}: {told}.")
 
 
 @app.command("list")

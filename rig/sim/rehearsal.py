@@ -3,17 +3,18 @@
 The client does what a disk's driver does: commands of three stages, one after the other, first all
 WRITEs, then all READs; the data of each in several URBs at once.  What failed is tried again.  The
 simulated URBs are small; rules are asked about them as about the transfers that they stand for.
-Endpoint rules bring their errors about; medium rules are asked about the accesses that a gadget
-would make, and only noted.
+Endpoint rules bring their errors about, those of the cable as if they were the port's: above the
+controller a transfer that failed looks the same.  Medium rules are asked about the accesses that a
+gadget would make, and only noted.  Rules of other layers have no place here (`left_out`).
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from rig.faults.plan import Plan
+from rig.faults.plan import Fault, Plan
 from rig.faults.rules.base import BLOCK_BYTES, Layer
-from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place, When
+from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, When
 from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Draws, Injector
 from rig.sim.promise import BUFFER_BYTES, BrokenError, Pipe, Rule
@@ -42,6 +43,11 @@ _SIZES = {Stage.COMMAND: CBW_BYTES, Stage.DATA: DATA_BYTES, Stage.STATUS: CSW_BY
 _PHASES = (("write", 0x2A, Direction.OUT), ("read", 0x28, Direction.IN))  # SBC-3: WRITE, READ(10)
 _FLUSH = 0x35  # SYNCHRONIZE CACHE(10)
 _FLUSH_EVERY = 10
+
+
+def left_out(plan: Plan) -> tuple[Fault, ...]:
+    """Return the rules for which the simulation has no place."""
+    return tuple(one for one in plan.faults if not isinstance(one, EndpointFault | MediumFault))
 
 
 class Firing(msgspec.Struct, frozen=True):
@@ -77,7 +83,7 @@ class Rehearsal(World):
         )
         super().__init__(scenario, policy, window)
         self._order = Draws("order of moves", plan.seed)
-        self._endpoint = Injector(plan.at(Place.PORT), EndpointFault, self._now_s)
+        self._endpoint = Injector(plan, EndpointFault, self._now_s)
         self._medium = Injector(plan, MediumFault, self._now_s)
         self._next_lba = 0
         self._opcode = 0

@@ -39,7 +39,7 @@ def test_no_rule_is_broken_under_a_shipped_plan_and_it_fires_the_same_twice(name
     assert all(count <= times[rule] or times[rule] < 0 for rule, count in fired.items())
 
 
-@pytest.mark.parametrize("name", ["demo", "csw", "cuts", "noisy", "medium-errors"])
+@pytest.mark.parametrize("name", ["demo", "csw", "cuts", "noisy", "medium-errors", "cable-xhci"])
 def test_every_fault_of_a_plan_fires(name: str) -> None:
     plan = load_plan(name)
     fired = Counter(one.rule for one in Rehearsal(plan).run())

@@ -77,3 +77,40 @@ def test_one_fault_is_not_called_several(
     file.write_text('name = "x"\n' + RULE)
     assert run(["plan", "rehearse", str(file)]) == 0
     assert "\n1 fault fired, and no rule" in capsys.readouterr().out
+
+
+def rehearsed(capsys: pytest.CaptureFixture[str], plan: str) -> str:
+    assert run(["plan", "rehearse", plan]) == 0
+    return capsys.readouterr().out
+
+
+def test_rules_that_the_simulation_has_no_place_for_are_named_by_their_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mixed.toml"
+    cut = '[[fault]]\nlayer = "link"\neffect = "cut"\nnth = 1\nname = '
+    file.write_text(f'name = "x"\n{RULE}{cut}"one"\n{cut}"two"\n')
+    told = rehearsed(capsys, str(file))
+    assert told.endswith(
+        "1 fault fired, and no rule of the split driver is broken.\n"
+        "Left out, for the simulation has no place for them: link: one, two.\n"
+    )
+
+
+def test_a_plan_of_which_nothing_is_rehearsed_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    told = rehearsed(capsys, "link-cut")
+    assert "Left out, for the simulation has no place for them: link: " in told
+    assert told.endswith("That is all of the plan: only 'rig run' can try it.\n")
+
+
+def test_rules_without_a_match_in_the_simulation_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "late.toml"
+    file.write_text('name = "x"\n' + RULE.replace("nth = 1", 'nth = 1000000\nname = "late"'))
+    told = rehearsed(capsys, str(file))
+    assert told.endswith("Not fired, for the simulation brought them no match: medium: late.\n")
+
+
+def test_all_is_said_of_a_plan_whose_every_rule_fires(capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsed(capsys, "demo").endswith("no rule of the split driver is broken.\n")
