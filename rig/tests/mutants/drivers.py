@@ -26,7 +26,8 @@ HOLD = TABLES[Policy.HOLD]
 WRITE_10, FLUSH = 0x2A, 0x35  # SBC-3
 MAGIC = b"RIGSTAMP"
 """Of a stamped sector (`rig.integrity.stamp`), whose module a machine's daemon does without."""
-_TOUCHED = (-errno.ECONNRESET, -errno.ENOENT, -errno.ESHUTDOWN, -errno.ENODEV)
+_ON_THE_BUS = (-errno.EPROTO, -errno.EILSEQ, -errno.EOVERFLOW, -errno.ETIME)
+"""Errors that no calm run has, as it has stalls and short reads."""
 
 
 def _is_out(urb: Submit) -> bool:
@@ -249,8 +250,7 @@ def tells_errors_as_success(patch: Patch) -> None:
     """An URB that failed comes back as one that did not."""
 
     def change(action: GiveBack) -> list[FrontAction]:
-        failed = action.status and action.status not in _TOUCHED
-        return [replace(action, status=0) if failed else action]
+        return [replace(action, status=0) if action.status in _ON_THE_BUS else action]
 
     _changes_givebacks(patch, "giveback", 1, change)
 
