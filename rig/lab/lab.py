@@ -13,12 +13,13 @@ from types import FrameType
 
 from labgrid import Environment
 
-from rig.errors import LaunchFailure
+from rig.errors import LaunchFailure, MachineError
 from rig.guest_images.image import GuestImage
 from rig.lab.attachment import DUMMY, Attachment
 from rig.lab.environment import GuestOptions, Places, Role, write
 from rig.lab.machine import Machine
 from rig.lab.private import private_directory
+from rig.lab.space import check_space
 from rig.lab.strategy import LabState, RigStrategy, Setup
 from rig.lab.waits import Awaited
 from rig.progress import Progress, Silent
@@ -71,7 +72,8 @@ class Lab:
             progress: Is told of the steps.
 
         Raises:
-            LaunchFailure: What a lab needs on the station is missing.
+            LaunchFailure: What a lab needs on the station is missing; or, instead of a
+                `MachineError` that left the block, a machine's disk could not be written.
         """
         if shutil.which("ssh") is None:
             raise LaunchFailure(
@@ -82,6 +84,8 @@ class Lab:
             stack.enter_context(_interrupt_on_sigterm())
             private = stack.enter_context(private_directory())
             places = Places(directory.absolute(), private)
+            places.directory.mkdir(parents=True, exist_ok=True)
+            check_space(places.directory)
             for role in Role:
                 stack.callback(places.scratch(role).unlink, missing_ok=True)
             write(image, places, options)
@@ -91,7 +95,11 @@ class Lab:
             lab.strategy.progress = progress or Silent()
             lab.strategy.places, lab.strategy.attachment = places, attachment
             stack.callback(lab.strategy.shut_down)
-            yield lab
+            try:
+                yield lab
+            except MachineError as error:
+                lab.strategy.check_disks(error)
+                raise
 
     @property
     def state(self) -> LabState:

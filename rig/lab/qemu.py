@@ -28,6 +28,7 @@ from rig.errors import LaunchFailure, LostVMError
 from rig.lab.children import end, kill, killed_after, spawn
 from rig.lab.console import Console, pump
 from rig.lab.health import Health
+from rig.lab.space import stands_still
 
 START_DEADLINE_S = 20.0
 """From QEMU's exec to its monitor's first answer."""
@@ -170,6 +171,25 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
                     f"QEMU of machine {name!r} did not carry out {command!r}: {error}.",
                     hint=f"Its messages are in {self.qemu_log}.",
                 ) from error
+
+    def standstill(self) -> LaunchFailure | None:
+        """Ask QEMU whether it has stopped the guest because its disk could not be written.
+
+        QEMU does so by itself when there is no space left (qemu(1), ``werror=enospc``), and says
+        nothing.
+
+        Returns:
+            What to tell of it; None if that is not so, or QEMU does not answer.
+        """
+        if not self.status or self.health.lost:
+            return None
+        try:
+            status = self.monitor_command("query-status").get("status")
+        except LostVMError:
+            return None
+        if status != "io-error":
+            return None
+        return stands_still(self.target.name, Path(self.log_directory))
 
     def forwarded_port(self, guest_port: int) -> int:
         """Return the station's port that QEMU chose for a forward to ``guest_port``.

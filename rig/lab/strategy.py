@@ -262,6 +262,20 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             driver.on()
         self.machines[role] = self._reach(role)
 
+    def check_disks(self, error: MachineError) -> None:
+        """Return if every machine's disk could be written; else that is why there is an error.
+
+        Args:
+            error: What was met.
+
+        Raises:
+            LaunchFailure: One could not be, and its machine stands still.
+        """
+        for role in Role:
+            reason = self.driver(role).standstill()
+            if reason is not None:
+                raise reason from error
+
     def processes(self) -> list[int]:
         """Return the process IDs of all QEMUs and SSH masters that run for the lab."""
         pids: list[int] = []
@@ -301,6 +315,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         except LostVMError as error:
             if any(self.driver(role).health.lost for role in Role):
                 raise
+            self.check_disks(error)
             self.boot_retries += 1
             self.progress.note(f"{error.message}  The boot is tried once more.")
             self._power_off()

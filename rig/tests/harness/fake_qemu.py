@@ -42,6 +42,8 @@ def main() -> int:
             tell({"event": "NOISE"})
         if name == "human-monitor-command":
             tell({"return": FORWARDS})
+        elif name == "query-status":
+            tell({"return": {"status": "io-error" if mode.startswith("full") else "running"}})
         else:
             tell({"return": {}})
         if name == "quit":
@@ -61,6 +63,8 @@ BOOT = b"rig-guest: kernel runs\r\nrig-guest: booted back 6.12\r\n"
 CONSOLE = {
     "boots": BOOT,
     "silent": b"",
+    "full": b"",
+    "full-later": BOOT,
     "stubborn": BOOT,
     "ends": BOOT,
     "panics": BOOT + b"[    9.1] Kernel panic - not syncing: sysrq triggered crash\r\n"

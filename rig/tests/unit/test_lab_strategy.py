@@ -19,7 +19,7 @@ from rig.errors import (
     LostVMError,
     MachineError,
 )
-from rig.lab import strategy
+from rig.lab import space, strategy
 from rig.lab.environment import Role
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
@@ -187,6 +187,58 @@ def test_a_boot_that_stays_silent_breaks_the_lab(
     with pytest.raises(LostVMError, match="did not print"):
         lab.transition("booted")
     assert lab.boot_retries == 1
+
+
+def fail(lab: Lab) -> None:
+    """Meet an error of which nobody knows the reason."""
+    lab.transition("booted")
+    raise MachineError("A daemon does not answer.")
+
+
+FULL = r"Machine 'back' stands still: .*, for there is no space left under '.*/lab/back'"
+
+
+def test_a_boot_that_is_silent_because_the_disk_is_full_says_so_and_is_not_tried_again(
+    open_fake: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategy, "FIRST_LINE_DEADLINE_S", 0.2)
+    monkeypatch.setattr(space, "FULL_BYTES", 1 << 62)
+    lab = open_fake("full")
+    with pytest.raises(LaunchFailure, match=FULL):
+        lab.transition("booted")
+    assert lab.boot_retries == 0
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_whatever_fails_when_a_disk_cannot_be_written_fails_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    monkeypatch.setenv("PATH", make_path(tmp_path / "bin"))
+    monkeypatch.setattr(space, "FULL_BYTES", 1 << 62 if full else 0)
+    said = FULL if full else "could not write its disk, for an error was met under"
+    with pytest.raises(LaunchFailure, match=said), open_lab(tmp_path, "full-later") as lab:
+        fail(lab)
+
+
+def test_an_error_that_is_no_full_disks_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", make_path(tmp_path / "bin"))
+    with pytest.raises(MachineError, match="does not answer"), open_lab(tmp_path) as lab:
+        fail(lab)
+
+
+def test_no_machine_is_booted_where_there_is_no_room_for_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", make_path(tmp_path / "bin"))
+    monkeypatch.setattr(space, "BOOT_BYTES", 1 << 62)
+    with (
+        pytest.raises(LaunchFailure, match=r"no space left under '.*/lab' .*\(--out\)"),
+        open_lab(tmp_path),
+    ):
+        pass
+    assert [*(tmp_path / "lab").iterdir()] == []
 
 
 def test_a_daemon_that_ends_at_once_breaks_the_lab_with_its_log(open_fake: Opener) -> None:
