@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -66,6 +67,22 @@ class Failure(msgspec.Struct, frozen=True):
     then: Next
 
 
+class Recovered(msgspec.Struct, frozen=True):
+    """A command has succeeded that had failed.
+
+    Attributes:
+        opcode: Of the command.
+        lba: Its first; 0 if it has none.
+        attempts: So many did it take.
+        taken_s: From the end of the first that failed to its success.
+    """
+
+    opcode: int
+    lba: int
+    attempts: int
+    taken_s: float
+
+
 class Command(msgspec.Struct, frozen=True):
     """What is to be done: its operation code, where, and its data."""
 
@@ -81,8 +98,9 @@ class Disk:
     Args:
         transport: Carries the commands.
         command_bytes: The most data of one command; whole blocks.
-        tell: Is told of every attempt that failed.
+        tell: Is told of every attempt that failed, and of what has succeeded behind that.
         counters: See below.
+        clock: Seconds.
 
     Attributes:
         capacity: Of the medium; known from `start` on.
@@ -94,9 +112,11 @@ class Disk:
         self,
         transport: Transport,
         command_bytes: int,
-        tell: Callable[[Failure], None] = lambda _: None,
+        tell: Callable[[Failure | Recovered], None] = lambda _: None,
         counters: Counters | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self.capacity = Capacity(0, 512)
         self.counters = counters or Counters()
         self.gone = False
@@ -159,6 +179,7 @@ class Disk:
 
     def _carry_out(self, command: Command) -> int:
         """Try until it is done, or not worth another attempt."""
+        failed_s = 0.0
         for attempt in range(1, RETRIES + 2):
             if self.gone or self._transport.stopped:
                 self.gone = True
@@ -166,9 +187,13 @@ class Disk:
             self.counters.retries += attempt > 1
             then = self._try(command, attempt)
             if then is Next.DONE:
+                if attempt > 1:
+                    taken_s = round(self._clock() - failed_s, 6)
+                    self._tell(Recovered(command.opcode, command.lba, attempt, taken_s))
                 return 0
             if then is Next.FAIL:
                 break
+            failed_s = failed_s or self._clock()
             self._make_good(then)
         self.counters.failures += 1
         return errno.EIO

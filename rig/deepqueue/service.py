@@ -8,7 +8,8 @@ completion handler of one that fails (`rig.deepqueue.exchange`): Linux's promise
 
 Supervised (`rig.daemon`) or not.  Events: ``ready {block, node, bytes, block_bytes}`` when the
 block device is there; ``attempt-failed`` for every command that has to be tried again, or cannot
-be, with the statuses of its URBs (`rig.deepqueue.disk.Failure`); ``gone {block}`` when the disk was
+be, with the statuses of its URBs (`rig.deepqueue.disk.Failure`); ``recovered`` when one has
+succeeded at last (`rig.deepqueue.disk.Recovered`); ``gone {block}`` when the disk was
 unplugged: the block device has ended then, and what was asked of it has failed with EIO; the next
 disk is served when it comes, ``ready`` again; ``unusable {node, error}`` for one that cannot be.
 Command: ``counters`` (`rig.deepqueue.counters.Counters`).
@@ -32,7 +33,7 @@ from rig.daemon import Command, Events, start_logging
 from rig.deepqueue import initiator as edge
 from rig.deepqueue.counters import Counters
 from rig.deepqueue.decisions import RETRIES
-from rig.deepqueue.disk import Disk, Failure
+from rig.deepqueue.disk import Disk, Failure, Recovered
 from rig.deepqueue.initiator import READY_DEADLINE_S, Initiator, Recovery
 from rig.deepqueue.nbd_device import NbdDevice
 from rig.deepqueue.plugged import find, open_device
@@ -201,8 +202,9 @@ class Service:
             usbfs.close()
             raise MachineError(f"{node} cannot be claimed: {error.strerror}.") from error
 
-    def _tell(self, failure: Failure) -> None:
-        self._events.emit("attempt-failed", **msgspec.structs.asdict(failure))
+    def _tell(self, told: Failure | Recovered) -> None:
+        event = "attempt-failed" if isinstance(told, Failure) else "recovered"
+        self._events.emit(event, **msgspec.structs.asdict(told))
 
 
 def _be_io_flusher() -> None:

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from rig.deepqueue.disk import Disk, Failure
+from rig.deepqueue.disk import Disk, Failure, Recovered
 from rig.deepqueue.exchange import Ending
 from rig.deepqueue.initiator import Initiator
 from rig.errors import MachineError
@@ -29,9 +29,18 @@ class Case:
 
     def __init__(self, usbfs: FakeBulkDisk, command_bytes: int = 4096) -> None:
         self.failures: list[Failure] = []
+        self.recovered: list[Recovered] = []
+        self.times_s = iter(float(second) for second in range(1, 1000))
         initiator = Initiator(cast("UsbfsDevice", usbfs), urb_bytes=1024, deadline_s=0.05)
-        self.disk = Disk(initiator, command_bytes, self.failures.append, initiator.counters)
+        counters, clock = initiator.counters, lambda: next(self.times_s)
+        self.disk = Disk(initiator, command_bytes, self._tell, counters, clock)
         self.disk.start()
+
+    def _tell(self, told: Failure | Recovered) -> None:
+        if isinstance(told, Failure):
+            self.failures.append(told)
+        else:
+            self.recovered.append(told)
 
 
 @pytest.fixture
@@ -71,6 +80,7 @@ def test_a_failed_data_stage_is_recovered_from_and_written_again(usbfs: FakeBulk
     assert failure.statuses == ["0", "-EPROTO", "-ECONNRESET", "-ECONNRESET"]
     assert (failure.opcode, failure.lba, failure.blocks) == (Opcode.WRITE_10, 0, 8)
     assert case.disk.counters.retries == 1
+    assert case.recovered == [Recovered(Opcode.WRITE_10, 0, 2, 1.0)]
 
 
 def test_where_the_promise_is_broken_data_go_astray_until_they_are_written_again(
@@ -80,7 +90,7 @@ def test_where_the_promise_is_broken_data_go_astray_until_they_are_written_again
     usbfs.fails, usbfs.keeps_promise = {FIRST_DATA_URB: EPROTO}, False
     data = bytearray(b"1" * 1024 + b"2" * 1024 + b"3" * 1024 + b"4" * 1024)
     seen: list[bytes] = []
-    case.disk._tell = lambda failure: seen.append(bytes(usbfs.medium[: failure.blocks * 512]))
+    case.disk._tell = lambda _: seen.append(bytes(usbfs.medium[:4096]))
 
     assert case.disk.write(0, data) == 0
 
@@ -97,6 +107,7 @@ def test_an_error_that_stays_is_told_after_five_retries(usbfs: FakeBulkDisk) -> 
 
     assert usbfs.commands.count(Opcode.WRITE_10) == 6
     assert case.disk.counters.failures == 1
+    assert case.recovered == []
 
 
 @pytest.mark.parametrize(
