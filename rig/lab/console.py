@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,7 +113,8 @@ class Console:
                 self._take(clean(self._rest))
                 self._rest = b""
             self._report_crash()
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
         self.health.lose(LostVMError(reason, hint=self._excerpt_of(self.tail())))
         with self._changed:
             self._changed.notify_all()
@@ -173,7 +175,8 @@ class Console:
 
     def _take(self, line: str) -> None:
         at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        self._file.write(f"{at.replace('+00:00', 'Z')} {line}\n")
+        with suppress(OSError):  # a full disk costs lines of the log, and not the watch
+            self._file.write(f"{at.replace('+00:00', 'Z')} {line}\n")
         self._lines.append(line)
         self._count += 1
         if self._crash is None and not self.health.lost and _CRASH.search(line):

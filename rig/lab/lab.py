@@ -73,7 +73,8 @@ class Lab:
 
         Raises:
             LaunchFailure: What a lab needs on the station is missing; or, instead of a
-                `MachineError` that left the block, a machine's disk could not be written.
+                `MachineError` or an `OSError` that left the block, a machine's disk could not be
+                written.
         """
         if shutil.which("ssh") is None:
             raise LaunchFailure(
@@ -97,7 +98,7 @@ class Lab:
             stack.callback(lab.strategy.shut_down)
             try:
                 yield lab
-            except MachineError as error:
+            except (MachineError, OSError) as error:  # the station's own files may be the first
                 lab.strategy.check_disks(error)
                 raise
 

@@ -262,7 +262,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             driver.on()
         self.machines[role] = self._reach(role)
 
-    def check_disks(self, error: MachineError) -> None:
+    def check_disks(self, error: MachineError | OSError) -> None:
         """Return if every machine's disk could be written; else that is why there is an error.
 
         Args:

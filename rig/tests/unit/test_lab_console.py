@@ -35,6 +35,13 @@ def test_an_unfinished_line_is_logged_when_the_console_ends(console: Console) ->
     assert console.log.read_text().endswith(" half\n")
 
 
+def test_a_full_disk_costs_the_log_and_not_the_watch_over_the_machine() -> None:
+    console = Console("back", Path("/dev/full"), Health("back"))
+    console.feed(PANIC + b"[ 9.4] ---[ end Kernel panic - not syncing ]---\n")
+    assert console.health.lost
+    console.end("")
+
+
 def test_control_sequences_are_not_kept() -> None:
     assert clean(b"\x1b[0;32m[ OK ]\x1b[0m done\x07\r\n") == "[ OK ] done"
 
