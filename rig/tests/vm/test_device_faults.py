@@ -249,3 +249,71 @@ def test_the_kernels_own_disk_is_ejected_and_unplugged_too(booted_lab: Lab) -> N
             f"timeout 30 sh -c 'until dmesg | grep -q \"{DISCONNECT}\"; do sleep 0.1; done'"
         )
         front.check(read.format(wait_for_disk(front, DEADLINE_S)), DEADLINE_S)
+
+
+HANGS = """
+name = "hangs"
+[[fault]]
+name = "hung"
+layer = "medium"
+op = "read"
+phase = "hung"
+nth = 1
+times = -1
+effect = "hang"
+release_after_s = 120
+
+[[fault]]
+name = "hung-for-too-long"
+layer = "medium"
+op = "read"
+phase = "hung-for-too-long"
+nth = 1
+effect = "hang"
+release_after_s = 22
+"""
+IN_THE_BACKGROUND = "({}) </dev/null >/dev/null 2>&1 &"
+
+
+def test_what_hangs_in_the_medium_keeps_no_device_from_going_and_no_host_from_its_disk(
+    booted_lab: Lab, tmp_path: Path
+) -> None:
+    lab, front = booted_lab, booted_lab.front
+    plan = tmp_path / "hangs.toml"
+    plan.write_text(HANGS)
+    lab.back.put(plan, PLAN)
+    gadget_words = ("--directory", STORE, "--size", SIZE, "--plan", PLAN)
+    lab.setup = split_setup(gadget_words, awaits=Awaited.DISK)
+    lab.transition(LabState.ATTACHED)
+    gadget, disk = lab.strategy.daemons["gadget"], lab.disk
+    read = "dd if={} of=/dev/null bs=64k count=1 skip={} iflag=direct status=none"
+
+    # The kernel's function would take no part in either before its medium answers.
+    for number, effect in enumerate(("eject", "unbind")):
+        seen = len(gadget.events)
+        gadget.ask("phase", name="hung")
+        front.check(IN_THE_BACKGROUND.format(read.format(disk, number)))
+        gadget.wait_event("fault", DEADLINE_S, since=seen, rule="hung")
+        gadget.ask("happen", effect=effect, for_s=0.5)
+        released = gadget.wait_event("released", DEADLINE_S, since=seen, rule="hung")
+        assert released["by"] == "moment"
+        gadget.ask("phase", name=None)
+        gadget.ask("release")
+        if effect == "unbind":
+            front.check(
+                f"timeout 30 sh -c 'until dmesg | grep -q \"{DISCONNECT}\"; do sleep 0.1; done'"
+            )
+            disk = wait_for_disk(front, DEADLINE_S)
+        front.check(f"timeout 30 sh -c 'until {read.format(disk, 8)}; do sleep 0.1; done'", 40)
+
+    # The host aborts, fails to set the configuration, enumerates, fails again, and is done with it.
+    seen = len(gadget.events)
+    front.check(f"dmesg -C; echo 3 >/sys/block/{Path(disk).name}/device/timeout")
+    gadget.ask("phase", name="hung-for-too-long")
+    front.check(IN_THE_BACKGROUND.format(read.format(disk, 16)))
+    released = gadget.wait_event("released", DEADLINE_S, since=seen)
+    assert released["by"] == "deadline"
+    replugged = gadget.wait_event("replugged", DEADLINE_S, since=seen)
+    assert (replugged["layer"], replugged["rule"]) == ("medium", "hung-for-too-long")
+    front.check(read.format(wait_for_disk(front, DEADLINE_S), 16), DEADLINE_S)
+    assert "can't set config #1, error -110" in front.check("dmesg").stdout
