@@ -20,7 +20,16 @@ _EXITS = {
 }
 
 Plan = Annotated[str, typer.Option(help="Fault plan: a file, or the name of a shipped one.")]
-FileSystems = Annotated[str, typer.Option(help="File systems, separated by commas.")]
+FileSystems = Annotated[
+    str, typer.Option(help="File systems, separated by commas; raw: the disk without any.")
+]
+Workload = Annotated[
+    str, typer.Option(help="What to write, separated by commas; list: say what there is, and end.")
+]
+LunMib = Annotated[
+    int | None,
+    typer.Option(min=1, max=1 << 20, help="Size of the LUN in MiB; default: what is needed."),
+]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the plan's own.")]
 Driver = Annotated[
@@ -60,6 +69,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print verdict.json alone.")]
 def run(  # noqa: PLR0917 - typer names them all
     plan: Plan = "demo",
     fs: FileSystems = "ext4,vfat",
+    workload: Workload = "usual",
+    lun_mib: LunMib = None,
     kernel: Kernel = "6.12",
     seed: Seed = None,
     driver: Driver = "split",
@@ -73,14 +84,31 @@ def run(  # noqa: PLR0917 - typer names them all
 ) -> None:
     """Boot two machines, write through the split driver while endpoints fail, give a verdict."""
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
-    from rig.experiments.run.options import check_recovery, check_wishes  # noqa: PLC0415
+    from rig.experiments.run.options import (  # noqa: PLC0415
+        LIST,
+        check_recovery,
+        check_wishes,
+        list_workloads,
+    )
     from rig.experiments.run.run import run as run_in_lab  # noqa: PLC0415
 
+    if workload == LIST:
+        typer.echo(list_workloads())
+        return
     recovery = None
     if (policy, aca_status, window) != (None, None, None):
         recovery = check_recovery(policy or "hold", aca_status, window or 1)
     options = check_wishes(
-        plan, fs, kernel, seed, recovery, driver=driver, client=client, attachment=attachment
+        plan,
+        fs,
+        kernel,
+        seed,
+        recovery,
+        driver=driver,
+        client=client,
+        attachment=attachment,
+        workloads=workload,
+        lun_mib=lun_mib,
     )
     directory, verdict = run_in_lab(options, out, ConsoleProgress())
     if json:

@@ -181,22 +181,26 @@ def wait_for_node(node: Path) -> int:
 
 
 def make_file_system(partition: Partition) -> None:
-    """Run its mkfs.
+    """Run its mkfs; the raw device needs none.
 
     Raises:
         CommandFailure: It failed.
     """
+    if partition.file_system.raw:
+        return
     run_command(*partition.file_system.mkfs, partition.node)
 
 
 def mount(partition: Partition, target: Path) -> None:
-    """Mount it.
+    """Mount it; the raw device needs no mount.
 
     Raises:
         CommandFailure: It could not be mounted.
     """
-    target.mkdir(parents=True, exist_ok=True)
     row = partition.file_system
+    if row.raw:
+        return
+    target.mkdir(parents=True, exist_ok=True)
     run_command("mount", "-t", row.name, "-o", row.mount_options, partition.node, target)
 
 
@@ -220,6 +224,11 @@ def mend(partition: Partition) -> str | None:
             f"{output.strip()[-500:]}"
         )
     return output.strip()[-2000:]
+
+
+def transfers(disk: Path) -> Path:
+    """The file that changes with every transfer of a whole disk (Documentation/block/stat.rst)."""
+    return _BLOCK_CLASS / disk.resolve().name / "stat"
 
 
 def unmount(target: Path) -> None:
@@ -253,6 +262,8 @@ def check(partition: Partition) -> CheckResult:
         MachineError: The check itself could not be done.
     """
     row = partition.file_system
+    if row.raw:
+        return CheckResult(clean=True, status=0, output="no file system, nothing to check")
     status, output = command_status(*row.fsck, partition.node)
     if status in row.clean_statuses:
         return CheckResult(clean=True, status=status, output=output.strip()[-2000:])

@@ -28,6 +28,9 @@ class FileSystem(msgspec.Struct, frozen=True):
         preallocates: Whether fallocate gives a file its final LBAs before it is written.
         mend: A check that repairs, for one that has no journal; empty for one that mends itself.
         mended_statuses: Its exit statuses that mean: something was repaired.
+        atomic_rename: Whether after a power cut a file that was replaced by rename is the old or
+            the new one; else it may be gone.
+        raw: It is no file system: the partition itself is written.
     """
 
     name: str
@@ -41,6 +44,8 @@ class FileSystem(msgspec.Struct, frozen=True):
     preallocates: bool
     mend: tuple[str, ...] = ()
     mended_statuses: frozenset[int] = frozenset()
+    atomic_rename: bool = True
+    raw: bool = False
 
 
 _ROWS = (
@@ -74,6 +79,7 @@ _ROWS = (
         preallocates=False,
         mend=("fsck.vfat", "-a"),
         mended_statuses=frozenset({1}),
+        atomic_rename=False,
     ),
     # mkfs.xfs refuses less since xfsprogs 5.19.
     FileSystem(
@@ -123,10 +129,24 @@ _ROWS = (
         preallocates=False,
         mend=("fsck.exfat", "-p"),
         mended_statuses=frozenset({1}),
+        atomic_rename=False,
     ),
 )
 
 FILE_SYSTEMS = {row.name: row for row in _ROWS}
+RAW = FileSystem(
+    name="raw",
+    smallest_bytes=MIB,
+    mkfs=(),
+    mount_options="",
+    fsck=(),
+    clean_statuses=frozenset({0}),
+    broken_statuses=frozenset(),
+    in_place=True,
+    preallocates=False,
+    raw=True,
+)
+"""No file system: a partition that is written past the page cache, LBA by LBA."""
 
 
 def file_system(name: str) -> FileSystem:
@@ -135,8 +155,11 @@ def file_system(name: str) -> FileSystem:
     Raises:
         UserError: The name is not in the table.
     """
+    if name == RAW.name:
+        return RAW
     if name not in FILE_SYSTEMS:
         raise UserError(
-            f"The file system {name!r} is not known.", hint=f"Known are {', '.join(FILE_SYSTEMS)}."
+            f"The file system {name!r} is not known.",
+            hint=f"Known are {', '.join(FILE_SYSTEMS)}; and {RAW.name}, the disk without any.",
         )
     return FILE_SYSTEMS[name]

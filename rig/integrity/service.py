@@ -3,12 +3,13 @@
 Commands (see `rig.daemon` for how lines look); all sizes are bytes, all LBAs of the whole disk:
 
 ===========  ===================================  =============================================
-prepare      disk, file_systems, bytes_each       partitions the disk, makes and mounts each;
-                                                  bytes_each: of stamped data that must fit
-write        fs, run_id, seed and what            runs the workload; returns its `Outcome`;
+prepare      disk, file_systems, bytes_each,      partitions the disk, makes and mounts each;
+             partition_bytes                      bytes_each: of stamped data that must fit,
+                                                  unless the size of a partition is given
+write        fs, pattern, run_id, seed and what   runs a workload; returns its `Outcome`;
              `workload.Settings` has              events ``ledger`` {fs, entries}, ``progress``
-write_again  fs                                   writes all files once more, after a disk that
-                                                  went away came back; as ``write``
+write_again  fs                                   writes what was written last once more, after
+                                                  a disk that went away came back; as ``write``
 map          fs                                   where the files lie: `MappedFile` each
 read_back    fs                                   sync, drop caches, read with O_DIRECT:
                                                   {file_id, path, runs} each
@@ -16,10 +17,19 @@ check        fs                                   unmount, fsck, mount again: {c
                                                   output}
 follow       disk                                 if the disk came back by another name: mounts
                                                   it instead of the one that is gone, mended
-                                                  where there is no journal; {moved}
+                                                  where there is no journal; {moved, refused}
+revive       fs                                   unmount, mend, mount again: for a file system
+                                                  that was given up while its disk is there
 unmount      fs
 status                                            what is mounted where, with which files
 ===========  ===================================  =============================================
+
+What the kernel, or a file system's own program, refuses is an observation about that file system:
+the answer is then a `Refused`, and the daemon goes on.
+
+Events of its watchdog: ``stalled`` {step, quiet_s, tasks} when there was no progress for 15 s, with
+the stacks of tasks in state D; ``went_on``; ``blocked`` {step, pid, name, for_s}, at the end of a
+step, for a task that was in state D longer than any before.
 
 At the end of input it unmounts what it mounted.
 """
@@ -38,17 +48,22 @@ import msgspec
 
 from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
-from rig.errors import CommandFailure, RemoteProtocolError, RigError, UserError
+from rig.errors import CommandFailure, MachineError, RemoteProtocolError, RigError, UserError
 from rig.integrity import disk
 from rig.integrity.filemap import MappedFile
 from rig.integrity.filesystems import MIB, file_system
-from rig.integrity.ledger import Event
+from rig.integrity.ledger import CacheLost, Event
 from rig.integrity.readback import drop_caches, read_back
-from rig.integrity.workload import Outcome, Settings, Workload, map_files
+from rig.integrity.watchdog import Watchdog
+from rig.integrity.workload import Outcome, Settings, Writing
+from rig.integrity.workloads.make import make_workload
+from rig.integrity.workloads.table import Pattern
 
 MOUNTS = Path("/run/rig/mnt")
 _ROOM_BYTES = 32 * MIB
 """For a file system's own blocks, beside twice the data."""
+_BY_BEATS = frozenset({"write", "write_again"})
+"""Commands that give signs of life themselves; of all others the disk's transfers are."""
 
 _log = logging.getLogger("rig.workload")
 _Args = TypeVar("_Args", bound=msgspec.Struct)
@@ -60,6 +75,7 @@ class Prepare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disk: str
     file_systems: list[str]
     bytes_each: int = 16 * MIB
+    partition_bytes: int = 0
 
 
 class OnFileSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,14 +94,49 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of commands that take none."""
 
 
-class _Mounted:
-    """One file system of the disk, and the files that were written to it."""
+class _Pattern(msgspec.Struct, frozen=True):
+    """Which code writes."""
 
-    def __init__(self, partition: disk.Partition, target: Path) -> None:
+    pattern: Pattern
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The host would not do what it was asked for.
+
+    Attributes:
+        refused: What it said, in words.
+        known: Of ``map``: where the files lay when it was asked last, as far as that is known.
+    """
+
+    refused: str
+    known: list[MappedFile] = []
+
+
+class _Mounted:
+    """One file system of the disk, and what was written to it."""
+
+    def __init__(self, number: int, partition: disk.Partition, target: Path) -> None:
+        self.number = number
         self.partition = partition
         self.target = target
-        self.paths: dict[int, Path] = {}
-        self.workload: Workload | None = None
+        self.writings: list[Writing] = []
+
+    @property
+    def paths(self) -> dict[int, Path]:
+        """The files that were written, by id."""
+        return {number: path for one in self.writings for number, path in one.paths.items()}
+
+    @property
+    def place(self) -> Path:
+        """Where workloads write: a directory, or the raw device's node."""
+        return self.partition.node if self.partition.file_system.raw else self.target
+
+    def move(self, node: Path) -> None:
+        """The partition has another node now."""
+        self.partition = msgspec.structs.replace(self.partition, node=node)
+        if self.partition.file_system.raw:
+            for one in self.writings:
+                one.paths = dict.fromkeys(one.paths, node)
 
     def describe(self) -> dict[str, object]:
         """For replies."""
@@ -105,11 +156,16 @@ class Service:
     Args:
         events: Where to tell.
         mounts: Under which directory to mount.
+        watchdog: Is told of steps and progress; None for one that does not run.
     """
 
-    def __init__(self, events: Events, mounts: Path = MOUNTS) -> None:
+    def __init__(
+        self, events: Events, mounts: Path = MOUNTS, watchdog: Watchdog | None = None
+    ) -> None:
         self._events = events
         self._mounts = mounts
+        self._watchdog = watchdog or Watchdog(events.emit)
+        self._disk: Path | None = None
         self._mounted: dict[str, _Mounted] = {}
         self._next_file_id = 1
         self._commands: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -120,6 +176,7 @@ class Service:
             "read_back": lambda args: self.read_back(_arguments(args, OnFileSystem)),
             "check": lambda args: self.check(_arguments(args, OnFileSystem)),
             "follow": lambda args: self.follow(_arguments(args, OnDisk)),
+            "revive": lambda args: self.revive(_arguments(args, OnFileSystem)),
             "unmount": lambda args: self.unmount(_arguments(args, OnFileSystem)),
             "status": lambda args: self.status(_arguments(args, Nothing)),
         }
@@ -127,23 +184,41 @@ class Service:
     def do(self, command: Command) -> object:
         """Run one command.
 
+        Returns:
+            Its result; a `Refused` if the host would not do it.
+
         Raises:
-            RigError: It is not known, its arguments are wrong, or it failed.
-            OSError: The kernel refused something.
+            RigError: It is not known, or its arguments are wrong.
         """
         if command.do not in self._commands:
             raise RemoteProtocolError(
                 f"The command {command.do!r} is not known.",
                 hint=f"Known are {', '.join(self._commands)}.",
             )
-        return self._commands[command.do](command.args)
+        step = f"{command.do} {command.args.get('fs', '')}".strip()
+        counted = command.do not in _BY_BEATS and self._disk is not None
+        moved = disk.transfers(self._disk) if counted and self._disk is not None else None
+        with self._watchdog.watching(step, moved):
+            try:
+                return self._commands[command.do](command.args)
+            except (OSError, MachineError) as error:
+                known: list[MappedFile] = []
+                if command.do == "map":
+                    writings = self._find(str(command.args.get("fs"))).writings
+                    known = [file for one in writings for file in one.known]
+                _log.warning("%s was refused: %s", step, error)
+                return Refused(str(error), known)
 
     def prepare(self, args: Prepare) -> list[dict[str, object]]:
         """Partition a disk, and make and mount a file system on each partition.
 
+        Returns:
+            What is mounted; of a file system that could not be made or mounted ``fs`` and
+            ``refused``, why.
+
         Raises:
             UserError: The disk is not ours to overwrite or too small, or a name is not known.
-            MachineError: A step failed.
+            MachineError: The disk could not be partitioned.
         """
         rows = [file_system(name) for name in args.file_systems]
         if len(set(args.file_systems)) < len(rows) or not rows:
@@ -151,77 +226,83 @@ class Service:
         target = Path(args.disk)
         self.undo()
         disk.refuse_unless_ours(target)
+        self._disk = target
         self._step("partition", "")
-        size = 2 * args.bytes_each + _ROOM_BYTES
-        for partition in disk.make_partitions(target, rows, size):
+        size = args.partition_bytes or 2 * args.bytes_each + _ROOM_BYTES
+        refused: list[dict[str, object]] = []
+        for number, partition in enumerate(disk.make_partitions(target, rows, size), 1):
             name = partition.file_system.name
-            self._step("mkfs", name)
-            disk.make_file_system(partition)
-            self._step("mount", name)
-            mounted = _Mounted(partition, self._mounts / name)
-            disk.mount(partition, mounted.target)
+            mounted = _Mounted(number, partition, self._mounts / name)
+            try:
+                self._step("mkfs", name)
+                disk.make_file_system(partition)
+                self._step("mount", name)
+                disk.mount(partition, mounted.target)
+            except CommandFailure as error:
+                refused.append({"fs": name, "refused": str(error)})
+                continue
             self._mounted[name] = mounted
-        return self.status(Nothing())
+        return [*self.status(Nothing()), *refused]
 
-    def write(self, name: str, settings: Settings) -> Outcome:
-        """Run the workload on one file system.
+    def write(self, name: str, pattern: Pattern, settings: Settings) -> Outcome:
+        """Run a workload on one file system.
 
         Raises:
-            UserError: It is not mounted, was written already, or the settings are impossible.
+            UserError: It is not mounted, or the settings are impossible.
         """
         mounted = self._find(name)
-        if mounted.paths:
-            raise UserError(f"{name} was written already.", hint="First: prepare.")
 
         def tell(entries: list[Event]) -> None:
+            self._watchdog.beat()
             self._events.emit("ledger", fs=name, entries=entries)
 
         def progress(done: int, total: int) -> None:
+            self._watchdog.beat()
             self._events.emit("progress", fs=name, step="write", done=done, total=total)
 
         partition = mounted.partition
-        workload = Workload(
+        writing = make_workload(
+            pattern,
             settings,
             row=partition.file_system,
-            directory=mounted.target,
+            directory=mounted.place,
             start_lba=partition.start_lba,
             tell=tell,
             progress=progress,
         )
-        mounted.paths, mounted.workload = workload.paths, workload
-        self._next_file_id = max(self._next_file_id, *(n + 1 for n in workload.paths))
-        return workload.run()
+        mounted.writings.append(writing)
+        self._next_file_id = max(self._next_file_id, *(n + 1 for n in writing.paths))
+        return writing.run()
 
     def write_again(self, args: OnFileSystem) -> Outcome:
-        """Write once more what was written before.
+        """Write once more what was written last.
 
         Raises:
             UserError: It is not mounted, or was not written.
         """
         mounted = self._find(args.fs)
-        if mounted.workload is None:
+        if not mounted.writings:
             raise UserError(f"{args.fs} was not written yet.", hint="First: write.")
-        return mounted.workload.run_again()
+        return mounted.writings[-1].run_again()
 
     def map(self, args: OnFileSystem) -> list[MappedFile]:
         """Say where the files lie; one that is not there lies nowhere."""
-        mounted = self._find(args.fs)
-        partition = mounted.partition
-        there = {number: path for number, path in mounted.paths.items() if path.exists()}
-        return map_files(there, partition.file_system, partition.start_lba)
+        return [file for one in self._find(args.fs).writings for file in one.mapped()]
 
     def read_back(self, args: OnFileSystem) -> list[dict[str, object]]:
         """Read the files past the page cache."""
         mounted = self._find(args.fs)
         drop_caches()
         found: list[dict[str, object]] = []
-        for number, path in mounted.paths.items():
-            self._events.emit(
-                "progress", fs=args.fs, step="read", done=len(found), total=len(mounted.paths)
-            )
-            # Of one that is not there nothing can be read, which the oracle weighs.
-            runs = read_back(path) if path.exists() else []
-            found.append({"file_id": number, "path": str(path), "runs": runs})
+        raw = mounted.partition.file_system.raw
+        for writing in mounted.writings:
+            for number, path in writing.paths.items():
+                self._events.emit(
+                    "progress", fs=args.fs, step="read", done=len(found), total=len(mounted.paths)
+                )
+                # Of one that is not there nothing can be read, which the oracle weighs.
+                runs = read_back(path, *writing.part) if raw or path.exists() else []
+                found.append({"file_id": number, "path": str(path), "runs": runs})
         return found
 
     def check(self, args: OnFileSystem) -> disk.CheckResult:
@@ -238,29 +319,54 @@ class Service:
             _log.warning("%s is damaged, and stays unmounted: %s", args.fs, error)
         return result
 
-    def follow(self, args: OnDisk) -> dict[str, bool]:
+    def follow(self, args: OnDisk) -> dict[str, object]:
         """Mount what was mounted from its disk's new name, if it has one.
 
         A disk that went away while mounted keeps its name until it is unmounted, so one that came
         back has another.
 
-        Raises:
-            MachineError: It cannot be mounted.
+        Returns:
+            Whether it had gone, and which file systems could not be mounted again, with the reason.
         """
         moved = False
-        for number, (name, mounted) in enumerate(self._mounted.items(), 1):
-            node = disk.partition_node(Path(args.disk), number)
+        refused: dict[str, str] = {}
+        for name, mounted in self._mounted.items():
+            node = disk.partition_node(Path(args.disk), mounted.number)
             if node == mounted.partition.node:
                 continue
             moved = True
+            self._disk = Path(args.disk)
             self._step("follow", name)
-            disk.unmount(mounted.target)
-            disk.wait_for_node(node)
-            mounted.partition = msgspec.structs.replace(mounted.partition, node=node)
-            if (said := disk.mend(mounted.partition)) is not None:
-                _log.info("%s has no journal and was mended: %s", name, said)
-            disk.mount(mounted.partition, mounted.target)
-        return {"moved": moved}
+            try:
+                disk.unmount(mounted.target)
+                disk.wait_for_node(node)
+                mounted.move(node)
+                self._mend_and_mount(name, mounted)
+            except MachineError as error:
+                refused[name] = str(error)
+        if moved:
+            self._lose_caches()
+        return {"moved": moved, "refused": refused}
+
+    def revive(self, args: OnFileSystem) -> None:
+        """Mount a file system anew that was given up while its disk is there.
+
+        Raises:
+            MachineError: It cannot be mounted.
+        """
+        mounted = self._find(args.fs)
+        disk.unmount(mounted.target)
+        self._lose_caches()
+        self._mend_and_mount(args.fs, mounted)
+
+    def _mend_and_mount(self, name: str, mounted: _Mounted) -> None:
+        if (said := disk.mend(mounted.partition)) is not None:
+            _log.info("%s has no journal and was mended: %s", name, said)
+        disk.mount(mounted.partition, mounted.target)
+
+    def _lose_caches(self) -> None:
+        """Tell that what was acknowledged, and not flushed, may be gone."""
+        self._events.emit("ledger", fs="", entries=[CacheLost()])
 
     def unmount(self, args: OnFileSystem) -> None:
         """Unmount one file system, and forget it."""
@@ -283,7 +389,8 @@ class Service:
     def _write_command(self, args: dict[str, Any]) -> Outcome:
         fields = {"first_file_id": self._next_file_id, **args}
         name = fields.pop("fs", "")
-        return self.write(str(name), _arguments(fields, Settings))
+        pattern = _arguments({"pattern": fields.pop("pattern", Pattern.BLOCKS)}, _Pattern).pattern
+        return self.write(str(name), pattern, _arguments(fields, Settings))
 
     def _find(self, name: str) -> _Mounted:
         if name not in self._mounted:
@@ -346,7 +453,9 @@ def main(argv: list[str]) -> int:
     events = Events(sys.stdout.buffer if options.supervised else None)
     # Both signals end a system call that blocks, and what was mounted is unmounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    service = Service(events, options.mounts)
+    watchdog = Watchdog(events.emit)
+    watchdog.start()
+    service = Service(events, options.mounts, watchdog)
     events.emit("ready")
     try:
         return serve(service, events, sys.stdin.fileno())
@@ -354,3 +463,4 @@ def main(argv: list[str]) -> int:
         return 0
     finally:
         service.undo()
+        watchdog.stop()

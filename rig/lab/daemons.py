@@ -29,6 +29,10 @@ DRAIN_DEADLINE_S = 5.0
 Event = dict[str, Any]
 
 
+class NoAnswerError(MachineError):
+    """A daemon that lives, on a machine that lives, did not tell in time what was waited for."""
+
+
 class Daemon:
     """A daemon on a machine.  All methods may be called from any thread.
 
@@ -204,7 +208,7 @@ class Daemon:
             raise MachineError(
                 f"{where} ended with status {status} before its {what}.", hint=self._last_log()
             )
-        raise MachineError(
+        raise NoAnswerError(
             f"{where} did not send its {what} in {deadline_s:g} s.", hint=self._last_log()
         )
 

@@ -37,6 +37,9 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     )
     if verdict.verdict is not Outcome.INFRASTRUCTURE:
         yield from _findings_tables(verdict)
+    if verdict.notes:
+        yield ""
+        yield from verdict.notes
     yield ""
     yield "Durations (s)"
     for part, seconds in verdict.durations_s.items():
@@ -55,6 +58,9 @@ def _findings_tables(verdict: Verdict) -> Iterator[str]:
     yield f"Faults: {verdict.faults.fired} fired of {verdict.faults.planned} planned"
     for rule in verdict.faults.rules:
         yield _rule(rule)
+    for recovery in verdict.recoveries:
+        counts = ", ".join(f"{name} {count}" for name, count in recovery.sectors.items())
+        yield f"After the disk had come back, {recovery.fs} had: {counts or 'nothing promised'}"
     for check in verdict.checks:
         yield f"File system {check.fs}: {'clean' if check.clean else 'DAMAGED'} by its own checker"
 

@@ -73,6 +73,20 @@ class CheckedFileSystem(msgspec.Struct, frozen=True):
     output: str
 
 
+class Recovery(msgspec.Struct, frozen=True):
+    """What the host read of a file system after its disk had come back, before it wrote again.
+
+    Attributes:
+        fs: Which.
+        sectors: Of each class that occurred; ``ok`` were promised by fsync before.
+        findings: What of it is not as it must be.
+    """
+
+    fs: str
+    sectors: dict[SectorClass, int]
+    findings: tuple[Finding, ...] = ()
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """All that a verdict rests on.
 
@@ -82,6 +96,7 @@ class Evidence(msgspec.Struct, frozen=True):
         faults: What was planned, and fired.
         unproven: Sentences that say what else the run did not do that it was to do.
         promised: Stamped sectors that every view must show.
+        recoveries: What was there after each time that the disk came back.
     """
 
     views: dict[str, Judgement]
@@ -89,6 +104,7 @@ class Evidence(msgspec.Struct, frozen=True):
     faults: Faults = Faults()
     unproven: tuple[str, ...] = ()
     promised: int = 0
+    recoveries: tuple[Recovery, ...] = ()
 
 
 class HostSide(msgspec.Struct, frozen=True):
@@ -97,10 +113,12 @@ class HostSide(msgspec.Struct, frozen=True):
     Attributes:
         resets: Of the device, by its driver.
         recoveries_s: From a command that failed to its success, each; of a client that tells.
+        longest_d_state_s: The longest that any of its tasks was seen in state D, at least.
     """
 
     resets: int = 0
     recoveries_s: tuple[float, ...] = ()
+    longest_d_state_s: float = 0.0
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +147,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         boot_retries: Boots that had to be tried again.
         rig_version: Of this rig.
         host: What the host had to do.
+        workloads: What was written, in this order, on each file system.
+        recoveries: What the host read after its disk had come back, before it wrote again.
+        notes: Sentences about what else was seen; they change nothing.
         chains: How the first wrong writes came about.
     """
 
@@ -153,6 +174,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     attachment: str = ""
     link: str = ""
     host: HostSide = HostSide()
+    workloads: tuple[str, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
+    notes: tuple[str, ...] = ()
     chains: tuple[Chain, ...] = ()
 
 
@@ -163,6 +187,11 @@ def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
     not fire make a run indeterminate: it did not test what it was to test.
     """
     wrong = [f.sentence for judgement in evidence.views.values() for f in judgement.findings]
+    wrong += [
+        f"After the disk had come back: {finding.sentence}"
+        for recovery in evidence.recoveries
+        for finding in recovery.findings
+    ]
     wrong += [f"{c.fs} is damaged: {_last_line(c.output)}" for c in evidence.checks if not c.clean]
     if wrong:
         return Outcome.FAIL, tuple(wrong)

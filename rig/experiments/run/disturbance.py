@@ -17,6 +17,7 @@ from rig.control.server import served_by_thread
 from rig.daemon import Command, Events
 from rig.errors import MachineError
 from rig.experiments.run.client import DiskUser
+from rig.experiments.run.observing import observe
 from rig.experiments.run.options import RunOptions, check_machine
 from rig.experiments.run.trace import Clocks
 from rig.faults.plan import layer_of
@@ -40,7 +41,6 @@ BACK_DEADLINE_S = 150.0
 LOOK_S = 20.0
 """So often, while a disk is away, it is seen to that those who could bring it back live still."""
 PROBE = "dd if={disk} of=/dev/null bs=4096 count=1 iflag=direct"
-FOLLOW_DEADLINE_S = 300.0
 EVENTS = "station/machine-faults.events.jsonl"
 
 _UNSTEADY = frozenset({Layer.LINK, Layer.MACHINE, Layer.DEVICE})
@@ -56,10 +56,16 @@ class _ToldFaults(msgspec.Struct):
     layers: dict[str, str] = {}
 
 
-class _Followed(msgspec.Struct):
-    """What the workload did about a disk that came back."""
+class Followed(msgspec.Struct, frozen=True):
+    """What the workload did about a disk that may have come back.
+
+    Attributes:
+        moved: It had gone.
+        refused: File systems that could not be mounted again, and why.
+    """
 
     moved: bool
+    refused: dict[str, str] = {}
 
 
 class Disturbance:
@@ -166,20 +172,22 @@ class Disturbance:
             self._clocks.measure(self._lab.strategy.daemons)
         self._machine.set_phase(name)
 
-    def follow(self, workload: Daemon) -> bool:
+    def follow(self, workload: Daemon, *, suspect: bool = False) -> Followed:
         """See to it that the workload has its disk, if that may have gone away.
 
-        Returns:
-            Whether it had gone.
+        Args:
+            workload: The daemon.
+            suspect: The host refused something: its disk may be gone though no rule says so.
 
         Raises:
             MachineError: The disk does not come back, or who should bring it back has ended.
+            Hung: The host does not let go of the disk that is gone.
         """
         self._check_daemons()
-        if not self.unsteady:
-            return False
-        told = workload.ask("follow", FOLLOW_DEADLINE_S, disk=self._find_disk())
-        return msgspec.convert(told, _Followed).moved
+        if not (self.unsteady or suspect):
+            return Followed(moved=False)
+        told = observe(workload, "follow", disk=self._find_disk())
+        return msgspec.convert(told, Followed)
 
     def ask(self) -> Faults:
         """Ask everybody which rules have fired.

@@ -20,14 +20,28 @@ from rig.faults.rules.link import LinkFault
 from rig.faults.rules.machine import MachineFault, MachineKind, MachineRole
 from rig.guest_images.spec import kernel_package
 from rig.integrity.filemap import FileMap
-from rig.integrity.filesystems import MIB, file_system
+from rig.integrity.filesystems import MIB, RAW, file_system
+from rig.integrity.stamp import SECTOR_BYTES
+from rig.integrity.workloads.table import LIST, USUAL, Kind, described, workload
 from rig.lab.attachment import DUMMY, Attachment
 from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
 from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
 
+__all__ = [
+    "LIST",
+    "LUN_SLACK_BYTES",
+    "Recovery",
+    "RunOptions",
+    "check_machine",
+    "check_recovery",
+    "check_wishes",
+    "list_workloads",
+]
+
 LUN_SLACK_BYTES = 4 * MIB
+USUAL_KIND = workload(USUAL)
 
 BYTES_EACH = 16 * MIB
 CABLE_BYTES_EACH = 4 * MIB
@@ -89,6 +103,8 @@ class RunOptions:
         driver: How the disk gets to the machine with the workload.
         client: Who uses it there.
         bytes_each: Stamped data on each file system.
+        workloads: What is written there, one after the other.
+        lun_mib: Size of the LUN; None: what the file systems need.
         memory_mib: Of each machine.
         attachment: What the gadget is plugged into.
         interfere: Called when all is written and before anything is read back; for tests that
@@ -103,6 +119,8 @@ class RunOptions:
     driver: PathName = PathName.SPLIT
     client: Client = Client.USB_STORAGE
     bytes_each: int = BYTES_EACH
+    workloads: tuple[Kind, ...] = (USUAL_KIND,)
+    lun_mib: int | None = None
     memory_mib: int = 512
     attachment: Attachment = DUMMY
     interfere: Callable[[Lab, FileMap], None] | None = None
@@ -138,13 +156,36 @@ class RunOptions:
         return (*function, *self.attachment.gadget_words())
 
     @property
+    def partition_bytes(self) -> int:
+        """The smallest size of each partition."""
+        if self.lun_mib is not None:
+            share = (self.lun_mib * MIB - LUN_SLACK_BYTES) // len(self.file_systems)
+            return share // MIB * MIB
+        # The first workload's data twice, as its blocks may be given new places, and what else.
+        return (1 + len(self.workloads)) * self.bytes_each + 32 * MIB
+
+    @property
     def lun_bytes(self) -> int:
         """The LUN holds every partition, and each holds the data twice and its own blocks."""
+        if self.lun_mib is not None:
+            return self.lun_mib * MIB
         sizes = (
-            max(file_system(name).smallest_bytes, 2 * self.bytes_each + 32 * MIB)
+            max(file_system(name).smallest_bytes, self.partition_bytes)
             for name in self.file_systems
         )
         return sum(sizes) + LUN_SLACK_BYTES
+
+    @property
+    def promised_sectors(self) -> dict[str, int]:
+        """Stamped sectors that each file system must show in the end."""
+        return {
+            name: sum(
+                kind.sizes(self.bytes_each, raw=name == RAW.name)["bytes_total"]
+                for kind in self.workloads
+            )
+            // SECTOR_BYTES
+            for name in self.file_systems
+        }
 
 
 def one_of(what: str, wish: str, known: Iterable[str]) -> str:
@@ -192,6 +233,8 @@ def check_wishes(
     client: str = Client.USB_STORAGE,
     attachment: str | None = None,
     bytes_each: int | None = None,
+    workloads: str = USUAL,
+    lun_mib: int | None = None,
 ) -> RunOptions:
     """Return what to run.
 
@@ -205,15 +248,17 @@ def check_wishes(
         client: ``usb-storage`` or ``deep-queue``.
         attachment: As `parse_attachment` takes it; None: the plan's, or else dummy.
         bytes_each: Stamped data on each file system; None: what the attachment does in seconds.
+        workloads: Names separated by commas.
+        lun_mib: Size of the LUN; None: what the file systems need.
 
     Raises:
         UserError: Any of them is not known, not there, or bad.
     """
-    names = tuple(name.strip() for name in file_systems.split(","))
+    names = _listed("file systems", file_systems)
     for name in names:
         file_system(name)
-    if len(set(names)) < len(names):
-        raise UserError(f"The list of file systems '{file_systems}' names one twice.")
+    kinds = tuple(workload(name) for name in _listed("workloads", workloads))
+    _check_workloads(names, kinds)
     kernel_package(kernel)
     # Read once: the file may be a pipe, and the machines must get what was checked.
     text = read_plan_text(plan)
@@ -251,9 +296,61 @@ def check_wishes(
         client=Client(one_of("client", client, Client)),
         bytes_each=bytes_each or usual,
         attachment=plugged,
+        workloads=kinds,
+        lun_mib=lun_mib,
     )
+    _check_lun(options)
     check_disk(checked.faults, options.lun_bytes)
     return options
+
+
+def list_workloads() -> str:
+    """Return the table of workloads for people."""
+    return described()
+
+
+def _listed(what: str, wish: str) -> tuple[str, ...]:
+    """Return the names of a list that is separated by commas.
+
+    Raises:
+        UserError: One is there twice.
+    """
+    names = tuple(name.strip() for name in wish.split(","))
+    if len(set(names)) < len(names):
+        raise UserError(f"The list of {what} '{wish}' names one twice.")
+    return names
+
+
+def _check_workloads(file_systems: tuple[str, ...], kinds: tuple[Kind, ...]) -> None:
+    """Refuse workloads that need files where there are none.
+
+    Raises:
+        UserError: One does.
+    """
+    for kind in kinds:
+        if RAW.name in file_systems and not kind.on_raw_device:
+            raise UserError(
+                f"Workload '{kind.name}' needs files, and the raw device has none.",
+                hint="Leave 'raw' out of --fs, or take another workload.",
+            )
+
+
+def _check_lun(options: RunOptions) -> None:
+    """Refuse a LUN on which a file system cannot be made.
+
+    Raises:
+        UserError: It is too small.
+    """
+    if options.lun_mib is None:
+        return
+    for name in options.file_systems:
+        smallest = file_system(name).smallest_bytes
+        if options.partition_bytes < smallest:
+            raise UserError(
+                f"A LUN of {options.lun_mib} MiB leaves {max(0, options.partition_bytes) // MIB}"
+                f" MiB for {name}, which needs {smallest // MIB} MiB.",
+                hint="Choose fewer file systems, or a larger LUN.",
+            )
 
 
 def _check_machines(plan: Plan, attachment: Attachment) -> None:

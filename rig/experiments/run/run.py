@@ -15,17 +15,18 @@ from rig.experiments.explain.recorded import FILES, URBS, Recorded
 from rig.experiments.run.client import DiskUser, used_by
 from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.disturbance import Disturbance
-from rig.experiments.run.exercise import STEP_DEADLINE_S, Exercise, Written
+from rig.experiments.run.exercise import Exercise, Written
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.places import PLAN_ON_MACHINE, STORE, URBS_ON_MACHINE, setup_of
+from rig.experiments.run.stalls import longest_d_state_s, stall_notes
 from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
+from rig.experiments.run.use import STEP_DEADLINE_S
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap
 from rig.integrity.inquiry import Observations, inquire
 from rig.integrity.judgement import combine
 from rig.integrity.looks import FileLook
-from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
@@ -63,6 +64,7 @@ class Story:
         self._boot_retries = 0
         self._clocks = Clocks()
         self._host = HostSide()
+        self._notes: tuple[str, ...] = ()
         self._witnesses: list[Daemon] = []
 
     def tell(self, image: GuestImage, accelerator: str, lab: Lab | None = None) -> Verdict:
@@ -114,6 +116,7 @@ class Story:
 
     def _in_lab(self, lab: Lab) -> Written:
         """Attach, and exercise the disk; the lab is left as that ended."""
+        workload: Daemon | None = None
         try:
             lab.setup = setup_of(self._options, self._directory.file("plan.toml"))
             with self._part("boot", shown=False):
@@ -131,12 +134,18 @@ class Story:
             raise
         finally:
             self._witnesses = [*lab.strategy.crew.former, *lab.strategy.daemons.values()]
+            if workload is not None:
+                self._witnesses.append(workload)
+                self._notes = tuple(stall_notes(workload.events))
         self._keep_traces(lab)
         # A machine may have died after it was last spoken to.
         for machine in lab.strategy.machines.values():
             machine.health.check()
         kernel_log = self._directory.file(f"{lab.strategy.client.value}/kernel.log")
-        self._host = user.told(kernel_log.read_text())
+        self._host = msgspec.structs.replace(
+            user.told(kernel_log.read_text()),
+            longest_d_state_s=longest_d_state_s(workload.events),
+        )
         return written
 
     def _exercise(self, lab: Lab, workload: Daemon, user: DiskUser) -> Written:
@@ -166,7 +175,8 @@ class Story:
             tuple(written.checks),
             written.faults,
             tuple(written.unproven),
-            promised=len(self._options.file_systems) * self._options.bytes_each // SECTOR_BYTES,
+            promised=written.promised,
+            recoveries=tuple(written.recoveries),
         )
 
     def _keep_traces(self, lab: Lab) -> None:
@@ -216,6 +226,7 @@ class Story:
     def _verdict(self, outcome: Outcome, reasons: tuple[str, ...], evidence: Evidence) -> Verdict:
         options = self._options
         findings = [f for judgement in evidence.views.values() for f in judgement.findings]
+        findings += [f for recovery in evidence.recoveries for f in recovery.findings]
         return Verdict(
             verdict=outcome,
             reasons=reasons,
@@ -238,6 +249,9 @@ class Story:
             rig_version=__version__,
             client=options.client.value,
             host=self._host,
+            workloads=tuple(kind.name for kind in options.workloads),
+            recoveries=evidence.recoveries,
+            notes=self._notes,
             chains=Recorded(self._directory.path).chains(findings),
         )
 

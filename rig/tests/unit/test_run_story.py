@@ -18,10 +18,10 @@ from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError,
 from rig.experiments.run import disturbance
 from rig.experiments.run import run as story
 from rig.experiments.run.client import UsbStorage
-from rig.experiments.run.exercise import READINGS
 from rig.experiments.run.options import RunOptions, check_recovery, check_wishes
 from rig.experiments.run.scan_service import Access, JournalDamage, Line
 from rig.experiments.run.trace import fired, read_trace
+from rig.experiments.run.use import READINGS
 from rig.guest_images.image import GuestImage
 from rig.integrity.filemap import Extent, FileMap, MappedFile
 from rig.integrity.judgement import Guilty, Reread, SectorClass
@@ -221,6 +221,9 @@ class FakeDaemon:
 
     def _write_again(self, fs: str) -> object:
         return {"stopped": "", "given_up_blocks": 0}
+
+    def _revive(self, fs: str) -> None:
+        assert fs in self._world.files
 
     def _map(self, fs: str) -> object:
         return [self._world.files[fs]]

@@ -121,8 +121,8 @@ def test_a_disk_that_came_back_is_mounted_instead_of_the_one_that_is_gone(
         {"do": "follow", "disk": "/dev/sdb"},
         {"do": "status"},
     )
-    assert replies[1]["result"] == {"moved": False}
-    assert replies[2]["result"] == {"moved": True}
+    assert replies[1]["result"] == {"moved": False, "refused": {}}
+    assert replies[2]["result"] == {"moved": True, "refused": {}}
     assert [row["node"] for row in replies[3]["result"]] == ["/dev/sdb1", "/dev/sdb2"]
     assert mended == ["/dev/sdb1", "/dev/sdb2"]
     assert sorted(machine.mounted) == ["btrfs", "f2fs"]
@@ -177,9 +177,11 @@ def test_a_wrong_command_is_answered_with_a_sentence(
     assert words in reply["error"]
 
 
-def test_a_file_system_is_written_once(machine: Machine) -> None:
-    reply = machine.say(PREPARE, WRITE, WRITE)[2]
-    assert reply["error"] == "btrfs was written already. First: prepare."
+def test_several_workloads_write_files_of_their_own(machine: Machine) -> None:
+    more = {**WRITE, "pattern": "replace", "passes": 1}
+    replies = machine.say(PREPARE, WRITE, more, {"do": "read_back", "fs": "btrfs"})
+    assert [reply["result"]["files"] for reply in replies[1:3]] == [[1, 2], [3, 4]]
+    assert [row["file_id"] for row in replies[3]["result"]] == [1, 2, 3, 4]
 
 
 def test_undo_unmounts_the_last_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
