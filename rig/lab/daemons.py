@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +32,21 @@ Event = dict[str, Any]
 
 class NoAnswerError(MachineError):
     """A daemon that lives, on a machine that lives, did not tell in time what was waited for."""
+
+
+class _Kept:
+    """A file that loses what it has no room for: a full disk is no reason to hear no more."""
+
+    def __init__(self, file: IO[Any]) -> None:
+        self._file = file
+
+    def write(self, line: str | bytes) -> None:
+        with suppress(OSError):
+            self._file.write(line)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._file.close()
 
 
 class Daemon:
@@ -233,9 +249,9 @@ class Daemon:
         return thread
 
     def _read_events(self, source: IO[bytes], sink: IO[bytes]) -> None:
-        with source, sink:
+        with source, closing(_Kept(sink)) as kept:
             for line in source:
-                sink.write(line)
+                kept.write(line)
                 self._take_event(line)
         with self._changed:
             self._ended = True
@@ -255,11 +271,11 @@ class Daemon:
             self._changed.notify_all()
 
     def _read_log(self, source: IO[bytes], sink: IO[str]) -> None:
-        with source, sink:
+        with source, closing(_Kept(sink)) as kept:
             for raw in source:
                 line = raw.decode("utf-8", "replace").rstrip()
                 at = datetime.now(UTC).isoformat(timespec="milliseconds")
-                sink.write(f"{at.replace('+00:00', 'Z')} {line}\n")
+                kept.write(f"{at.replace('+00:00', 'Z')} {line}\n")
                 self._note(line)
 
     def _note(self, line: str) -> None:

@@ -85,6 +85,18 @@ def test_a_stopped_daemon_answers_nothing(daemon: Daemon) -> None:
         daemon.ask("add", DEADLINE_S, a=1, b=1)
 
 
+def test_a_full_disk_keeps_nobody_from_hearing_a_daemon(tmp_path: Path, health: Health) -> None:
+    for name in ("full.log", "full.events.jsonl"):
+        (tmp_path / name).symlink_to("/dev/full")
+    pipe = subprocess.PIPE
+    child = spawn(DAEMON, stdin=pipe, stdout=pipe, stderr=pipe)
+    daemon = Daemon("back", "full", child, health, tmp_path)
+    assert daemon.ask("add", DEADLINE_S, a=1, b=2) == 3
+    with pytest.raises(MachineError, match="ended with status 3"):
+        daemon.ask("exit", DEADLINE_S)
+    daemon.stop(DEADLINE_S)
+
+
 def test_a_daemon_that_lives_is_well(daemon: Daemon) -> None:
     daemon.wait_event("ready", DEADLINE_S)
     daemon.check()
