@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from rig.report.verdict import FaultRule, Outcome, Verdict
@@ -61,6 +62,10 @@ def _findings_tables(verdict: Verdict) -> Iterator[str]:
     for recovery in verdict.recoveries:
         counts = ", ".join(f"{name} {count}" for name, count in recovery.sectors.items())
         yield f"After the disk had come back, {recovery.fs} had: {counts or 'nothing promised'}"
+    if verdict.watched is not None:
+        broken = Counter(breach.rule.value for breach in verdict.watched.breaches)
+        told = ", ".join(f"rule {rule} broken {count} times" for rule, count in broken.items())
+        yield f"URBs: {verdict.watched.urbs} watched, {told or 'no rule broken'}"
     for check in verdict.checks:
         yield f"File system {check.fs}: {'clean' if check.clean else 'DAMAGED'} by its own checker"
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from rig.integrity.judgement import Finding, Judgement, SectorClass, combine
+from rig.integrity.monitors.breach import Breach
 from rig.report.chain import Chain
 
 
@@ -87,6 +88,18 @@ class Recovery(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
 
 
+class Watched(msgspec.Struct, frozen=True):
+    """What the monitors (`rig.integrity.monitors`) made of both ends' logs of URBs.
+
+    Attributes:
+        urbs: How many there were.
+        breaches: Rules that were broken, in order.
+    """
+
+    urbs: int
+    breaches: tuple[Breach, ...] = ()
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """All that a verdict rests on.
 
@@ -97,6 +110,7 @@ class Evidence(msgspec.Struct, frozen=True):
         unproven: Sentences that say what else the run did not do that it was to do.
         promised: Stamped sectors that every view must show.
         recoveries: What was there after each time that the disk came back.
+        watched: What the monitors saw of the split driver's URBs; None: there is no log of them.
     """
 
     views: dict[str, Judgement]
@@ -105,6 +119,7 @@ class Evidence(msgspec.Struct, frozen=True):
     unproven: tuple[str, ...] = ()
     promised: int = 0
     recoveries: tuple[Recovery, ...] = ()
+    watched: Watched | None = None
 
 
 class HostSide(msgspec.Struct, frozen=True):
@@ -150,6 +165,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         workloads: What was written, in this order, on each file system.
         recoveries: What the host read after its disk had come back, before it wrote again.
         notes: Sentences about what else was seen; they change nothing.
+        watched: What the monitors saw of the split driver's URBs, if there is a log of them.
         chains: How the first wrong writes came about.
     """
 
@@ -177,6 +193,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     workloads: tuple[str, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     notes: tuple[str, ...] = ()
+    watched: Watched | None = None
     chains: tuple[Chain, ...] = ()
 
 
@@ -193,6 +210,8 @@ def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
         for finding in recovery.findings
     ]
     wrong += [f"{c.fs} is damaged: {_last_line(c.output)}" for c in evidence.checks if not c.clean]
+    if evidence.watched is not None:
+        wrong += [f"URBs, rule {b.rule} is broken: {b.text}" for b in evidence.watched.breaches]
     if wrong:
         return Outcome.FAIL, tuple(wrong)
     unproven = list(evidence.unproven)

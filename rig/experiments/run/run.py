@@ -12,6 +12,7 @@ import msgspec
 from rig import __version__
 from rig.errors import MachineError, RigError
 from rig.experiments.explain.recorded import FILES, URBS, Recorded
+from rig.experiments.monitor.monitor import look
 from rig.experiments.run.client import DiskUser, used_by
 from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.disturbance import Disturbance
@@ -38,9 +39,13 @@ from rig.report.verdict import (
     HostSide,
     Outcome,
     Verdict,
+    Watched,
     decide,
 )
+from rig.splitdriver.policy import Policy
 
+URB_LOGGERS = frozenset({"back", "front"})
+"""The daemons that keep a log of URBs."""
 DISK_DEADLINE_S = 60.0
 """For the disk of a client that the lab does not wait for."""
 
@@ -64,6 +69,7 @@ class Story:
         self._boot_retries = 0
         self._clocks = Clocks()
         self._host = HostSide()
+        self._replaced = False
         self._notes: tuple[str, ...] = ()
         self._witnesses: list[Daemon] = []
 
@@ -177,11 +183,23 @@ class Story:
             tuple(written.unproven),
             promised=written.promised,
             recoveries=tuple(written.recoveries),
+            watched=self._watched(),
         )
+
+    def _watched(self) -> Watched | None:
+        """Have the monitors look at both ends' logs of URBs, if they tell the whole run."""
+        logs = [self._directory.file(f"{role}/{URBS}") for role in ("back", "front")]
+        if self._replaced or not all(path.exists() for path in logs):
+            return None
+        holds = self._options.recovery.policy is Policy.HOLD
+        (looked,) = look(logs, self._options.recovery.window, holds=holds)
+        return Watched(looked.urbs, tuple(looked.breaches))
 
     def _keep_traces(self, lab: Lab) -> None:
         """Measure the clocks, and save each machine's kernel log, if it can still be asked."""
         self._boot_retries = lab.boot_retries
+        # Their successors' logs begin with URBs whose beginning nobody has.
+        self._replaced = any(one.name in URB_LOGGERS for one in lab.strategy.crew.former)
         self._clocks.measure(lab.strategy.daemons)
         for role in ("back", "front"):
             machine = lab.strategy.machines.get(role)  # type: ignore[call-overload]
@@ -252,6 +270,7 @@ class Story:
             workloads=tuple(kind.name for kind in options.workloads),
             recoveries=evidence.recoveries,
             notes=self._notes,
+            watched=evidence.watched,
             chains=Recorded(self._directory.path).chains(findings),
         )
 

@@ -35,9 +35,9 @@ from rig.lab.machine import CompletedCommand
 from rig.lab.strategy import Setup
 from rig.progress import Silent
 from rig.report.rundir import RunDirectory
-from rig.report.verdict import Outcome, Verdict
+from rig.report.verdict import Outcome, Verdict, Watched
 from rig.tests.harness.fake_lab import make_image
-from rig.usb.urblog import HEADER
+from rig.usb.urblog import HEADER, Kind, Place, UrbEvent
 
 PLAN = """
 name = "mine"
@@ -96,8 +96,8 @@ STORY = [
 ]
 """Every step of a run on two file systems, in order."""
 
-URBS = ["back urbs", "back get /run/rig-urbs.bin"]
-ENDING = ["back run dmesg", *URBS, "front run dmesg", "close"]
+URBS = {role: [f"{role} urbs", f"{role} get /run/rig-urbs.bin"] for role in ("back", "front")}
+ENDING = ["back run dmesg", *URBS["back"], "front run dmesg", *URBS["front"], "close"]
 
 
 class World:
@@ -127,6 +127,7 @@ class World:
         self.files: dict[str, MappedFile] = {}
         self.daemon_events: list[dict[str, object]] = []
         self.events: dict[str, list[dict[str, object]]] = {}
+        self.urbs: dict[str, list[UrbEvent]] = {"back": [], "front": []}
         self.moves = 0  # the disk goes away so often
         self.dead: set[str] = set()  # daemons
 
@@ -257,7 +258,7 @@ class FakeMachine:
 
     def get(self, remote: str, local: Path) -> None:
         self._world.step(f"{self._name} get {remote}")
-        local.write_bytes(HEADER)
+        local.write_bytes(HEADER + b"".join(one.pack() for one in self._world.urbs[self._name]))
 
     def start_daemon(self, argv: Sequence[str], name: str) -> FakeDaemon:
         self._world.step(f"{self._name} start {name}")
@@ -313,7 +314,7 @@ class FakeLab:
         if state == "attached":
             assert self.setup is not None
             self.disk = "/dev/sda"
-            names = ("gadget", "back", *(("link",) if self.setup.link else ()))
+            names = ("gadget", "back", "front", *(("link",) if self.setup.link else ()))
             self.strategy.daemons = {n: FakeDaemon(self._world, n) for n in names}
 
 
@@ -325,6 +326,7 @@ class Stage:
         self.image = image
         self.out = out
         self.labs: list[FakeLab] = []
+        self.killed: list[str] = []
         self.closing: Callable[[], None] = lambda: None
 
     @contextmanager
@@ -332,6 +334,8 @@ class Stage:
         """Stands for `Lab.open`."""
         assert (image, directory) == (self.image, self.out)
         self.labs.append(FakeLab(self.world, directory))
+        former = [FakeDaemon(self.world, name) for name in self.killed]
+        self.labs[-1].strategy.crew.former += former
         try:
             yield self.labs[-1]
         finally:
@@ -542,7 +546,14 @@ def test_a_run_leaves_a_complete_directory(stage: Stage) -> None:
     files = {str(path.relative_to(stage.out)) for path in stage.out.rglob("*") if path.is_file()}
     assert files == {
         *("plan.toml", "seed", "verdict.json", "summary.txt", "journal.jsonl", "ranges.json"),
-        *("back/kernel.log", "back/urbs.bin", "front/kernel.log", "trace.jsonl", "files.json"),
+        *(
+            "back/kernel.log",
+            "back/urbs.bin",
+            "front/kernel.log",
+            "front/urbs.bin",
+            "trace.jsonl",
+            "files.json",
+        ),
         "station/machine-faults.events.jsonl",
     }
     assert (stage.out / "plan.toml").read_text() == PLAN
@@ -607,7 +618,7 @@ def test_a_machine_that_fails_in_any_step_is_an_infrastructure_verdict(
     # Nothing further was done, but to keep the logs of machines that are up.
     assert stage.world.log[: number + 1] == STORY[: number + 1]
     attached = number > STORY.index("transition attached")
-    ending = [step for step in ENDING if attached or step not in URBS]
+    ending = [step for step in ENDING if attached or "urbs" not in step]
     assert stage.world.log[number + 1 :] == (ending if number else ["close"])
     assert stage.kept() == verdict
     for name in ("plan.toml", "seed", "summary.txt"):
@@ -629,7 +640,7 @@ def test_a_lost_machine_is_not_asked_for_its_log(stage: Stage) -> None:
 
     stage.world.fails = lose
     assert stage.run().verdict is Outcome.INFRASTRUCTURE
-    assert stage.world.log[-2:] == [URBS[-1], "close"]
+    assert stage.world.log[-2:] == [URBS["back"][-1], "close"]
     assert not (stage.out / "front" / "kernel.log").exists()
 
 
@@ -902,7 +913,7 @@ def test_all_that_fired_is_in_the_trace_also_of_a_run_that_fails(stage: Stage) -
     assert stage.run().verdict is Outcome.INFRASTRUCTURE
     lines = read_trace(stage.out / "trace.jsonl")
     assert fired(lines) == {"back/store": [("refuses", 3)]}
-    assert {line.machine for line in lines if line.event == "clock"} == {"back"}
+    assert {line.machine for line in lines if line.event == "clock"} == {"back", "front"}
 
 
 def test_a_machine_that_dies_when_all_is_done_is_noticed(stage: Stage) -> None:
@@ -930,3 +941,25 @@ def test_a_lab_that_stays_is_given_back_with_nothing_attached(stage: Stage, tmp_
     forget = "back check rm -rf /var/lib/rig/gadget"
     clear = ["back check dmesg --clear", "front check dmesg --clear"]
     assert stage.world.log == [forget, *clear, *STORY, *ENDING[:-1], "transition booted"]
+
+
+def test_urbs_of_which_no_rule_was_broken_are_counted(stage: Stage) -> None:
+    verdict = stage.run()
+    assert verdict.watched == Watched(0)
+
+
+def test_a_broken_rule_of_urbs_fails_a_run_whose_data_are_right(stage: Stage) -> None:
+    up = UrbEvent(Kind.UP, Place.FRONT, 1)
+    given = UrbEvent(Kind.GIVEBACK, Place.FRONT, 1, 7, 0x81)
+    stage.world.urbs["front"] = [up, given]
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.FAIL
+    assert verdict.reasons[0].startswith("URBs, rule one-completion is broken: ")
+    assert verdict.sectors[SectorClass.OK] == sum(verdict.sectors.values())
+
+
+def test_logs_that_a_killed_daemon_began_are_not_judged(stage: Stage) -> None:
+    stage.world.urbs["front"] = [UrbEvent(Kind.GIVEBACK, Place.FRONT, 1, 7, 0x81)]
+    stage.killed = ["front"]
+    verdict = stage.run()
+    assert (verdict.verdict, verdict.watched) == (Outcome.PASS, None)

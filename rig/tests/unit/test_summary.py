@@ -5,8 +5,9 @@ import textwrap
 import msgspec
 
 from rig.integrity.judgement import SectorClass
+from rig.integrity.monitors.breach import Breach, Rule
 from rig.report.summary import summarize
-from rig.report.verdict import CheckedFileSystem, FaultRule, Faults, Outcome, Verdict
+from rig.report.verdict import CheckedFileSystem, FaultRule, Faults, Outcome, Verdict, Watched
 
 SECTORS = dict.fromkeys(SectorClass, 0)
 VIEWS = {
@@ -145,3 +146,11 @@ def test_infrastructure_says_nothing_about_data() -> None:
 def test_sectors_of_zero_everywhere_still_show_their_row_for_ok() -> None:
     nothing = msgspec.structs.replace(PASS, sectors=SECTORS, views={"host": SECTORS})
     assert "  ok                             0\n" in summarize(nothing)
+
+
+def test_what_the_monitors_saw_is_a_line() -> None:
+    breach = Breach(Rule.ORDER, 3, 7, 0, "URB 7 ran before URB 6.")
+    quiet = msgspec.structs.replace(PASS, watched=Watched(120))
+    assert "URBs: 120 watched, no rule broken\n" in summarize(quiet)
+    loud = msgspec.structs.replace(PASS, watched=Watched(120, (breach, breach)))
+    assert "URBs: 120 watched, rule order broken 2 times\n" in summarize(loud)
