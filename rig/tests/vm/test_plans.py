@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from rig.experiments.run.options import check_wishes
+from rig.experiments.run.run import run
 from rig.faults.explain import firings
 from rig.faults.plan import Plan
 from rig.faults.reader import parse_plan
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState
 from rig.lab.waits import Awaited
+from rig.progress import Silent
 from rig.report.verdict import Outcome
 from rig.tests.harness import transfer_client
 from rig.tests.harness.guests import split_setup, start_client
@@ -128,6 +131,34 @@ def test_every_key_of_an_endpoint_rule_picks_its_transfer_and_the_host_recovers(
     assert "Add. Sense: Invalid field in cdb" in log
 
 
+STATUSES = {
+    # Of a controller that cannot keep up with the bus, each way; of one that gave up; of usbcore.
+    "ECOMM": ("in",),
+    "ENOSR": ("out",),
+    "ETIMEDOUT": ("in", "out"),
+    "EAGAIN": ("in", "out"),
+    "ESHUTDOWN": ("in", "out"),
+    "ECONNRESET": ("in", "out"),
+}
+"""Those that no emulated controller shows; the others are told by ``rig.tests.vm.test_cable``."""
+MOMENTS = {"before": 0, "middle": 2048, "after": 4096}
+"""Octets of 4096 that have moved by then."""
+TOLD = [
+    (status, direction, when)
+    for status, directions in STATUSES.items()
+    for direction in directions
+    for when in MOMENTS
+]
+
+
+def rule_of(status: str, direction: str, when: str) -> str:
+    return (
+        f'[[fault]]\nname = "{status}-{direction}-{when}"\nphase = "{status}-{direction}-{when}"\n'
+        f'layer = "endpoint"\ndirection = "{direction}"\nnth = 1\n'
+        f'when = "{when}"\nstatus = "{status}"\n'
+    )
+
+
 HALTS = """
 name = "halts"
 [[fault]]
@@ -169,12 +200,12 @@ DEADLINE_S = 60.0
 
 
 @pytest.mark.timeout(240)
-def test_a_rule_halts_an_endpoint_until_its_client_clears_it_has_it_wait_and_cuts_it_short(
+def test_a_rule_halts_an_endpoint_has_it_wait_cuts_it_short_and_gives_it_any_status(
     booted_lab: Lab, tmp_path: Path
 ) -> None:
     lab = booted_lab
     plan = tmp_path / "halts.toml"
-    plan.write_text(HALTS)
+    plan.write_text(HALTS + "".join(rule_of(*case) for case in TOLD))
     lab.back.put(plan, HALTS_ON_MACHINE)
     setup = split_setup(("--function", "source-sink"), awaits=Awaited.USBTEST)
     lab.setup = dataclasses.replace(setup, back=(*setup.back, "--plan", HALTS_ON_MACHINE))
@@ -203,5 +234,31 @@ def test_a_rule_halts_an_endpoint_until_its_client_clears_it_has_it_wait_and_cut
     back.ask("phase", name="short")
     assert client.ask("in", DEADLINE_S, bytes=4096) == {"status": "-EREMOTEIO", "bytes": 2048}
 
-    assert back.ask("faults")["fired"] == {"in": 1, "out": 1, "nak": 1, "short": 1}
+    seen = {}
+    for status, direction, when in TOLD:
+        back.ask("phase", name=f"{status}-{direction}-{when}")
+        seen[status, direction, when] = client.ask(direction, DEADLINE_S, bytes=4096)
+        # It was this transfer's alone.
+        assert client.ask(direction, DEADLINE_S, bytes=4096) == {"status": "0", "bytes": 4096}
+    assert seen == {
+        (status, direction, when): {"status": f"-{status}", "bytes": MOMENTS[when]}
+        for status, direction, when in TOLD
+    }
+
+    assert set(back.ask("faults")["fired"].values()) == {1}
     client.stop()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_a_run_may_be_plugged_into_any_controller_of_the_back_machine(tmp_path: Path) -> None:
+    named = check_wishes("csw", "ext4", "6.12", None, attachment="udc:dummy_udc.1")
+    small = dataclasses.replace(named, bytes_each=1 << 20)
+
+    directory, verdict = run(small, tmp_path / "run", Silent())
+
+    assert (verdict.verdict, verdict.attachment) == (Outcome.PASS, "udc:dummy_udc.1"), (
+        verdict.reasons
+    )
+    (ready,) = [e for e in events(directory.path, "gadget") if e["event"] == "ready"]
+    assert ready["udc"] == "dummy_udc.1"
