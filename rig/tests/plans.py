@@ -95,7 +95,7 @@ def run_all(
         options = check_wishes(name, FILE_SYSTEM, KERNEL, seed)
         verdict = find_verdict(options, out / name)
         if verdict is None:
-            verdict = runner(options, _unused(out / name))
+            verdict = runner(options, unused(out / name))
         yield name, Row(options.plan, verdict, surprise(options.plan, verdict))
 
 
@@ -128,7 +128,8 @@ def _numbered(directory: Path) -> Iterator[Path]:
         yield directory.with_name(f"{directory.name}-{number}")
 
 
-def _unused(directory: Path) -> Path:
+def unused(directory: Path) -> Path:
+    """Return the directory, or one beside it with a number, that is not there yet."""
     return next(one for one in _numbered(directory) if not one.exists())
 
 

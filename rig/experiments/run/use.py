@@ -93,6 +93,7 @@ class Use:
         self._run_id = run_id
         self._disturbance = disturbance
         self._part = part
+        self._made: list[str] = []
         self._mapped: dict[str, list[MappedFile]] = {}
         self.read: list[FileLook] = []
         self.checks: list[CheckedFileSystem] = []
@@ -143,9 +144,10 @@ class Use:
         told = self._observe(
             "prepare", disk=disk, file_systems=list(self._options.file_systems), **sizes
         )
-        for row in msgspec.convert(told or [], list[_Prepared]):
+        for row in msgspec.convert(told, list[_Prepared]):
             if row.refused:
                 self.given_up[row.fs] = f"it could not be made: {row.refused}"
+        self._made = self.names
 
     def write(self, name: str) -> None:
         """Run the workloads on one file system, and have it told where its files lie."""
@@ -180,14 +182,11 @@ class Use:
         Raises:
             MachineError: It did not end in order.
         """
-        for name in self._options.file_systems:
+        for name in self._made:
             try:
                 self._observe("unmount", fs=name)
-            except (Refused, CommandFailure) as error:
-                if name not in self.given_up:
-                    if not isinstance(error, Refused):
-                        raise
-                    self.given_up[name] = error.sentence
+            except Refused as refusal:
+                self.given_up.setdefault(name, refusal.sentence)
         if self._workload.stop() != 0 and not self.given_up:
             raise MachineError("The workload's daemon did not end in order.")
 

@@ -29,6 +29,7 @@ from rig.integrity.ledger import Event, Flushed, WriteReturned, WriteStarted
 from rig.integrity.looks import FileLook, SecondLook, Wish
 from rig.integrity.scan import Run, scan
 from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp, encode_run
+from rig.lab.daemons import NoAnswerError
 from rig.lab.environment import Role
 from rig.lab.health import Health
 from rig.lab.machine import CompletedCommand
@@ -127,6 +128,8 @@ class World:
         self.files: dict[str, MappedFile] = {}
         self.daemon_events: list[dict[str, object]] = []
         self.events: dict[str, list[dict[str, object]]] = {}
+        self.refuses = False  # the host refuses the next step
+        self.prepared: list[dict[str, object]] = []
         self.urbs: dict[str, list[UrbEvent]] = {"back": [], "front": []}
         self.moves = 0  # the disk goes away so often
         self.dead: set[str] = set()  # daemons
@@ -191,6 +194,9 @@ class FakeDaemon:
             return {"t_ns": time.time_ns()}
         subject = args["name"] if do == "phase" else args.get("fs", "")
         self._world.step(f"{self._name} {do} {subject}".rstrip())
+        if self._world.refuses:
+            self._world.refuses = False
+            return REFUSED
         return as_json(getattr(self, f"_{do}")(**args))
 
     def check(self) -> None:
@@ -212,8 +218,9 @@ class FakeDaemon:
         fired = {rule: self._world.fired[rule] for rule in planned}
         return {"planned": planned, "fired": fired, "layers": dict.fromkeys(planned, "medium")}
 
-    def _prepare(self, disk: str, file_systems: list[str], bytes_each: int) -> None:
+    def _prepare(self, disk: str, file_systems: list[str], bytes_each: int) -> object:
         assert (disk, file_systems, bytes_each) == ("/dev/sda", ["ext4", "vfat"], 4096)
+        return self._world.prepared
 
     def _write(self, fs: str, run_id: int, seed: int, bytes_total: int, **_: int) -> object:
         assert (seed, bytes_total) == (5, 4096)
@@ -941,6 +948,124 @@ def test_a_lab_that_stays_is_given_back_with_nothing_attached(stage: Stage, tmp_
     forget = "back check rm -rf /var/lib/rig/gadget"
     clear = ["back check dmesg --clear", "front check dmesg --clear"]
     assert stage.world.log == [forget, *clear, *STORY, *ENDING[:-1], "transition booted"]
+
+
+REFUSED = {"refused": "[Errno 5] Input/output error: '/run/rig/mnt/ext4'", "known": []}
+
+
+def refusing(world: World, *steps: str) -> None:
+    """Have the host refuse steps, as often as they are named."""
+    left = list(steps)
+
+    def refuse(number: int, step: str) -> None:
+        if step in left:
+            left.remove(step)
+            world.refuses = True
+
+    world.fails = refuse
+
+
+def test_a_file_system_that_was_given_up_is_mounted_anew_and_judged(stage: Stage) -> None:
+    refusing(stage.world, "workload map ext4")
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.PASS, verdict.reasons
+    at = stage.world.log.index("workload map ext4")
+    assert stage.world.log[at + 1 : at + 3] == ["workload revive ext4", "workload map ext4"]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("workload map ext4", "workload revive ext4"),
+        ("workload map ext4", "workload map ext4"),
+        ("workload check ext4", "workload check ext4"),
+        ("workload check ext4", "workload revive ext4"),
+    ],
+)
+def test_one_that_cannot_be_mounted_anew_is_indeterminate_and_the_others_are_judged(
+    stage: Stage, steps: tuple[str, ...]
+) -> None:
+    refusing(stage.world, *steps)
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INDETERMINATE
+    assert "ext4 was given up by the host: [Errno 5]" in verdict.reasons[0]
+    assert len(verdict.reasons) == 1
+    assert [check.fs for check in verdict.checks] == ["vfat"]
+    assert "workload read_back ext4" not in stage.world.log
+    assert verdict.views["host"][SectorClass.OK] == COUNT
+
+
+def test_a_file_system_that_cannot_be_made_is_told_and_the_other_one_is_used(stage: Stage) -> None:
+    stage.world.prepared = [{"fs": "ext4", "refused": "'mkfs.ext4' ended with status 1: no."}]
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INDETERMINATE
+    assert verdict.reasons == (
+        "ext4 was given up by the host: it could not be made: 'mkfs.ext4' ended with status 1: no.",
+    )
+    assert "workload write ext4" not in stage.world.log
+
+
+def test_a_call_that_never_returns_is_no_failure_of_the_rig(stage: Stage) -> None:
+    stage.world.fails = failing(
+        STORY.index("workload write vfat"), NoAnswerError("No reply in 300 s.")
+    )
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INDETERMINATE, verdict.reasons
+    assert "'write vfat' did not return in 300 s" in verdict.reasons[0]
+    # The medium was looked at all the same.
+    assert verdict.views["medium"][SectorClass.OK] == COUNT
+
+
+def test_what_was_promised_is_read_before_it_is_written_again(stage: Stage) -> None:
+    world = stage.world
+    world.planned["link"] = {"snap": 1}
+    world.fired["snap"] = 1
+    world.moves = 1
+    world.outcome = {"stopped": "The device is gone.", "given_up_blocks": 3}
+    verdict = stage.run(PLAN + CUT)
+    again = world.log.index("workload write_again ext4")
+    assert "workload read_back ext4" in world.log[:again]
+    (recovery,) = verdict.recoveries
+    assert (recovery.fs, recovery.sectors) == ("ext4", {SectorClass.OK: COUNT})
+    assert "After the disk had come back, ext4 had: ok 8" in (stage.out / "summary.txt").read_text()
+
+
+def test_a_promise_that_was_broken_fails_the_run_also_if_it_is_overwritten_later(
+    stage: Stage,
+) -> None:
+    world = stage.world
+    world.planned["link"] = {"snap": 1}
+    world.fired["snap"] = 1
+    world.moves = 1
+    world.outcome = {"stopped": "The device is gone.", "given_up_blocks": 3}
+    right = dict(world.disk)
+
+    def lose(number: int, step: str) -> None:
+        if step == "workload write_again ext4":
+            world.disk.update(right)
+        elif step == "workload read_back ext4" and "workload write_again ext4" not in world.log:
+            right.update(world.disk)
+            world.disk[LBAS["ext4"]] = bytes(SECTOR_BYTES)
+
+    world.fails = lose
+    verdict = stage.run(PLAN + CUT)
+    assert verdict.verdict is Outcome.FAIL
+    assert verdict.reasons[0].startswith("After the disk had come back: ")
+    assert verdict.recoveries[0].sectors[SectorClass.ZEROED] == 1
+
+
+def test_a_stall_is_a_note_and_its_longest_wait_a_number(stage: Stage) -> None:
+    task = {"pid": 9, "name": "jbd2", "for_s": 12.5, "stack": ["io_schedule+0x1/0x2"]}
+    stage.world.daemon_events.append(
+        {"event": "stalled", "t": time.time(), "step": "write ext4", "quiet_s": 15, "tasks": [task]}
+    )
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.PASS
+    assert verdict.host.longest_d_state_s == 12.5
+    assert "jbd2 (io_schedule)" in verdict.notes[0]
+    assert verdict.notes[0] in (stage.out / "summary.txt").read_text()
+    lines = read_trace(stage.out / "trace.jsonl")
+    assert "stalled" in [line.event for line in lines]
 
 
 def test_urbs_of_which_no_rule_was_broken_are_counted(stage: Stage) -> None:
