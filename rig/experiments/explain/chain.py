@@ -99,8 +99,9 @@ def _piece(piece: Piece, command: Command, traffic: Traffic) -> Step:
             f"{what} was given to the controller, and never ended",
             piece.urb,
         )
-    failed = next((one for one in command.failed() if one.end_ns < piece.start_ns), None)
-    behind = f", although URB {failed.urb} before it had failed" if failed else ""
+    before = command.pieces[: command.pieces.index(piece)]
+    failed = next((one for one in before if one.status), None)
+    behind = f" behind URB {failed.urb}, which had failed" if failed else ""
     how = f"failed with {status_name(piece.status)}" if piece.status else "ended well"
     first = command.lba + piece.at_bytes // SECTOR_BYTES
     to = f", as of LBA {first}" if piece.moved_bytes else ""

@@ -54,8 +54,6 @@ def _told(findings: Sequence[Finding]) -> Iterator[str]:
         yield "Nothing is wrong there, in any view."
     for one in findings:
         yield one.sentence
-        if one.guilty is not None:
-            yield f"  Guilty: {one.guilty}; {one.because}"
 
 
 def _written(recorded: Recorded, lba: int, arrivals: Sequence[Access]) -> Iterator[str]:

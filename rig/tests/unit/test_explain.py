@@ -169,7 +169,10 @@ def test_the_chain_names_command_urbs_fault_and_arrival_in_order_of_time() -> No
     told = "\n".join(chain_words(chain))
     assert "WRITE 10 at LBA 2304 begins, by URB 10; its data are URBs 11 to 13" in told
     assert "URB 11 of 16384 bytes failed with -EPROTO: 0 bytes moved" in told
-    assert "URB 12 of 16384 bytes ended well, although URB 11 before it had failed" in told
+    assert (
+        "URB 12 of 16384 bytes ended well behind URB 11, which had failed: 16384 bytes moved, as of LBA 2304"
+        in told
+    )
     assert "rule 'early' of layer endpoint fires, at its match 5" in told
     assert "URB 11 is given back: -EPROTO, 0 bytes" in told
     assert "the kernel wants back URB 12" in told
@@ -198,7 +201,7 @@ def test_what_the_medium_answered_and_a_fault_did_is_told() -> None:
 def test_a_sector_is_explained_from_a_run_directory(recorded: Recorded) -> None:
     told = "\n".join(explain(recorded, 2304))
     assert told.startswith("LBA 2304: /mnt/a, offset 0.\n")
-    assert "Guilty: transport; It arrived wrong." in told
+    assert "Arrival view, LBAs 2304 to 2335: misdirected." in told
     assert "Writes that arrived there: 1." in told
     assert "write 48: file 1, offset 16384, generation 1" in told
     assert "How write 48 came to LBA 2304:" in told
