@@ -249,3 +249,41 @@ def test_another_driver_has_no_policy(plan: Path) -> None:
 def test_an_unknown_driver_is_named(plan: Path) -> None:
     with pytest.raises(UserError, match="There is no driver 'xen'"):
         check_wishes(str(plan), "ext4", "6.12", None, driver="xen")
+
+
+def test_the_usual_workload_is_the_default_and_others_keep_their_order() -> None:
+    assert [kind.name for kind in wish().workloads] == ["usual"]
+    chosen = check_wishes("demo", "ext4", "6.12", None, workloads="mmap, random")
+    assert [kind.name for kind in chosen.workloads] == ["mmap", "random"]
+    assert chosen.lun_bytes > wish().lun_bytes
+
+
+@pytest.mark.parametrize(
+    ("fs", "workloads", "said"),
+    [
+        ("ext4", "fast", "workload 'fast' is not known"),
+        ("ext4", "mmap,mmap", "The list of workloads 'mmap,mmap' names one twice"),
+        ("raw", "small-files", "'small-files' needs files, and the raw device has none"),
+    ],
+)
+def test_workloads_that_cannot_be_are_named(fs: str, workloads: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_wishes("demo", fs, "6.12", None, workloads=workloads)
+
+
+def test_a_file_system_that_cannot_be_made_on_the_lun_is_refused_beforehand() -> None:
+    with pytest.raises(UserError, match=r"leaves 60 MiB for xfs, which needs 300 MiB\."):
+        check_wishes("calm", "xfs", "6.12", None, lun_mib=64)
+
+
+def test_a_lun_may_be_too_small_for_the_data() -> None:
+    options = check_wishes("calm", "ext4", "6.12", None, lun_mib=24)
+    assert (options.lun_bytes, options.partition_bytes) == (24 * MIB, 20 * MIB)
+
+
+@pytest.mark.parametrize("names", ["ext4", "raw", "raw,vfat"])
+def test_what_is_promised_is_what_the_workloads_write(names: str) -> None:
+    options = check_wishes("demo", names, "6.12", None, workloads="usual,overwrite")
+    assert options.promised_sectors == {
+        name: (16 + 4) * MIB // 512 for name in options.file_systems
+    }
