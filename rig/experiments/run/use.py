@@ -231,7 +231,7 @@ class Use:
         what = "The workload" if len(self._options.workloads) == 1 else f"Workload {kind.name}"
         self.unproven.append(f"{what} on {name} did not write all: {why.rstrip('.')}.")
         if outcome.stopped and not moved and name not in self.given_up:
-            self._revive(name)
+            self._mount_anew(name)
 
     def _map(self, name: str) -> None:
         if name in self.given_up:
@@ -241,7 +241,7 @@ class Use:
                 files = self._observe("map", fs=name)
             except Refused as refusal:
                 self._mapped[name] = refusal.known
-                if not self._revive(name):
+                if not self._mount_anew(name):
                     return
                 files = self._observe("map", fs=name)
         except Refused as refusal:
@@ -273,8 +273,10 @@ class Use:
             self.given_up.setdefault(name, why)
         return followed.moved
 
-    def _revive(self, name: str) -> bool:
-        """Mount a file system anew whose disk is there; return whether that worked."""
+    def _mount_anew(self, name: str) -> bool:
+        """Mount a file system anew, from where its disk is now; return whether that worked."""
+        if self._follow(suspect=True):
+            return name not in self.given_up
         try:
             self._observe("revive", fs=name)
         except Refused as refusal:
@@ -287,7 +289,7 @@ class Use:
         try:
             return self._observe(command, fs=name)
         except Refused:
-            if not self._revive(name):
+            if not self._mount_anew(name):
                 return None
         try:
             return self._observe(command, fs=name)

@@ -284,6 +284,4 @@ def test_a_lun_may_be_too_small_for_the_data() -> None:
 @pytest.mark.parametrize("names", ["ext4", "raw", "raw,vfat"])
 def test_what_is_promised_is_what_the_workloads_write(names: str) -> None:
     options = check_wishes("demo", names, "6.12", None, workloads="usual,overwrite")
-    assert options.promised_sectors == {
-        name: (16 + 4) * MIB // 512 for name in options.file_systems
-    }
+    assert options.promised_sectors == dict.fromkeys(options.file_systems, (16 + 4) * MIB // 512)

@@ -970,7 +970,16 @@ def test_a_file_system_that_was_given_up_is_mounted_anew_and_judged(stage: Stage
     verdict = stage.run()
     assert verdict.verdict is Outcome.PASS, verdict.reasons
     at = stage.world.log.index("workload map ext4")
-    assert stage.world.log[at + 1 : at + 3] == ["workload revive ext4", "workload map ext4"]
+    steps = [PROBE, "workload follow", "workload revive ext4", "workload map ext4"]
+    assert stage.world.log[at + 1 : at + 5] == steps
+
+
+def test_one_whose_disk_had_gone_unseen_is_followed(stage: Stage) -> None:
+    stage.world.moves = 1
+    refusing(stage.world, "workload map ext4")
+    assert stage.run().verdict is Outcome.PASS
+    assert "workload follow" in stage.world.log
+    assert "workload revive ext4" not in stage.world.log
 
 
 @pytest.mark.parametrize(
