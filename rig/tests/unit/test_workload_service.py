@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from rig.daemon import Events
+from rig.errors import CommandFailure, MachineError
 from rig.integrity import disk, service
 from rig.integrity.disk import CheckResult, Partition
+from rig.integrity.filemap import Extent, MappedFile
 from rig.integrity.filesystems import FileSystem
 from rig.integrity.readback import read_back
 from rig.integrity.service import Service, serve
@@ -27,6 +29,7 @@ class Machine:
         events = Events(self.out)
         self.service = Service(events, mounts)
         self._events = events
+        self._monkeypatch = monkeypatch
         monkeypatch.setattr(disk, "refuse_unless_ours", lambda _: None)
         monkeypatch.setattr(disk, "make_partitions", self._make_partitions)
         monkeypatch.setattr(disk, "make_file_system", lambda _: None)
@@ -51,6 +54,12 @@ class Machine:
 
     def _unmount(self, target: Path) -> None:
         self.mounted.remove(target.name)
+
+    def raw(self) -> None:
+        """Let nothing be mounted."""
+        self._monkeypatch.setattr(disk, "mount", lambda *_: None)
+        self._monkeypatch.setattr(disk, "unmount", lambda _: None)
+        self._monkeypatch.setattr(disk, "mend", lambda _: None)
 
     def say(self, *commands: dict[str, Any]) -> list[Any]:
         """Send commands, end the input, return the replies."""
@@ -202,3 +211,89 @@ def test_a_file_system_that_was_unmounted_is_forgotten(machine: Machine) -> None
 def test_bytes_that_are_no_command_end_the_daemon_with_a_sentence(machine: Machine) -> None:
     assert machine.send(b"not json\n") == 1
     assert "not a JSON object" in machine.lines()[-1]["error"]
+
+
+def test_a_map_that_the_host_refuses_is_an_answer_with_what_was_known(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.say(PREPARE, WRITE)
+    file = MappedFile(1, "/x", 512, True, [Extent(0, 7, 1)])
+    (writing,) = machine.service._mounted["btrfs"].writings
+    writing.known = [file]
+
+    def refuse() -> list[MappedFile]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(writing, "mapped", refuse)
+    reply = machine.say({"do": "map", "fs": "btrfs"})[-1]
+    assert reply["ok"]
+    assert reply["result"]["refused"] == "[Errno 5] Input/output error"
+    assert reply["result"]["known"] == msgspec.to_builtins([file])
+
+
+def test_a_file_system_that_cannot_be_made_is_told_and_the_others_keep_their_partitions(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(partition: Partition) -> None:
+        if partition.file_system.name == "btrfs":
+            raise CommandFailure("'mkfs.btrfs' ended with status 1: no.")
+
+    monkeypatch.setattr(disk, "make_file_system", make)
+    monkeypatch.setattr(disk, "wait_for_node", lambda _: 2048)
+    monkeypatch.setattr(disk, "mend", lambda _: None)
+    replies = machine.say(PREPARE, {"do": "follow", "disk": "/dev/sdb"}, {"do": "status"})
+    (made, refused) = replies[0]["result"]
+    assert made["fs"] == "f2fs"
+    assert refused == {"fs": "btrfs", "refused": "'mkfs.btrfs' ended with status 1: no."}
+    assert [row["node"] for row in replies[2]["result"]] == ["/dev/sdb2"]
+
+
+def test_a_file_system_that_cannot_be_mounted_again_is_told_and_caches_are_lost(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mend(partition: Partition) -> None:
+        if partition.file_system.name == "btrfs":
+            raise MachineError("Nothing to mend.")
+
+    monkeypatch.setattr(disk, "wait_for_node", lambda _: 2048)
+    monkeypatch.setattr(disk, "mend", mend)
+    (reply,) = machine.say(PREPARE, {"do": "follow", "disk": "/dev/sdb"})[1:]
+    assert reply["result"] == {"moved": True, "refused": {"btrfs": "Nothing to mend."}}
+    assert ["cache_lost"] in [e["entries"][0] for e in machine.lines() if e["event"] == "ledger"]
+
+
+def test_a_file_system_can_be_mounted_anew_where_it_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended: list[str] = []
+    monkeypatch.setattr(disk, "mend", lambda partition: mended.append(str(partition.node)))
+    replies = machine.say(PREPARE, {"do": "revive", "fs": "f2fs"})
+    assert replies[1]["ok"]
+    assert mended == ["/dev/sda2"]
+    assert sorted(machine.mounted) == ["btrfs", "f2fs"]
+
+
+def test_the_raw_device_is_written_without_a_file_system_and_followed(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sda1", "sdb1"):
+        (tmp_path / name).write_bytes(bytes(1 << 20))
+    monkeypatch.setattr(disk, "wait_for_node", lambda _: 2048)
+    machine.raw()
+    raw = {**WRITE, "fs": "raw", "files": 1}
+    prepare = {**PREPARE, "disk": f"{tmp_path}/sda", "file_systems": ["raw"]}
+    replies = machine.say(
+        prepare,
+        {**raw, "bytes_total": 32768},
+        {**raw, "bytes_total": 32768, "first_block": 8},
+        {"do": "map", "fs": "raw"},
+        {"do": "read_back", "fs": "raw"},
+        {"do": "follow", "disk": f"{tmp_path}/sdb"},
+        {"do": "write_again", "fs": "raw"},
+        {"do": "status"},
+    )
+    assert all(reply["ok"] for reply in replies)
+    assert [f["extents"] for f in replies[3]["result"]] == [[[0, 2048, 64]], [[64, 2112, 64]]]
+    assert [read["runs"][0][0] for read in replies[4]["result"]] == [0, 64]
+    assert (tmp_path / "sdb1").read_bytes()[32768:65536] != bytes(32768)
+    assert replies[7]["result"][0]["node"] == f"{tmp_path}/sdb1"
