@@ -54,7 +54,7 @@ def compare(  # noqa: PLR0917 - typer names them all
     repetitions: Repetitions = 10,
     fs: FileSystems = "vfat",
     client: Client = "deep-queue",
-    delay_ms: Delay = 20,
+    delay_ms: Delay = 5,
     kernel: Kernel = "6.12",
     write: Write = None,
     out: Out = None,
@@ -91,7 +91,7 @@ def compare(  # noqa: PLR0917 - typer names them all
         ("--repetitions", [repetitions], [10]),
         ("--fs", [fs], ["vfat"]),
         ("--client", [client], ["deep-queue"]),
-        ("--delay-ms", [delay_ms], [20]),
+        ("--delay-ms", [delay_ms], [5]),
         ("--kernel", [kernel], ["6.12"]),
         ("--write", [write] if write else [], []),
     )

@@ -24,7 +24,7 @@ from rig.splitdriver.policy import Policy
 MOST_DELAY_MS = 1000
 """Each way.  A link that is slower seems dead to its heartbeat before anything is compared."""
 
-BYTES_EACH = 2 * MIB
+BYTES_EACH = MIB
 """Stamped data on each file system: the same again for every repetition of every row."""
 
 DRIVERS = (*Policy, PathName.USBIP, PathName.DIRECT)
@@ -89,7 +89,7 @@ def read_wishes(
     drivers: Sequence[str] = tuple(map(str, DRIVERS)),
     file_systems: str = "vfat",
     client: str = Client.DEEP_QUEUE,
-    delay_ms: int = 20,
+    delay_ms: int = 5,
     repetitions: int = 10,
     kernel: str = "6.12",
 ) -> Wishes:

@@ -270,8 +270,8 @@ WISHES = read_wishes(
 def test_the_machines_of_an_attachment_stay_for_all_its_runs(stage: Stage, tmp_path: Path) -> None:
     told = compare.run(WISHES, "rig compare", tmp_path / "out", Silent())
     assert stage.log == [
-        *("open dummy/lab-1", "20 ms", "split-naive/01", "split-naive/02", "close dummy/lab-1"),
-        *("open xhci/lab-1", "20 ms", "split-naive/01", "split-naive/02"),
+        *("open dummy/lab-1", "5 ms", "split-naive/01", "split-naive/02", "close dummy/lab-1"),
+        *("open xhci/lab-1", "5 ms", "split-naive/01", "split-naive/02"),
         *("usbip/01", "usbip/02", "close xhci/lab-1"),
     ]
     assert [row.runs for row in told.rows] == [2, 2, 2]
