@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,13 @@ Attachment = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-<plan>.")]
+Urbs = Annotated[
+    bool | None,
+    typer.Option(
+        "--urbs/--no-urbs",
+        help="Whether both ends of the split driver note every URB; default: if faults are planned.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print verdict.json alone.")]
 
 
@@ -80,6 +88,7 @@ def run(  # noqa: PLR0917 - typer names them all
     window: Window = None,
     attachment: Attachment = None,
     out: Out = None,
+    urbs: Urbs = None,
     json: Json = False,
 ) -> None:
     """Boot two machines, write through the split driver while endpoints fail, give a verdict."""
@@ -110,6 +119,7 @@ def run(  # noqa: PLR0917 - typer names them all
         workloads=workload,
         lun_mib=lun_mib,
     )
+    options = dataclasses.replace(options, urbs=urbs)
     directory, verdict = run_in_lab(options, out, ConsoleProgress())
     if json:
         typer.echo(directory.file("verdict.json").read_text(), nl=False)

@@ -102,6 +102,8 @@ class RunOptions:
         recovery: The split driver's rules behind an error.
         driver: How the disk gets to the machine with the workload.
         client: Who uses it there.
+        urbs: Whether the split driver's ends keep a log of every URB, for the monitors and for
+            chains of causes; None: if the plan has faults.  With a log there is no lane.
         bytes_each: Stamped data on each file system.
         workloads: What is written there, one after the other.
         lun_mib: Size of the LUN; None: what the file systems need.
@@ -118,6 +120,7 @@ class RunOptions:
     recovery: Recovery = Recovery()
     driver: PathName = PathName.SPLIT
     client: Client = Client.USB_STORAGE
+    urbs: bool | None = None
     bytes_each: int = BYTES_EACH
     workloads: tuple[Kind, ...] = (USUAL_KIND,)
     lun_mib: int | None = None
@@ -137,8 +140,9 @@ class RunOptions:
 
     @property
     def notes_urbs(self) -> bool:
-        """Whether both ends keep a log of every URB: not without faults, for it takes time."""
-        return self.driver is PathName.SPLIT and bool(self.plan.faults)
+        """Whether both ends keep a log of every URB."""
+        wanted = bool(self.plan.faults) if self.urbs is None else self.urbs
+        return self.driver is PathName.SPLIT and wanted
 
     @property
     def link_words(self) -> str:

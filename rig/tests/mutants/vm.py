@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from rig.errors import MachineError
-from rig.experiments.monitor.monitor import look
 from rig.experiments.run import run as run_module
 from rig.experiments.run.options import RunOptions, check_wishes
 from rig.experiments.run.places import setup_of
@@ -24,7 +23,7 @@ from rig.lab.lab import Lab
 from rig.lab.strategy import Setup
 from rig.progress import Progress, Silent
 from rig.report.rundir import RunDirectory
-from rig.report.verdict import Verdict
+from rig.report.verdict import Outcome, Verdict
 from rig.tests.mutants import daemon, drivers
 from rig.tests.mutants.kit import Kind, Score, arrival, host, medium, monitor
 from rig.tests.mutants.patch import Patch
@@ -33,7 +32,6 @@ KERNEL = "6.12"
 BYTES_EACH = 1 << 20
 PACKAGE = Path(__file__).parent
 COPIED = frozenset({"__init__.py", "daemon.py", "drivers.py", "patch.py"})
-LOGS = {"front": "/run/front.urbs", "back": "/run/back.urbs"}
 PATIENCE_S = 240.0
 """For daemons to be ready: a mutant is to be judged on a busy station, too."""
 NOTHING_SAID = "run/infrastructure"
@@ -171,43 +169,22 @@ class Bench:
         directory = RunDirectory.create(name, self._directory / name.replace("/", "-"))
         file = directory.write("wanted.toml", plan)
         options = dataclasses.replace(
-            check_wishes(str(file), "ext4", KERNEL, None), bytes_each=BYTES_EACH
+            check_wishes(str(file), "ext4", KERNEL, None), bytes_each=BYTES_EACH, urbs=True
         )
         with Patch() as patch:
             patch.set(run_module, "setup_of", _setups(mutant))
             verdict = Story(options, directory, Silent()).tell(
                 self._image, self._accelerator, self._lab
             )
-        alarms = _of_verdict(verdict)
-        alarms |= self._of_monitors(directory)
-        return alarms
-
-    def _of_monitors(self, directory: RunDirectory) -> dict[str, str]:
-        files = []
-        for machine, (end, remote) in zip(
-            (self._lab.front, self._lab.back), LOGS.items(), strict=True
-        ):
-            local = directory.file(f"{end}.urbs")
-            machine.get(remote, local)
-            files.append(local)
-        (looked,) = look(files, None, holds=True)
-        if not looked.urbs:
-            raise MachineError(f"The logs of URBs in {directory.path} are empty.")
-        alarms: dict[str, str] = {}
-        for breach in looked.breaches:
-            alarms.setdefault(f"monitor/{breach.rule}", breach.text)
-        return alarms
+        return _of_verdict(verdict)
 
 
 def _setups(mutant: VmMutant | None) -> Callable[[RunOptions, Path], Setup]:
-    """Return what makes a run's setup: both ends keep logs, and one may be broken."""
+    """Return what makes a run's setup: one end may be broken."""
 
     def make(options: RunOptions, plan: Path) -> Setup:
         setup = setup_of(options, plan)
-        ends = {
-            "back": (*setup.back, "--urb-log", LOGS["back"]),
-            "front": (*setup.front, "--urb-log", LOGS["front"]),
-        }
+        ends = {"back": setup.back, "front": setup.front}
         if mutant is not None and mutant.end:
             words = ends[mutant.end][1:]  # without ``rig``
             ends[mutant.end] = ("python3", "-c", daemon.START, mutant.breaks, *words)
@@ -224,8 +201,12 @@ def _setups(mutant: VmMutant | None) -> Callable[[RunOptions, Path], Setup]:
 
 def _of_verdict(verdict: Verdict) -> dict[str, str]:
     alarms: dict[str, str] = {}
-    if verdict.verdict == "infrastructure":
+    if verdict.verdict is Outcome.INFRASTRUCTURE:
         raise MachineError(f"The run says nothing: {' '.join(verdict.reasons)}")
+    if verdict.watched is None or not verdict.watched.urbs:
+        raise MachineError("The run's logs of URBs are empty.")
+    for breach in verdict.watched.breaches:
+        alarms.setdefault(f"monitor/{breach.rule}", breach.text)
     for finding in verdict.findings:
         alarms.setdefault(f"{View(finding.view)}/{finding.sector_class}", finding.sentence)
     for check in verdict.checks:
