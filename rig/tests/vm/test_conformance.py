@@ -12,8 +12,18 @@ from rig.progress import Silent
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 
 
-def test_every_case_of_usbtest_passes_over_the_split_driver(tmp_path: Path) -> None:
-    report = run(check_wishes(["split"], "6.12", None, None, 1), tmp_path, Silent())
+@pytest.mark.parametrize(
+    "attachment",
+    [
+        "dummy",
+        pytest.param("ehci", marks=[pytest.mark.nightly, pytest.mark.timeout(900)]),
+    ],
+)
+def test_every_case_of_usbtest_passes_over_the_split_driver(
+    tmp_path: Path, attachment: str
+) -> None:
+    wishes = check_wishes(["split"], "6.12", None, None, 1, attachment=attachment)
+    report = run(wishes, tmp_path, Silent())
 
     (split,) = report.paths
     failed = [f"{c.case} {c.name}: {c.told} {c.detail}" for c in split.cases if c.told != "pass"]
