@@ -196,8 +196,9 @@ class Service:
                 hint=f"Known are {', '.join(self._commands)}.",
             )
         step = f"{command.do} {command.args.get('fs', '')}".strip()
-        counted = command.do not in _BY_BEATS and self._disk is not None
-        moved = disk.transfers(self._disk) if counted and self._disk is not None else None
+        used = command.args.get("disk") or self._disk
+        by_beats = command.do in _BY_BEATS or used is None
+        moved = None if by_beats else disk.transfers(Path(str(used)))
         with self._watchdog.watching(step, moved):
             try:
                 return self._commands[command.do](command.args)

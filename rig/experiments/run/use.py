@@ -141,9 +141,13 @@ class Use:
         sizes = {"bytes_each": self._options.bytes_each}
         if (1 + len(self._options.workloads), self._options.lun_mib) != (2, None):
             sizes["partition_bytes"] = self._options.partition_bytes
-        told = self._observe(
-            "prepare", disk=disk, file_systems=list(self._options.file_systems), **sizes
-        )
+        try:
+            told = self._observe(
+                "prepare", disk=disk, file_systems=list(self._options.file_systems), **sizes
+            )
+        except Refused as refusal:
+            self.give_up_all(f"the disk could not be partitioned: {refusal.sentence}")
+            return
         for row in msgspec.convert(told, list[_Prepared]):
             if row.refused:
                 self.given_up[row.fs] = f"it could not be made: {row.refused}"

@@ -272,8 +272,8 @@ def test_workloads_that_cannot_be_are_named(fs: str, workloads: str, said: str) 
 
 
 def test_a_file_system_that_cannot_be_made_on_the_lun_is_refused_beforehand() -> None:
-    with pytest.raises(UserError, match=r"leaves 60 MiB for xfs, which needs 300 MiB\."):
-        check_wishes("calm", "xfs", "6.12", None, lun_mib=64)
+    with pytest.raises(UserError, match=r"leaves 44 MiB for xfs, which needs 64 MiB\."):
+        check_wishes("calm", "xfs", "6.12", None, lun_mib=48)
 
 
 def test_a_lun_may_be_too_small_for_the_data() -> None:
