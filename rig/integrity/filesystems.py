@@ -81,8 +81,8 @@ _ROWS = (
         mended_statuses=frozenset({1}),
         atomic_rename=False,
     ),
-    # Since xfsprogs 5.19 mkfs.xfs makes less than 300 MiB, and a log of less than 64 MiB, only if it
-    # is told that nobody will support it.  It writes the whole log, which takes a minute under
+    # Since xfsprogs 5.19 mkfs.xfs makes less than 300 MiB, and a log of less than 64 MiB, only if
+    # it is told that nobody will support it.  It writes the whole log, which takes a minute under
     # emulation; kernels take any log from 10 MiB on (xfs_log_calc_minimum_size).
     FileSystem(
         name="xfs",

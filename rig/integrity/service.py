@@ -17,7 +17,7 @@ check        fs                                   unmount, fsck, mount again: {c
                                                   output}
 follow       disk                                 if the disk came back by another name: mounts
                                                   it instead of the one that is gone, mended
-                                                  where there is no journal; {moved, refused}
+                                                  where there is no journal; {moved, lost}
 revive       fs                                   unmount, mend, mount again: for a file system
                                                   that was given up while its disk is there
 unmount      fs
@@ -330,7 +330,7 @@ class Service:
             Whether it had gone, and which file systems could not be mounted again, with the reason.
         """
         moved = False
-        refused: dict[str, str] = {}
+        lost: dict[str, str] = {}
         for name, mounted in self._mounted.items():
             node = disk.partition_node(Path(args.disk), mounted.number)
             if node == mounted.partition.node:
@@ -344,10 +344,10 @@ class Service:
                 mounted.move(node)
                 self._mend_and_mount(name, mounted)
             except MachineError as error:
-                refused[name] = str(error)
+                lost[name] = str(error)
         if moved:
             self._lose_caches()
-        return {"moved": moved, "refused": refused}
+        return {"moved": moved, "lost": lost}
 
     def revive(self, args: OnFileSystem) -> None:
         """Mount a file system anew that was given up while its disk is there.

@@ -61,11 +61,11 @@ class Followed(msgspec.Struct, frozen=True):
 
     Attributes:
         moved: It had gone.
-        refused: File systems that could not be mounted again, and why.
+        lost: File systems that could not be mounted again, and why.
     """
 
     moved: bool
-    refused: dict[str, str] = {}
+    lost: dict[str, str] = {}
 
 
 class Disturbance:

@@ -273,7 +273,7 @@ class Use:
     def _follow(self, *, suspect: bool = False) -> bool:
         """See to it that all file systems are mounted; return whether the disk had gone."""
         followed = self._disturbance.follow(self._workload, suspect=suspect)
-        for name, why in followed.refused.items():
+        for name, why in followed.lost.items():
             self.given_up.setdefault(name, why)
         return followed.moved
 

@@ -250,7 +250,7 @@ class FakeDaemon:
     def _follow(self, disk: str) -> object:
         assert disk == "/dev/sdb"
         self._world.moves -= 1
-        return {"moved": self._world.moves >= 0}
+        return {"moved": self._world.moves >= 0, "lost": {}}
 
 
 class FakeMachine:

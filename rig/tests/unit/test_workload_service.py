@@ -130,8 +130,8 @@ def test_a_disk_that_came_back_is_mounted_instead_of_the_one_that_is_gone(
         {"do": "follow", "disk": "/dev/sdb"},
         {"do": "status"},
     )
-    assert replies[1]["result"] == {"moved": False, "refused": {}}
-    assert replies[2]["result"] == {"moved": True, "refused": {}}
+    assert replies[1]["result"] == {"moved": False, "lost": {}}
+    assert replies[2]["result"] == {"moved": True, "lost": {}}
     assert [row["node"] for row in replies[3]["result"]] == ["/dev/sdb1", "/dev/sdb2"]
     assert mended == ["/dev/sdb1", "/dev/sdb2"]
     assert sorted(machine.mounted) == ["btrfs", "f2fs"]
@@ -258,7 +258,7 @@ def test_a_file_system_that_cannot_be_mounted_again_is_told_and_caches_are_lost(
     monkeypatch.setattr(disk, "wait_for_node", lambda _: 2048)
     monkeypatch.setattr(disk, "mend", mend)
     (reply,) = machine.say(PREPARE, {"do": "follow", "disk": "/dev/sdb"})[1:]
-    assert reply["result"] == {"moved": True, "refused": {"btrfs": "Nothing to mend."}}
+    assert reply["result"] == {"moved": True, "lost": {"btrfs": "Nothing to mend."}}
     assert ["cache_lost"] in [e["entries"][0] for e in machine.lines() if e["event"] == "ledger"]
 
 
