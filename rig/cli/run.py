@@ -68,7 +68,7 @@ Urbs = Annotated[
     bool | None,
     typer.Option(
         "--urbs/--no-urbs",
-        help="Whether both ends of the split driver note every URB; default: if faults are planned.",
+        help="Whether both ends of the split driver note every URB; default: with faults.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print verdict.json alone.")]
