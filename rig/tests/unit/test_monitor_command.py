@@ -12,7 +12,7 @@ from rig.cli.exits import Exit
 from rig.errors import UserError
 from rig.tests.unit.test_monitor_captures import event, pcap
 from rig.tests.unit.test_monitors import back, crossing, ended, ran, submitted
-from rig.usb.urblog import HEADER, Kind, Place, UrbEvent
+from rig.usb.urblog import HEADER, RECORD_BYTES, Kind, Place, UrbEvent
 
 
 def log(path: Path, *events: UrbEvent) -> str:
@@ -95,7 +95,7 @@ def test_a_time_of_the_calendar_is_told_as_one(
     [
         (None, "cannot be read"),
         (b"rubbish", "Line 1 is no event of usbmon"),
-        (HEADER + bytes(40), "no meaning"),
+        (HEADER + bytes(RECORD_BYTES), "no meaning"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_name(
