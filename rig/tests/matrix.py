@@ -4,6 +4,7 @@
     python -m rig.tests.matrix --sample                      # every file system and kernel: an hour
     python -m rig.tests.matrix --fs xfs --plan demo --kernel 6.1
     python -m rig.tests.matrix --sample --write docs/workloads.md
+    python -m rig.tests.matrix --found --out DIRECTORY --write docs/workloads.md   # runs nothing
 
 With `--out DIRECTORY` a matrix goes on where an earlier one was ended.  Exit status 0 if every cell
 ended as its plan expects, 1 if one did not.  `pytest rig/tests -m nightly` runs the same cells.
@@ -208,11 +209,14 @@ def main() -> int:
     parser.add_argument("--fs", action="append", help="of this file system; may be repeated")
     parser.add_argument("--plan", action="append", help="of this plan; likewise")
     parser.add_argument("--kernel", action="append", help="of this kernel; likewise")
+    parser.add_argument("--found", action="store_true", help="only what was run in --out already")
     parser.add_argument("--out", type=Path, help="default: a new directory in /tmp")
     parser.add_argument("--write", type=Path, metavar="DOCUMENT", help="puts the table there")
     options = parser.parse_args()
     cells = _chosen(options)
     out: Path = options.out or Path(tempfile.mkdtemp(prefix="matrix-"))
+    if options.found:
+        cells = [cell for cell in cells if find_verdict(cell.options(), out / cell.name)]
     rows: list[tuple[Cell, Row]] = []
     with Labs(out) as labs:
         for cell, row in run_cells(cells, out, labs.run):
