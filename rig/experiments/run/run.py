@@ -277,7 +277,7 @@ class Story:
 
 @contextmanager
 def _borrowed(lab: Lab) -> Iterator[Lab]:
-    """Use a lab that stays; its medium begins anew, and what replaced others is forgotten."""
+    """Use a lab that stays, and leave none of a run's medium there."""
     lab.strategy.crew.former.clear()
     lab.back.check(f"rm -rf {STORE}", STEP_DEADLINE_S)
     for machine in (lab.back, lab.front):
@@ -286,6 +286,7 @@ def _borrowed(lab: Lab) -> Iterator[Lab]:
         yield lab
     finally:
         lab.transition("booted")
+        lab.back.check(f"rm -rf {STORE}", STEP_DEADLINE_S)
 
 
 def _why(error: Exception) -> str:

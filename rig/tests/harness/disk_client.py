@@ -16,7 +16,8 @@ import random
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rig.daemon import CommandLines, Events
@@ -53,6 +54,13 @@ def check(events: Events, directory: str, count: str) -> None:
     events.emit("checked", bad=bad)
 
 
+def stats() -> Iterator[Path]:
+    """Every task's; not by one glob, which a process that ends meanwhile ends with an error."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield from [task / "stat" for task in (process / "task").iterdir()]
+
+
 class Watcher:
     """Knows who sleeps uninterruptibly, and since when."""
 
@@ -62,7 +70,7 @@ class Watcher:
 
     def look(self) -> None:
         now_s, asleep = time.monotonic(), {}
-        for stat in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+        for stat in stats():
             try:
                 # pid (comm) state ...: comm may hold anything, and starttime is field 22 (proc(5)).
                 name, fields = stat.read_text().rsplit(") ", 1)
