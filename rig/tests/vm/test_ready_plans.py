@@ -25,7 +25,7 @@ from rig.tests.conftest import LabKeeper
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
-ALWAYS = {"stubborn", "medium-torn"}
+ALWAYS = {"medium-torn"}
 _RESTLESS = {Layer.LINK, Layer.MACHINE}
 """Layers that leave machines as no other run should find them."""
 
