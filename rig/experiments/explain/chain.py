@@ -55,7 +55,7 @@ def chain_of(lba: int, access: Access, traffic: Traffic) -> Chain:
         traffic: What was recorded.
     """
     steps = [_arrival(access, traffic)]
-    command = command_at(list(traffic.commands), access.time_ns)
+    command = command_at(traffic.commands, access.time_ns)
     if command is not None:
         carrier = command.carrier((lba - command.lba) * SECTOR_BYTES)
         about = {piece.urb: piece for piece in command.failed()}
@@ -143,7 +143,7 @@ def _faults(command: Command | None, access: Access, traffic: Traffic) -> list[S
             f"{one.machine}, {one.process}",
             f"rule '{one.rule}' of layer {one.layer} fires"
             + ("" if one.match is None else f", at its match {one.match}")
-            + ("" if one in during and one.t_ns >= since_ns else ", the last before this"),
+            + ("" if one.t_ns >= since_ns else ", the last before this"),
             rule=one.rule,
         )
         for one in during

@@ -6,7 +6,8 @@ goes over the bulk endpoints behind a wrapper belongs to it, until the next one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -102,7 +103,7 @@ def commands_of(events: Iterable[UrbEvent]) -> list[Command]:
     return found
 
 
-def command_at(commands: list[Command], time_ns: int) -> Command | None:
+def command_at(commands: Sequence[Command], time_ns: int) -> Command | None:
     """Return the command that a device was about at a time; None: it had none yet."""
-    before = [command for command in commands if command.start_ns <= time_ns]
-    return before[-1] if before else None
+    place = bisect_right(commands, time_ns, key=lambda command: command.start_ns)
+    return commands[place - 1] if place else None
