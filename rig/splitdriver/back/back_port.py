@@ -15,7 +15,6 @@ from rig.splitdriver.back.flight import Completion, Configured, Ended, ResetEnde
 from rig.splitdriver.back.mapped_device import MappedDevice
 from rig.splitdriver.back.port import Plugged, Port
 from rig.splitdriver.backend import (
-    Action,
     BackEnd,
     Discard,
     Perform,
@@ -158,11 +157,16 @@ class BackPort:
         """Do what the core wants until it wants nothing more."""
         messages: list[Message] = []
         while actions := self.core.take_actions():
+            discarded: list[int] = []
             for action in actions:
                 if isinstance(action, Send):
                     messages.append(action.message)
+                elif isinstance(action, Discard):
+                    discarded.append(action.urb_id)
                 elif self._device is not None:
+                    self._discard(discarded)
                     _do(self._device, action)
+            self._discard(discarded)
             if self._device is not None:
                 self._take(self._device.ended_at_once())
         if messages:
@@ -172,6 +176,12 @@ class BackPort:
             self._events.emit("violation", port=self.port.name, count=self._violations)
         if self._time_stops:
             self._tell_stops()
+
+    def _discard(self, urb_ids: list[int]) -> None:
+        """Take URBs back, and forget that they were to be."""
+        if urb_ids and self._device is not None:
+            self._device.discard(urb_ids.copy())
+        urb_ids.clear()
 
     def _tell_stops(self) -> None:
         now_s, stopped = time.monotonic(), self.core.stopped
@@ -222,13 +232,11 @@ class BackPort:
         )
 
 
-def _do(device: MappedDevice, action: Action) -> None:
+def _do(device: MappedDevice, action: Start | Perform | ResetPort) -> None:
     match action:
         case Start(urb, continues):
             device.start(urb, continues=continues)
         case Perform(urb, operation):
             device.perform(urb, operation)
-        case Discard(urb_id):
-            device.discard(urb_id)
         case ResetPort():
             device.reset()

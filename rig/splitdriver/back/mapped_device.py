@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from rig.faults.triggers import EndpointInjector
@@ -91,9 +91,12 @@ class MappedDevice:
 
         self._turns.in_turn(begin)
 
-    def discard(self, urb_id: int) -> None:
-        """Take an URB back from the controller; its end is told as any other."""
-        self._turns.in_turn(partial(self._discard, urb_id))
+    def discard(self, urb_ids: Sequence[int]) -> None:
+        """Take URBs back from the controller, in this order; their ends are told as any others.
+
+        At one go: what stands before them in the controller runs on meanwhile, and then they run.
+        """
+        self._turns.in_turn(partial(self._discard, urb_ids))
 
     def reset(self) -> None:
         """Reset the port; what the kernel kills for that is told first."""
@@ -300,12 +303,12 @@ class MappedDevice:
             self._reactor.unwatch(self._usbfs)
         self._progressed()
 
-    def _discard(self, urb_id: int) -> None:
-        ended = self._drop_waiting(lambda each: each.flight.urb.urb_id == urb_id, requests.none)
-        if ended:
-            self._at_once += ended
-            return
-        self._block(partial(requests.discard, urb_id, self._usbfs))
+    def _discard(self, urb_ids: Sequence[int]) -> None:
+        waiting = {each.urb.urb_id for each in self._waiting.flights()}.intersection(urb_ids)
+        self._at_once += self._drop_waiting(lambda w: w.flight.urb.urb_id in waiting, requests.none)
+        running = [number for number in urb_ids if number not in waiting]
+        if running:
+            self._block(partial(requests.discard, running, self._usbfs))
 
     def _carry_out(self, job: Callable[[], int], kills: Kills, end: Callable[[int], Ended]) -> None:
         """Have a request carried out; tell what the kernel has killed for it, and then its end."""

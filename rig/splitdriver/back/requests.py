@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rig.splitdriver.back.interfaces import Interfaces
 from rig.usb.setup import ClearHalt, Operation, SetConfiguration, SetInterface
@@ -67,12 +67,13 @@ def halt(address: int, usbfs: UsbfsDevice) -> None:
         _log.warning("%s: endpoint %#04x is not halted: %s", usbfs.path, address, reason)
 
 
-def discard(urb_id: int, usbfs: UsbfsDevice) -> None:
-    """Have the controller let an URB go.  Blocks."""
-    try:
-        usbfs.discard(urb_id)
-    except OSError as error:
-        _log.warning("%s: URB %d is not let go: %s", usbfs.path, urb_id, error.strerror)
+def discard(urb_ids: Iterable[int], usbfs: UsbfsDevice) -> None:
+    """Have the controller let URBs go, in this order.  Blocks."""
+    for urb_id in urb_ids:
+        try:
+            usbfs.discard(urb_id)
+        except OSError as error:
+            _log.warning("%s: URB %d is not let go: %s", usbfs.path, urb_id, error.strerror)
 
 
 def _attempt(do: Callable[[], None], usbfs: UsbfsDevice) -> int:

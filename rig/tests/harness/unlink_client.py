@@ -1,12 +1,14 @@
 """Runs *on a machine of the lab*, copied there: unlinks URBs at about the moment they complete.
 
-    unlink_client.py NODE UNLINKS SEED
+    unlink_client.py NODE UNLINKS SEED WINDOW
 
 It claims every interface of a device (usbfs, ``NODE``) of the kernel's SourceSink functions with
 ``pattern=1``, keeps a queue of URBs on each bulk endpoint, and takes random ones back.  The moment
 is aimed: an URB that had not run when it was taken back makes the next wait longer, one that had
 completed makes it shorter, so that most unlinks race the completion.  Every URB must come back
 once, with what can be true of it; at the end all come back, and each endpoint must still work.
+With a window above 1, one that nobody wanted back may be severed, too: it began when the one before
+it ended, before the back end could take both back.
 
 It tells ``progress`` now and then, and at the end ``done`` with figures (`Figures`), or ``failed``
 with a sentence.
@@ -39,7 +41,7 @@ FIRST_AIM_S, LEAST_AIM_S, MOST_AIM_S = 0.005, 0.0002, 0.2
 LARGE_S = 0.015
 """So long most large URBs take at least on the bus of dummy_hcd (some 50 octets a microsecond)."""
 
-AIM_FACTORS = {"untouched": 1.1, "cut": 1.0, "raced": 0.95, "late": 0.8}
+AIM_FACTORS = {"untouched": 1.1, "cut": 1.0, "raced": 0.95, "late": 0.8, "severed": 1.0}
 """How the next wait changes by what the last one brought."""
 
 
@@ -59,6 +61,7 @@ class Figures:
         raced: Wanted back in time for the client's kernel, but they ran to their end.
         cut: Wanted back, and taken back from the controller with a part of their data moved.
         untouched: Wanted back, and taken back before anything moved.
+        severed: Not wanted back, but cut off behind one that was, and failed for it with -EPROTO.
         endpoints: Bulk endpoints.
         seconds: How long all took.
     """
@@ -70,6 +73,7 @@ class Figures:
     raced: int = 0
     cut: int = 0
     untouched: int = 0
+    severed: int = 0
     endpoints: int = 0
     seconds: float = 0.0
 
@@ -96,7 +100,8 @@ class Queue:
 class Client:
     """Submits, takes back, reaps and judges."""
 
-    def __init__(self, node: str, seed: int, events: Events) -> None:
+    def __init__(self, node: str, seed: int, window: int, events: Events) -> None:
+        self._severs = window > 1
         self._device = UsbfsDevice(node)
         self._random = random.Random(seed)
         self._events = events
@@ -204,8 +209,7 @@ class Client:
             queue = flight.queue
             queue.aim_s = min(max(queue.aim_s * AIM_FACTORS[what], LEAST_AIM_S), MOST_AIM_S)
 
-    @staticmethod
-    def _verdict(flight: Flight, reaped: Reaped, is_whole: bool) -> str:
+    def _verdict(self, flight: Flight, reaped: Reaped, is_whole: bool) -> str:
         if reaped.status == 0 and is_whole:
             return {None: "whole", False: "late", True: "raced"}[flight.taken]
         if flight.taken and reaped.status == -errno.ENOENT:
@@ -215,14 +219,16 @@ class Client:
                 return "untouched"
             if reaped.actual_bytes % PACKET_BYTES == 0:
                 return "cut"
+        if self._severs and not flight.taken and reaped.status == -errno.EPROTO:
+            return "severed"
         return ""
 
 
-def main(node: str, unlinks: str, seed: str) -> int:
+def main(node: str, unlinks: str, seed: str, window: str) -> int:
     events = Events(sys.stdout.buffer)
     started_s = time.monotonic()
     try:
-        client = Client(node, int(seed), events)
+        client = Client(node, int(seed), int(window), events)
         client.run(int(unlinks))
     except (WrongError, OSError) as error:
         events.emit("failed", reason=str(error))

@@ -41,7 +41,7 @@ def try_unlinks(lab: Lab, unlinks: int, *, window: int = 1, seed: int = 1) -> Ev
         lab.transition(LabState.ATTACHED)
         ready = lab.strategy.daemons["gadget"].wait_event("ready", READY_DEADLINE_S)
         node = node_of(lab.front, ready["serial"])
-        client = start_client(lab.front, unlink_client, node, str(unlinks), str(seed))
+        client = start_client(lab.front, unlink_client, node, *map(str, (unlinks, seed, window)))
         figures = wait_until_done(client)
         for name in ("back", "front"):
             daemon = lab.strategy.daemons[name]

@@ -285,7 +285,7 @@ def test_memory_that_another_device_gives_back_is_found(starved: World) -> None:
 
 
 def test_one_without_memory_is_taken_back_at_once(starved: World) -> None:
-    starved.device.discard(3)
+    starved.device.discard([3])
     assert starved.device.ended_at_once() == [Completion(3, -errno.ENOENT, 0)]
     starved.node.errors = {}
     end(starved, 1)
@@ -301,7 +301,7 @@ def test_one_that_waits_for_memory_behind_what_blocks_is_taken_back_in_its_turn(
     world.device.perform(urb(9, 0), ClearHalt(IN))
     world.reactor.until(lambda: world.node.blocks_in("clear_halt"))
     world.device.start(urb(2, OUT, b"data"))
-    world.device.discard(2)
+    world.device.discard([2])
     let_go()
     assert world.until_told() == [Completion(9, 0, 0), Completion(2, -errno.ENOENT, 0)]
 
@@ -411,8 +411,18 @@ def test_what_the_kernel_does_not_know_is_a_stall(world: World, error: int, stat
 
 def test_an_urb_that_is_discarded_is_told_as_any_other(world: World) -> None:
     world.device.start(urb(1, OUT, b"data"))
-    world.device.discard(1)
+    world.device.discard([1])
     assert world.until_told() == [Completion(1, -errno.ENOENT, 0)]
+
+
+def test_urbs_are_taken_back_at_one_go(world: World) -> None:
+    for number in (1, 2, 3):
+        world.device.start(urb(number, OUT, b"data"))
+    world.node.take()
+    world.device.discard([3, 2, 1])
+    # One turn: with one for each, the first would run to its end before the last is asked for.
+    world.reactor.turn(5.0)
+    assert world.node.take() == [("discard", 3), ("discard", 2), ("discard", 1)]
 
 
 def test_an_urb_that_the_kernel_does_not_let_go_is_logged(
@@ -420,7 +430,7 @@ def test_an_urb_that_the_kernel_does_not_let_go_is_logged(
 ) -> None:
     world.node.errors = {"discard": errno.EIO}
     with caplog.at_level(logging.WARNING):
-        world.device.discard(1)
+        world.device.discard([1])
         world.reactor.until(lambda: bool(caplog.records))
     assert "URB 1 is not let go" in caplog.text
 
@@ -433,7 +443,7 @@ def test_nothing_is_asked_of_the_device_while_the_kernel_blocks(world: World) ->
     world.reactor.until(lambda: world.node.blocks_in("reset"))
     world.node.complete(Reaped(1, 0, 4))
     world.device.start(urb(2, OUT, b"data"))
-    world.device.discard(2)
+    world.device.discard([2])
     world.device.start(urb(3, IN, length=4))
     world.reactor.turn()
     assert world.device.ended() == []
@@ -536,7 +546,7 @@ def test_a_fault_takes_its_turn_behind_what_the_kernel_has_no_memory_for(faulty:
     faulty.node.errors = {"submit": errno.ENOMEM}
     faulty.device.start(urb(2, OUT, b"data"))
     faulty.device.start(urb(3, OUT, b"data"))
-    faulty.device.discard(2)
+    faulty.device.discard([2])
     assert faulty.device.ended_at_once() == [Completion(2, -errno.ENOENT, 0)]
     faulty.node.complete(Reaped(1, 0, 4))
     faulty.reactor.turn()
@@ -588,7 +598,7 @@ def test_what_is_answered_nak_holds_up_its_own_endpoint_alone(faulty: World) -> 
 @with_faults(nak(60))
 def test_what_is_answered_nak_is_taken_back_at_once(faulty: World) -> None:
     faulty.device.start(urb(1, OUT, b"data"))
-    faulty.device.discard(1)
+    faulty.device.discard([1])
     assert faulty.device.ended() == [Completion(1, -errno.ENOENT, 0)]
     assert faulty.node.take() == []
     assert "memory" in faulty.reactor.timers()
