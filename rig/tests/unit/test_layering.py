@@ -18,8 +18,12 @@ ROOT = Path(rig.__file__).parent
 
 LAYERS = {
     "cli": {
-        *("experiments", "lab", "report", "guest_images", "sim"),
+        *("session", "experiments", "lab", "report", "guest_images", "sim"),
         *("splitdriver", "control", "faults", "usb"),
+    },
+    "session": {
+        *("experiments", "lab", "report", "guest_images"),
+        *("splitdriver", "integrity", "control", "faults", "usb"),
     },
     "experiments": {
         *("lab", "report", "guest_images"),
@@ -168,6 +172,7 @@ PURE = {
     "rig.deepqueue.nbd_wire",
     "rig.lab.timetable",
     "rig.report.markdown",
+    "rig.session.snapshot",
     "rig.experiments.fidelity.monitor",
     "rig.experiments.run.stalls",
     "rig.gadget.bot.descriptors",
