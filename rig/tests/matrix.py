@@ -31,7 +31,7 @@ from rig.faults.plan import layer_of
 from rig.faults.rules.base import Layer
 from rig.guest_images.image import GuestImage, ensure
 from rig.guest_images.spec import KERNELS
-from rig.integrity.filesystems import FILE_SYSTEMS
+from rig.integrity.filesystems import FILE_SYSTEMS, RAW
 from rig.lab.accelerator import accelerator
 from rig.lab.attachment import DUMMY
 from rig.progress import Silent
@@ -72,21 +72,26 @@ class Cell(NamedTuple):
         return check_wishes(self.plan, self.file_system, self.kernel, None)
 
 
+GROUNDS = (*FILE_SYSTEMS, RAW.name)
+"""What is written on: every file system, and the disk without any."""
 SAMPLE = (
-    *(Cell(name, "calm", "6.12") for name in FILE_SYSTEMS),
-    *(Cell(name, "demo", "6.12") for name in FILE_SYSTEMS),
-    *(Cell(name, "link-cut", "6.12") for name in FILE_SYSTEMS),
-    *(Cell(name, "demo", "6.1") for name in FILE_SYSTEMS),
+    *(Cell(name, "demo", "6.12") for name in GROUNDS),
+    *(Cell(name, "demo", "6.1") for name in GROUNDS),
+    *(
+        Cell(name, plan, "6.12")
+        for name in ("ext4", "vfat", "f2fs")
+        for plan in ("link-cut", "machine-power-cycle", "machine-reboot")
+    ),
 )
-"""Every file system without faults, with errors that a host survives, and with a disk that goes
-away, and the second of these on the other kernel, too."""
+"""Errors that a host survives, everywhere and on both kernels; and a disk that goes away, with
+its machine and without: two file systems with journals of different kinds, and one without any."""
 
 
 def every_cell() -> Iterator[Cell]:
     """Yield the whole matrix, but for plans whose attachment is for one file system alone."""
     for kernel, plan in itertools.product(KERNELS, shipped_plans()):
         slow = load_plan(plan).attachment == "ohci"
-        for name in FILE_SYSTEMS:
+        for name in GROUNDS:
             if not slow or name == "vfat":
                 yield Cell(name, plan, kernel)
 
@@ -113,6 +118,8 @@ def run_cells(cells: Iterable[Cell], out: Path, runner: Runner) -> Iterator[tupl
 def run_in(keeper: LabKeeper, image: GuestImage, options: RunOptions, directory: Path) -> Verdict:
     """Run in a lab that is kept, or in one of its own if the plan is hard on machines.
 
+    Two pairs of machines at once are one too many: the lab that is kept is shut down for the other.
+
     Args:
         keeper: Has the lab.
         image: What its machines boot.
@@ -121,6 +128,7 @@ def run_in(keeper: LabKeeper, image: GuestImage, options: RunOptions, directory:
     """
     layers = {layer_of(fault) for fault in options.plan.faults}
     if options.attachment != DUMMY or layers & _RESTLESS:
+        keeper.close()
         return run(options, directory, Silent())[1]
     lab = keeper.booted()
     made = RunDirectory.create(options.plan.name, directory)
@@ -151,7 +159,7 @@ class Labs:
         """Run in the lab of the kernel, or in one of its own if the plan is hard on machines."""
         image = ensure(options.kernel, ConsoleProgress())
         if options.kernel not in self._keepers:
-            self._stack.close()  # two pairs of machines at once are one too many
+            self._stack.close()
             self._keepers.clear()
             keeper = LabKeeper(image, self._directory / f"labs-{options.kernel}")
             self._stack.callback(keeper.close)
@@ -161,7 +169,7 @@ class Labs:
 
 def shown(rows: Iterable[tuple[Cell, Row]]) -> str:
     """Return the table in Markdown, by file systems."""
-    ordered = sorted(rows, key=lambda one: (list(FILE_SYSTEMS).index(one[0][0]), one[0][1:]))
+    ordered = sorted(rows, key=lambda one: (GROUNDS.index(one[0][0]), one[0][1:]))
     lines = [markdown.row("file system", "kernel", *HEADINGS), markdown.rule(2 + len(HEADINGS))]
     lines += [markdown.row(cell.file_system, cell.kernel, *row.cells) for cell, row in ordered]
     return "".join(f"{line}\n" for line in lines)

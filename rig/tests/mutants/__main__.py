@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -14,6 +15,9 @@ from rig.cli.main import end_with
 from rig.progress import Silent
 from rig.tests.mutants.correct import Calm, play_correct
 from rig.tests.mutants.kit import MUTANTS, TRIALS, Score, score
+
+if TYPE_CHECKING:
+    from rig.tests.mutants.vm import CorrectScore, CorrectScores
 
 CORRECT_RUNS = 1000
 VM_CORRECT_RUNS = 50
@@ -29,16 +33,16 @@ def main(argv: list[str]) -> int:
     arguments.add_argument("name", nargs="*", help="of the mutants whose names hold one of these")
     arguments.add_argument("--vm", action="store_true", help="those on real kernels, in guests")
     arguments.add_argument("--correct", type=int, help="correct runs (1000; in guests 50)")
+    arguments.add_argument("--first", type=int, default=0, help="number of the first of them")
     arguments.add_argument("--trials", type=int, default=TRIALS, help="of each mutant, at most")
     arguments.add_argument("--out", type=Path, help="of guests' run directories")
     arguments.add_argument("--json", action="store_true", help="for programs")
     options = arguments.parse_args(argv)
 
-    def tell(one: Score) -> Score:
+    def tell(line: str) -> None:
         if not options.json:
-            sys.stdout.write(row(one) + "\n")
+            sys.stdout.write(line + "\n")
             sys.stdout.flush()
-        return one
 
     scores, calm = _in_guests(options, tell) if options.vm else _simulated(options, tell)
     if options.json:
@@ -48,7 +52,11 @@ def main(argv: list[str]) -> int:
     return 0 if all(each.killed for each in scores) and not calm.alarms else 1
 
 
-Tell = Callable[[Score], Score]
+class Tell(Protocol):
+    """Shows a line."""
+
+    def __call__(self, line: str) -> None:
+        """Do it."""
 
 
 def _chosen(names: Iterable[str], wanted: list[str]) -> set[str]:
@@ -57,22 +65,42 @@ def _chosen(names: Iterable[str], wanted: list[str]) -> set[str]:
 
 def _simulated(options: argparse.Namespace, tell: Tell) -> tuple[list[Score], Calm]:
     names = _chosen((mutant.name for mutant in MUTANTS), options.name)
-    scores = [tell(score(each, options.trials)) for each in MUTANTS if each.name in names]
-    runs = CORRECT_RUNS if options.correct is None else options.correct
-    return scores, play_correct(range(runs))
+    scores = []
+    for mutant in MUTANTS:
+        if mutant.name in names:
+            scores.append(score(mutant, options.trials))
+            tell(row(scores[-1]))
+    return scores, play_correct(_correct(options, CORRECT_RUNS))
 
 
-def _in_guests(options: argparse.Namespace, tell: Tell) -> tuple[list[Score], Calm]:
+def _in_guests(options: argparse.Namespace, tell: Tell) -> tuple[list[Score], CorrectScores]:
     # The station's libraries are not needed in simulation.
-    from rig.tests.mutants import vm  # noqa: PLC0415
+    from rig.tests.mutants import vm, vm_bench  # noqa: PLC0415
 
     names = _chosen((mutant.name for mutant in vm.VM_MUTANTS), options.name)
-    runs = VM_CORRECT_RUNS if options.correct is None else options.correct
     out = options.out or Path(tempfile.mkdtemp(prefix="rig-mutants-"))
-    with vm.opened(out, Silent()) as bench:
-        scores = [tell(vm.score_vm(bench, each)) for each in vm.VM_MUTANTS if each.name in names]
-        alarms = vm.run_correct(bench, runs)
-    return scores, Calm(runs, alarms)
+    scores, correct = [], []
+    with vm_bench.opened(out, Silent()) as bench:
+        for mutant in vm.VM_MUTANTS:
+            if mutant.name in names:
+                scores.append(vm.score_vm(bench, mutant))
+                tell(row(scores[-1]))
+        for number in _correct(options, VM_CORRECT_RUNS):
+            correct.append(vm.score_correct(bench, number))
+            tell(row_of_correct(correct[-1]))
+    return scores, vm.added_up(correct)
+
+
+def _correct(options: argparse.Namespace, usual: int) -> range:
+    runs = usual if options.correct is None else options.correct
+    return range(options.first, options.first + runs)
+
+
+def row_of_correct(one: CorrectScore) -> str:
+    """Return one correct run's line."""
+    said = "ALARM     " if one.alarms else "silent    "
+    what = f"{one.fired} faults, {one.urbs} URBs, {one.total_s:.0f} s, {one.run.client}"
+    return f"{said}{one.run.name:<52} {', '.join([*one.alarms, what])}"
 
 
 def row(one: Score) -> str:
@@ -87,15 +115,12 @@ def row(one: Score) -> str:
     return f"SURVIVED  {one.name:<52} {missed}"
 
 
-def summary(scores: list[Score], calm: Calm) -> str:
+def summary(scores: list[Score], calm: Calm | CorrectScores) -> str:
     """Return the last lines."""
     killed = sum(each.killed for each in scores)
-    what = ""
-    if calm.moves:
-        what = f", in which {calm.moves} things happened and a device went away {calm.losses} times"
     lines = [
         f"{killed} of {len(scores)} mutants killed.",
-        f"{calm.runs} correct runs{what}: {len(calm.alarms)} alarms.",
+        f"{calm.runs} correct runs{calm.words if calm.runs else ''}: {len(calm.alarms)} alarms.",
     ]
     lines += [f"  seed {seed}: {alarm}: {text}" for seed, alarm, text in calm.alarms]
     return "\n".join(lines) + "\n"

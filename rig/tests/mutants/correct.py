@@ -28,6 +28,11 @@ class Calm(msgspec.Struct, frozen=True):
     losses: int = 0
     gave_up: int = 0
 
+    @property
+    def words(self) -> str:
+        """What happened in them."""
+        return f", in which {self.moves} things happened and a device went away {self.losses} times"
+
 
 def parts_of(seed: int) -> Parts:
     """Every fourth run has several URBs in the controller."""

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from rig.experiments.run.client import Client
+from rig.faults.phases import PHASES
+from rig.faults.reader import parse_plan
+from rig.integrity.filesystems import FILE_SYSTEMS
+from rig.integrity.workloads.table import WORKLOADS
 from rig.tests.mutants import daemon
-from rig.tests.mutants.__main__ import main
+from rig.tests.mutants.__main__ import VM_CORRECT_RUNS, main
 from rig.tests.mutants.correct import play_correct
 from rig.tests.mutants.kit import MUTANTS, Kind, Mutant, score
 from rig.tests.mutants.trial import play
-from rig.tests.mutants.vm import COPIED
+from rig.tests.mutants.vm_bench import COPIED
+from rig.tests.mutants.vm_correct import correct_run
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -105,3 +111,20 @@ def test_what_a_machine_gets_is_all_that_its_daemon_imports() -> None:
     names = {name.rpartition(".")[2] + ".py" for name in told.stdout.split()}
     assert names - {"mutants.py"} <= COPIED
     assert all((package / name).is_file() for name in COPIED)
+
+
+def test_the_correct_runs_in_guests_can_be_run_and_have_all_there_is(tmp_path: Path) -> None:
+    runs = [correct_run(number) for number in range(VM_CORRECT_RUNS)]
+    for run in runs:
+        assert run.options(tmp_path).file_systems == (run.file_system,)
+    assert {run.file_system for run in runs} == {*FILE_SYSTEMS, "raw"}
+    assert {run.workload for run in runs} == {*WORKLOADS}
+    assert {run.client for run in runs} == {*Client}
+
+
+def test_most_correct_runs_in_guests_are_not_calm_ones() -> None:
+    plans = [
+        parse_plan(correct_run(n).plan, "plan", PHASES).with_seed(n) for n in range(VM_CORRECT_RUNS)
+    ]
+    assert sum(bool(plan.faults) for plan in plans) > VM_CORRECT_RUNS // 2
+    assert len({type(fault) for plan in plans for fault in plan.faults}) == 2

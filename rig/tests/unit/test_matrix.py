@@ -11,19 +11,28 @@ from rig.errors import UserError
 from rig.experiments.run.options import RunOptions
 from rig.faults.load import shipped_plans
 from rig.guest_images.spec import KERNELS
-from rig.integrity.filesystems import FILE_SYSTEMS
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Outcome, Verdict
-from rig.tests.matrix import BEGIN, END, SAMPLE, Cell, every_cell, put_into, run_cells, shown
+from rig.tests.matrix import (
+    BEGIN,
+    END,
+    GROUNDS,
+    SAMPLE,
+    Cell,
+    every_cell,
+    put_into,
+    run_cells,
+    shown,
+)
 from rig.tests.unit.test_summary import PASS
 
 
 def test_the_matrix_has_every_file_system_plan_and_kernel() -> None:
     cells = set(every_cell())
-    assert {cell.file_system for cell in cells} == set(FILE_SYSTEMS)
+    assert {cell.file_system for cell in cells} == set(GROUNDS)
     assert {cell.plan for cell in cells} == set(shipped_plans())
     assert {cell.kernel for cell in cells} == set(KERNELS)
-    assert len(cells) == len(FILE_SYSTEMS) * len(shipped_plans()) * len(KERNELS)
+    assert len(cells) == len(GROUNDS) * len(shipped_plans()) * len(KERNELS)
 
 
 @pytest.mark.parametrize("cell", list(every_cell()), ids=lambda cell: cell.name)
@@ -33,7 +42,7 @@ def test_every_cell_can_be_run(cell: Cell) -> None:
 
 def test_the_sample_is_part_of_the_matrix_and_touches_every_file_system_and_kernel() -> None:
     assert set(SAMPLE) <= set(every_cell())
-    assert {cell.file_system for cell in SAMPLE} == set(FILE_SYSTEMS)
+    assert {cell.file_system for cell in SAMPLE} == set(GROUNDS)
     assert {cell.kernel for cell in SAMPLE} == set(KERNELS)
 
 
