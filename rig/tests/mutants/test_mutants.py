@@ -14,10 +14,11 @@ from rig.faults.reader import parse_plan
 from rig.integrity.filesystems import FILE_SYSTEMS
 from rig.integrity.workloads.table import WORKLOADS
 from rig.tests.mutants import daemon
-from rig.tests.mutants.__main__ import VM_CORRECT_RUNS, main
+from rig.tests.mutants.__main__ import VM_CORRECT_RUNS, main, row_of_correct, summary
 from rig.tests.mutants.correct import play_correct
 from rig.tests.mutants.kit import MUTANTS, Kind, Mutant, score
 from rig.tests.mutants.trial import play
+from rig.tests.mutants.vm import CorrectScore, added_up
 from rig.tests.mutants.vm_bench import COPIED
 from rig.tests.mutants.vm_correct import correct_run
 
@@ -128,3 +129,15 @@ def test_most_correct_runs_in_guests_are_not_calm_ones() -> None:
     ]
     assert sum(bool(plan.faults) for plan in plans) > VM_CORRECT_RUNS // 2
     assert len({type(fault) for plan in plans for fault in plan.faults}) == 2
+
+
+def test_an_alarm_of_a_correct_run_in_guests_is_told_with_its_number() -> None:
+    silent = CorrectScore(correct_run(0), {}, fired=3, urbs=600, sectors=4096, total_s=20.0)
+    loud = CorrectScore(correct_run(1), {"host/lost": "LBA 7."}, 1, 500, 4000, 30.0)
+    assert row_of_correct(silent).startswith("silent    vm/correct/0-")
+    assert row_of_correct(loud).startswith("ALARM     vm/correct/1-")
+    assert summary([], added_up([silent, loud])).splitlines()[1:] == [
+        "2 correct runs, in which 4 faults fired, 1100 URBs were watched and 8096 sectors were"
+        " right, 25 s each: 1 alarms.",
+        "  seed 1: host/lost: LBA 7.",
+    ]

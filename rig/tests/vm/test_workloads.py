@@ -12,6 +12,7 @@ from rig.experiments.run.run import Story
 from rig.experiments.run.trace import read_trace
 from rig.guest_images.image import GuestImage
 from rig.integrity.filesystems import MIB
+from rig.integrity.judgement import SectorClass
 from rig.lab.accelerator import accelerator
 from rig.progress import Silent
 from rig.report.rundir import RunDirectory
@@ -29,6 +30,26 @@ phase = "write"
 nth = 10
 effect = "hang"
 release_after_s = 20
+"""
+BAD_SPOT = """
+name = "bad-spot"
+[[fault]]
+layer = "medium"
+op = "write"
+lba = [67584, 133119]  # the second partition of 32 MiB
+every = 1
+times = -1
+error = "EIO"
+"""
+REFUSALS = """
+name = "refusals"
+[[fault]]
+layer = "medium"
+op = "write"
+phase = "write"
+nth = 60
+times = 60
+error = "EIO"
 """
 
 
@@ -87,6 +108,62 @@ def test_a_full_disk_is_told_as_such_and_is_no_corruption(runs: Runs) -> None:
         told = [r for r in verdict.reasons if r.startswith(f"The workload on {name} did not")]
         assert "space" in told[0].lower(), verdict.reasons
     assert all(check.clean for check in verdict.checks)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("name", "lun_mib", "data_mib"),
+    [("exfat", 24, 24), ("xfs", 72, 64), ("btrfs", 136, 128), ("f2fs", 136, 128), ("raw", 12, 16)],
+)
+def test_every_other_full_disk_is_told_as_such_and_is_no_corruption(
+    runs: Runs, name: str, lun_mib: int, data_mib: int
+) -> None:
+    options = check_wishes("calm", name, "6.12", None, bytes_each=data_mib * MIB, lun_mib=lun_mib)
+
+    verdict = runs.run(options)
+
+    assert verdict.verdict is Outcome.INDETERMINATE, verdict.reasons
+    assert verdict.findings == ()
+    assert any(
+        reason.startswith(f"The workload on {name} did not") and "no space" in reason.lower()
+        for reason in verdict.reasons
+    ), verdict.reasons
+    assert all(check.clean for check in verdict.checks)
+
+
+@pytest.mark.nightly
+def test_a_file_system_that_cannot_be_made_is_told_as_such_and_the_others_are_used(
+    runs: Runs, tmp_path: Path
+) -> None:
+    plan = tmp_path / "bad-spot.toml"
+    plan.write_text(BAD_SPOT)
+    options = check_wishes(
+        str(plan), "vfat,ext4", "6.12", None, bytes_each=4 * MIB, lun_mib=4 + 2 * 32
+    )
+
+    verdict = runs.run(options)
+
+    assert verdict.verdict is Outcome.INDETERMINATE, verdict.reasons
+    assert verdict.findings == ()
+    assert verdict.reasons[0].startswith("ext4 was given up by the host: it could not be made: ")
+    assert [check.fs for check in verdict.checks if check.clean] == ["vfat"]
+    assert verdict.sectors[SectorClass.OK] >= 2 * 4 * MIB // 512  # host's and medium's, of vfat
+
+
+@pytest.mark.nightly
+def test_a_run_whose_file_system_becomes_read_only_is_told_as_such(
+    runs: Runs, tmp_path: Path
+) -> None:
+    plan = tmp_path / "refusals.toml"
+    plan.write_text(REFUSALS)
+    options = check_wishes(str(plan), "ext4", "6.12", None, bytes_each=4 * MIB)
+
+    verdict = runs.run(options)
+
+    assert verdict.verdict is Outcome.INDETERMINATE, verdict.reasons
+    assert verdict.findings == ()
+    assert any("the file system became read-only" in reason for reason in verdict.reasons)
+    assert [check.clean for check in verdict.checks] == [True]
 
 
 @pytest.mark.nightly
