@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,71 +15,23 @@ from typing import Any
 import msgspec
 
 from rig.arguments import ArgumentParser
-from rig.control.client import ControlClient
+from rig.control.everybody import Asked, Everybody, release
 from rig.control.reach import Process, lab_processes, local_processes
-from rig.control.rules import free_name, table_of_words, tables_of
-from rig.errors import MachineError, RigError, UserError
+from rig.control.rules import table_of_words, tables_of
+from rig.errors import MachineError, UserError
 from rig.faults.load import MOST_BYTES, read_text
 from rig.faults.phases import PHASES
-from rig.faults.plan import Fault, layer_of
+from rig.faults.plan import Fault
 from rig.faults.reader import parse_rule
-from rig.faults.rules.base import NO_LIMIT, Layer
-from rig.faults.rules.endpoint import EndpointFault, Place
+from rig.faults.rules.base import NO_LIMIT
 from rig.faults.writer import Table
 
-OWNERS = {
-    Layer.MEDIUM: "store",
-    Layer.DEVICE: "gadget",
-    Layer.LINK: "link",
-    Layer.MACHINE: "run",
-}
-"""Which process brings the faults of a layer about; the endpoint layer has two."""
-PLACES = {Place.PORT: "back", Place.CABLE: "cable"}
-_MENDS = {
-    "store": "It serves the disk of a 'rig gadget' on the back machine.",
-    "gadget": "It is a 'rig gadget' on the back machine.",
-    "back": "It is a 'rig back' on the back machine.",
-    "cable": "'rig run --attachment xhci' has one; ehci and ohci, too.",
-    "link": (
-        "A relay joins a link when the link begins: 'rig run --plan link-ready' has one, as every"
-        " plan with a link rule has; elsewhere, start 'rig link' between the two ends."
-    ),
-    "run": "It is a 'rig run', as long as its workload runs; name its run directory with --lab.",
-}
-"""Where the process is that a rule has missed."""
 BY_NAME = {
     "remove": "removed",
     "arm": "armed",
     "disarm": "disarmed",
     "fire": "fires at its next match, or at once",
 }
-HANGING = frozenset({"store", "link", "run"})
-"""What can let something wait, and release it."""
-
-
-class Asked:
-    """A process that was found, what it has told, and how to ask it more."""
-
-    def __init__(self, process: Process, client: ControlClient) -> None:
-        self.where = f"{process.machine}/{process.name}"
-        self.name = process.name
-        self.client = client
-        self.told: dict[str, Any] = client.ask("list")
-
-    @property
-    def rules(self) -> list[dict[str, Any]]:
-        """The rules, with their counters."""
-        rules: list[dict[str, Any]] = self.told["rules"]
-        return rules
-
-    @property
-    def names(self) -> list[str]:
-        """Of the rules."""
-        return [rule["rule"]["name"] for rule in self.rules]
-
-    def is_a(self, kind: str) -> bool:
-        """Whether it is, say, a ``store``: its name may have a number behind."""
-        return self.name == kind or self.name.startswith(f"{kind}-")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -130,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     rules = _rules(options) if options.do == "add" else []
     with ExitStack() as stack:
-        asked = _ask(_processes(options), stack)
+        asked = Everybody.of(*_processes(options), stack)
         match options.do:
             case "list":
                 _list(asked.living, as_json=options.json)
@@ -144,57 +96,6 @@ def main(argv: Sequence[str]) -> int:
                 _by_name(asked, options.do, options.names)
     asked.tell_dead()
     return 0
-
-
-class Everybody:
-    """All processes that were found.
-
-    Args:
-        living: Those that answer.
-        dead: Why each of the others does not.
-    """
-
-    def __init__(self, living: list[Asked], dead: list[MachineError]) -> None:
-        self.living = living
-        self.dead = dead
-
-    def each(self, do: Callable[[Asked], None]) -> None:
-        """Do something to each; one that dies meanwhile is no reason to leave out the others."""
-        for one in self.living:
-            try:
-                do(one)
-            except MachineError as error:
-                self.dead.append(error)
-
-    def tell_dead(self) -> None:
-        """Return if all live.
-
-        Raises:
-            MachineError: Some do not.
-        """
-        if not self.dead:
-            return
-        others = "The others did as they were told." if self.living else self.dead[0].hint
-        raise MachineError(" ".join(error.message for error in self.dead), hint=others)
-
-    def missing(self, error: UserError) -> RigError:
-        """Return an error about what no living process has; a dead one may have it."""
-        if not self.dead:
-            return error
-        dead = " ".join(one.message for one in self.dead)
-        return MachineError(f"{error.message} {dead}", hint="Nothing has changed.")
-
-
-def _ask(found: tuple[list[Process], list[MachineError]], stack: ExitStack) -> Everybody:
-    processes, dead = found
-    living: list[Asked] = []
-    for one in processes:
-        try:
-            living.append(Asked(one, stack.enter_context(one.open())))
-        except MachineError as error:
-            where = f"'{one.machine}/{one.name}'"
-            dead.append(MachineError(f"Process {where} is dead or deaf: {error.message}"))
-    return Everybody(living, dead)
 
 
 def _processes(options: argparse.Namespace) -> tuple[list[Process], list[MachineError]]:
@@ -283,73 +184,19 @@ def _text(path: Path) -> str:
 
 
 def _add(asked: Everybody, rules: list[Fault], *, armed: bool) -> None:
-    """Bring each rule to its process; names are looked at before the first one goes."""
-    taken = {name for one in asked.living for name in one.names}
-    wanted: dict[Asked, list[Table]] = {}
-    for rule in rules:
-        name = rule.name or free_name(layer_of(rule), taken)
-        if name in taken:
-            raise UserError(
-                f"There is a rule '{name}' already.", hint="Remove it, or name the new one."
-            )
-        taken.add(name)
-        named = msgspec.structs.replace(rule, name=name)
-        wanted.setdefault(_owner(asked, named), []).append(msgspec.to_builtins(named))
-    done: list[tuple[Asked, str]] = []
-    try:
-        for one, tables in wanted.items():
-            names = one.client.ask("add", rules=tables, armed=armed)
-            done += [(one, name) for name in names]
-    except RigError:
-        for one, name in done:
-            one.client.ask("remove", name=name)
-        raise
-    for one, name in done:
+    for one, name in asked.add(rules, armed=armed):
         print(f"{one.where}: {name} added" + ("" if armed else ", disarmed"))
 
 
-def _owner(asked: Everybody, rule: Fault) -> Asked:
-    """Find the one process that brings a rule about.
-
-    Raises:
-        UserError: There is none, or several.
-        MachineError: There may be one among those that do not answer.
-    """
-    layer = layer_of(rule)
-    kind = PLACES[rule.place] if isinstance(rule, EndpointFault) else OWNERS[layer]
-    fitting = [one for one in asked.living if one.is_a(kind)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        there = ", ".join(one.where for one in fitting)
-        raise UserError(f"Several could take rule '{rule.name}': {there}.", hint="Say --process.")
-    raise asked.missing(
-        UserError(
-            f"Fault '{rule.name}' needs a process '{kind}', and there is none.", hint=_MENDS[kind]
-        )
-    )
-
-
 def _by_name(asked: Everybody, do: str, names: list[str]) -> None:
-    owners = {name: _owner_of_name(asked, name) for name in names}
+    owners = {name: asked.owner_of_name(name) for name in names}
     for name, one in owners.items():
         _say(one, one.client.ask(do, name=name), BY_NAME[do])
 
 
-def _owner_of_name(asked: Everybody, name: str) -> Asked:
-    having = [one for one in asked.living if name in one.names]
-    if len(having) == 1:
-        return having[0]
-    if having:
-        there = ", ".join(one.where for one in having)
-        raise UserError(f"Several have a rule '{name}': {there}.", hint="Say --process.")
-    known = ", ".join(rule for one in asked.living for rule in one.names) or "none"
-    raise asked.missing(UserError(f"There is no rule '{name}'.", hint=f"There are: {known}."))
-
-
 def _release(one: Asked) -> None:
-    if any(one.is_a(kind) for kind in HANGING):
-        count = one.client.ask("release")["released"]
+    count = release(one)
+    if count is not None:
         print(f"{one.where}: {count} released")
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from rig.cli import fault
 from rig.cli.main import run
 from rig.control import reach
 from rig.control.client import ControlClient
 from rig.control.commands import FaultCommands
+from rig.control.everybody import OWNERS
 from rig.control.server import ControlSocket
 from rig.control.ways import NAME, Ways, load_ways, remove_ways
 from rig.daemon import Command, Events
@@ -356,7 +356,7 @@ def test_the_ways_of_a_lab_go_with_it(tmp_path: Path) -> None:
 
 
 def test_every_layer_but_the_runs_own_has_a_process() -> None:
-    assert {*fault.OWNERS, "endpoint"} == {*Layer}
+    assert {*OWNERS, "endpoint"} == {*Layer}
 
 
 def test_the_plan_that_is_named_for_a_relay_has_one() -> None:
