@@ -8,8 +8,8 @@ prepare      disk, file_systems, bytes_each,      partitions the disk, makes and
                                                   unless the size of a partition is given
 write        fs, pattern, run_id, seed and what   runs a workload; returns its `Outcome`;
              `workload.Settings` has              events ``ledger`` {fs, entries}, ``progress``
-write_again  fs                                   writes what was written last once more, after
-                                                  a disk that went away came back; as ``write``
+write_again  fs, writing                          writes what was written last once more, or the
+                                                  writing of this number, from 0; as ``write``
 map          fs                                   where the files lie: `MappedFile` each
 read_back    fs                                   sync, drop caches, read with O_DIRECT:
                                                   {file_id, path, runs} each
@@ -82,6 +82,13 @@ class OnFileSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of the commands that only name a file system."""
 
     fs: str
+
+
+class Again(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``write_again``."""
+
+    fs: str
+    writing: int = -1
 
 
 class OnDisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,7 +178,7 @@ class Service:
         self._commands: dict[str, Callable[[dict[str, Any]], object]] = {
             "prepare": lambda args: self.prepare(_arguments(args, Prepare)),
             "write": self._write_command,
-            "write_again": lambda args: self.write_again(_arguments(args, OnFileSystem)),
+            "write_again": lambda args: self.write_again(_arguments(args, Again)),
             "map": lambda args: self.map(_arguments(args, OnFileSystem)),
             "read_back": lambda args: self.read_back(_arguments(args, OnFileSystem)),
             "check": lambda args: self.check(_arguments(args, OnFileSystem)),
@@ -275,16 +282,16 @@ class Service:
         self._next_file_id = max(self._next_file_id, *(n + 1 for n in writing.paths))
         return writing.run()
 
-    def write_again(self, args: OnFileSystem) -> Outcome:
-        """Write once more what was written last.
+    def write_again(self, args: Again) -> Outcome:
+        """Write once more what was written before.
 
         Raises:
             UserError: It is not mounted, or was not written.
         """
         mounted = self._find(args.fs)
-        if not mounted.writings:
+        if not -1 <= args.writing < len(mounted.writings) or not mounted.writings:
             raise UserError(f"{args.fs} was not written yet.", hint="First: write.")
-        return mounted.writings[-1].run_again()
+        return mounted.writings[args.writing].run_again()
 
     def map(self, args: OnFileSystem) -> list[MappedFile]:
         """Say where the files lie; one that is not there lies nowhere."""

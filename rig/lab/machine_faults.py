@@ -28,6 +28,10 @@ _STRIKING = frozenset({"add", "arm", "fire"})
 """Commands after which something may be struck."""
 
 
+class NotBackError(MachineError):
+    """What was struck, or what it has taken away, is not back in time; it may come later."""
+
+
 class Doer(Protocol):
     """Does deeds; `rig.lab.hands.Hands` is one."""
 
@@ -147,14 +151,15 @@ class MachineFaults:
         """Wait until everything that was struck is back.
 
         Raises:
-            MachineError: Something could not be struck or brought back, or not in time.
+            NotBackError: It is not, in time.
+            MachineError: Something could not be struck or brought back.
         """
         with self._changed:
             self._changed.wait_for(self._is_settled, deadline_s)
             self._check()
             if not self._is_settled():
                 rules = ", ".join(self._timetable.standing) or "the last rule"
-                raise MachineError(f"What {rules} struck was not back in {deadline_s:g} s.")
+                raise NotBackError(f"What {rules} struck was not back in {deadline_s:g} s.")
 
     def _check(self) -> None:
         """Return if every deed was done that was to be done.

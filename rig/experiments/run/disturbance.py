@@ -22,7 +22,6 @@ from rig.experiments.run.options import RunOptions, check_machine
 from rig.experiments.run.trace import Clocks
 from rig.faults.plan import layer_of
 from rig.faults.rules.base import Event, Layer, Rule
-from rig.faults.rules.link import LinkFault
 from rig.faults.rules.machine import MachineEffect, MachineFault, MachineKind
 from rig.faults.rules.medium import MediumKind
 from rig.lab.cable import NAME as CABLE
@@ -30,7 +29,7 @@ from rig.lab.daemons import Daemon
 from rig.lab.environment import CONTROL
 from rig.lab.hands import Hands
 from rig.lab.lab import Lab
-from rig.lab.machine_faults import MachineFaults
+from rig.lab.machine_faults import MachineFaults, NotBackError
 from rig.lab.paths import PathName
 from rig.lab.waits import LEEWAY_S
 from rig.report.rundir import RunDirectory
@@ -77,6 +76,9 @@ class Disturbance:
         directory: Gets the events of the machine faults.
         clocks: Are measured between phases, and when a daemon was started anew.
         user: Uses the disk.
+
+    Attributes:
+        patience_s: How long whatever was struck, and the disk, is waited for.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Disturbance:
         self._clocks = clocks
         self._plan = options.plan
         cable = (CABLE,) if options.attachment.has_cable else ()
-        link = ("link",) if self._plan.rules(LinkFault) else ()
+        link = ("link",) if options.relayed else ()
         back = ("back",) if options.driver is PathName.SPLIT else ()
         self._daemons = (*back, *link, *cable, "gadget")
         self._directory = directory
@@ -101,6 +103,7 @@ class Disturbance:
         self._undo = ExitStack()
         self._hands = Hands(lab.strategy, self._on_started)
         self._keeps_medium = False
+        self.patience_s = BACK_DEADLINE_S
         self._by_hand: set[str] = set()
         self._of_plan: dict[str, str] = {fault.name: layer_of(fault) for fault in self._plan.faults}
         path = directory.file(EVENTS)
@@ -164,7 +167,7 @@ class Disturbance:
             MachineError: A daemon does not answer, or something did not come back.
         """
         self._machine.set_phase(None)
-        self._machine.settle(BACK_DEADLINE_S)
+        self._machine.settle(self.patience_s)
         self._phase = name
         for daemon in reversed(self._daemons):
             self._lab.strategy.daemons[daemon].ask("phase", name=name)
@@ -180,7 +183,8 @@ class Disturbance:
             suspect: The host refused something: its disk may be gone though no rule says so.
 
         Raises:
-            MachineError: The disk does not come back, or who should bring it back has ended.
+            NotBackError: The disk does not come back in time.
+            MachineError: Who should bring it back has ended.
             Hung: The host does not let go of the disk that is gone.
         """
         self._check_daemons()
@@ -231,21 +235,21 @@ class Disturbance:
         Raises:
             MachineError: A daemon has ended that was not to: whatever else is wrong comes of that.
         """
-        self._machine.settle(BACK_DEADLINE_S)
+        self._machine.settle(self.patience_s)
         for name in self._daemons:
             self._lab.strategy.daemons[name].check()
 
     def _find_disk(self) -> str:
         """Wait for a disk that can be read; one whose link is dead may still seem to be there."""
-        until_s = time.monotonic() + BACK_DEADLINE_S
+        until_s = time.monotonic() + self.patience_s
         while (rest_s := until_s - time.monotonic()) > 0:
             self._check_daemons()
             disk = self._look_for_disk(min(rest_s, LOOK_S))
             probe = PROBE.format(disk=disk)
             if disk and self._lab.client.run(probe, rest_s + LEEWAY_S).status == 0:
                 return disk
-        raise MachineError(
-            f"The disk could not be read again in {BACK_DEADLINE_S:g} s after it had gone.",
+        raise NotBackError(
+            f"The disk could not be read again in {self.patience_s:g} s after it had gone.",
             hint="See front/kernel.log and the daemons' logs in the run's directory.",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -12,9 +12,11 @@ from rig.errors import MachineError
 from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.observing import Hung
 from rig.experiments.run.options import RunOptions
+from rig.experiments.run.passes import LongUse
 from rig.experiments.run.places import RANGES_ON_MACHINE, STORE, WISH_ON_MACHINE
 from rig.experiments.run.recovered import model_of
 from rig.experiments.run.scan_service import Access, JournalDamage, Line, decode_lines
+from rig.experiments.run.sitting import Medium, Scene, Sitting
 from rig.experiments.run.use import STEP_DEADLINE_S, Use
 from rig.integrity.evidence import MediumJournal, Served
 from rig.integrity.filemap import FileMap, MappedFile
@@ -58,6 +60,7 @@ class Exercise:
         directory: Of the run.
         disturbance: What goes wrong meanwhile.
         part: Times and shows a part of the run.
+        sitting: Writes for as long as it wants; None: the workloads are run once.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class Exercise:
         directory: RunDirectory,
         disturbance: Disturbance,
         part: Callable[[str], AbstractContextManager[None]],
+        sitting: Sitting | None = None,
     ) -> None:
+        self._sitting = sitting
         self._lab = lab
         self._options = options
         self._run_id = run_id
@@ -87,7 +92,8 @@ class Exercise:
         Raises:
             MachineError: A machine or a daemon did not do its part.
         """
-        use = Use(
+        kind = Use if self._sitting is None else LongUse
+        use = kind(
             workload, self._options, self._run_id, disturbance=self._disturbance, part=self._part
         )
         look = None
@@ -107,23 +113,24 @@ class Exercise:
             unproven=[*use.unproven, *use.given_up_words()],
             recoveries=use.recoveries,
             promised=sum(
-                count
-                for name, count in self._options.promised_sectors.items()
-                if name not in use.given_up
+                count for name, count in use.promised_sectors.items() if name not in use.given_up
             ),
             faults=self._disturbance.ask(),
         )
         with self._part("look at the medium"):
-            self._look(written)
+            written.medium, written.journal = self._look(written.files)
         return written
 
     def _use(self, use: Use, workload: Daemon, disk: str) -> SecondLook | None:
         with self._part("make file systems"):
             use.prepare(disk)
         self._disturbance.set_phase("write")
-        for name in use.names:
-            with self._part(f"write {name}"):
-                use.write(name)
+        if isinstance(use, LongUse):
+            self._sit(use, workload)
+        else:
+            for name in use.names:
+                with self._part(f"write {name}"):
+                    use.write(name)
         self._disturbance.set_phase(None)
         with self._part("check and remount"):
             use.check()
@@ -140,6 +147,15 @@ class Exercise:
             use.unmount()
         return look
 
+    def _sit(self, use: LongUse, workload: Daemon) -> None:
+        assert self._sitting is not None
+        scene = Scene(
+            self._lab, self._options, self._run_id, use, self._disturbance, workload, self._look
+        )
+        with self._part("write"):
+            self._sitting.write(scene)
+            use.end_passes()
+
     def _second_look(self, use: Use, workload: Daemon, disk: str) -> SecondLook | None:
         """Have the host read again, by two paths, what it saw wrong; None if that was nothing."""
         model = model_of(workload.events, use.unmapped)
@@ -155,20 +171,20 @@ class Exercise:
         # A disk that is gone says nothing more: then the first reading counts alone.
         return msgspec.json.decode(told.stdout, type=SecondLook) if told.status == 0 else None
 
-    def _look(self, written: Written) -> None:
+    def _look(self, files: Sequence[MappedFile]) -> Medium:
         """Have the back machine look at its medium and its journal."""
-        ranges = FileMap(written.files).ranges
+        ranges = FileMap(files).ranges
         local = self._directory.write("ranges.json", msgspec.json.encode(ranges).decode())
         self._lab.back.put(local, RANGES_ON_MACHINE)
         scan = self._lab.back.check(
             f"rig scan medium {STORE}/medium.img --ranges {RANGES_ON_MACHINE}", STEP_DEADLINE_S
         )
-        written.medium = msgspec.json.decode(scan.stdout, type=list[Run])
+        medium = msgspec.json.decode(scan.stdout, type=list[Run])
         journal = self._lab.back.check(
             f"rig scan journal {STORE}/journal.bin", STEP_DEADLINE_S
         ).stdout
         self._directory.write("journal.jsonl", journal)
-        written.journal = journal_of(decode_lines(journal))
+        return Medium(medium, journal_of(decode_lines(journal)))
 
 
 def journal_of(lines: Iterable[Line]) -> MediumJournal:

@@ -109,6 +109,7 @@ class RunOptions:
         lun_mib: Size of the LUN; None: what the file systems need.
         memory_mib: Of each machine.
         attachment: What the gadget is plugged into.
+        relay: Whether a relay is in the link although no rule of the plan asks for one.
         interfere: Called when all is written and before anything is read back; for tests that
             damage the medium behind the gadget's back.
     """
@@ -126,12 +127,13 @@ class RunOptions:
     lun_mib: int | None = None
     memory_mib: int = 512
     attachment: Attachment = DUMMY
+    relay: bool = False
     interfere: Callable[[Lab, FileMap], None] | None = None
 
     @property
     def relayed(self) -> bool:
         """Whether a relay is in the link, for there is something to do to it."""
-        return bool(self.plan.rules(LinkFault))
+        return self.relay or bool(self.plan.rules(LinkFault))
 
     @property
     def policy_words(self) -> str:

@@ -19,6 +19,7 @@ from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.exercise import Exercise, Written
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.places import PLAN_ON_MACHINE, STORE, URBS_ON_MACHINE, setup_of
+from rig.experiments.run.sitting import Sitting
 from rig.experiments.run.stalls import longest_d_state_s, stall_notes
 from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
@@ -57,9 +58,17 @@ class Story:
         options: What to run.
         directory: Where everything that is left goes.
         progress: Is told of the steps.
+        sitting: Writes for as long as it wants; None: the workloads are run once.
     """
 
-    def __init__(self, options: RunOptions, directory: RunDirectory, progress: Progress) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        directory: RunDirectory,
+        progress: Progress,
+        sitting: Sitting | None = None,
+    ) -> None:
+        self._sitting = sitting
         self._options = options
         self._directory = directory
         self._progress = progress
@@ -164,6 +173,7 @@ class Story:
                 directory=self._directory,
                 disturbance=disturbance,
                 part=self._part,
+                sitting=self._sitting,
             )
             return exercise.run(workload, disk)
 
@@ -228,6 +238,10 @@ class Story:
         own = read_events(self._directory.file(MACHINE_EVENTS))
         return [*told, Told(STATION, "run", own)]
 
+    @property
+    def _later_policies(self) -> tuple[str, ...]:
+        return self._sitting.policies if self._sitting else ()
+
     @contextmanager
     def _part(self, name: str, *, shown: bool = True) -> Iterator[None]:
         """Time one part of the run, and show it unless it shows its own steps."""
@@ -256,7 +270,7 @@ class Story:
             durations_s=self._durations_s,
             kernel=self._kernel,
             driver=options.driver.value,
-            policy=options.policy_words,
+            policy=", then ".join((options.policy_words, *self._later_policies)),
             seed=options.plan.seed,
             plan=options.plan.name,
             file_systems=options.file_systems,
@@ -269,7 +283,7 @@ class Story:
             host=self._host,
             workloads=tuple(kind.name for kind in options.workloads),
             recoveries=evidence.recoveries,
-            notes=self._notes,
+            notes=(*self._notes, *(self._sitting.notes if self._sitting else ())),
             watched=evidence.watched,
             chains=Recorded(self._directory.path).chains(findings),
         )

@@ -34,16 +34,30 @@ READINGS = 3
 """Of one file system, if the disk goes away meanwhile; what has no disk cannot be read at all."""
 
 
-class _WriteOutcome(msgspec.Struct):
-    """How a workload went, as far as the verdict depends on it."""
+class WriteOutcome(msgspec.Struct):
+    """How a workload went, as far as the verdict depends on it.
+
+    Attributes:
+        stopped: Why it ended early; empty if it did not.
+        given_up_blocks: Blocks of which no attempt was confirmed.
+        written_bytes: That write calls have taken.
+    """
 
     stopped: str
     given_up_blocks: int
+    written_bytes: int = 0
 
     @property
     def incomplete(self) -> bool:
         """Whether something of it is not confirmed."""
         return bool(self.stopped or self.given_up_blocks)
+
+    @property
+    def reason(self) -> str:
+        """Why it is incomplete; empty if it is not."""
+        if not self.incomplete:
+            return ""
+        return self.stopped or "some blocks could not be confirmed in any attempt"
 
 
 class _Read(msgspec.Struct):
@@ -111,6 +125,11 @@ class Use:
         """Those of them that no checker calls damaged."""
         damaged = {check.fs for check in self.checks if not check.clean}
         return [name for name in self.names if name not in damaged]
+
+    @property
+    def promised_sectors(self) -> dict[str, int]:
+        """Stamped sectors that each file system must show in the end."""
+        return self._options.promised_sectors
 
     @property
     def files(self) -> list[MappedFile]:
@@ -217,23 +236,22 @@ class Use:
         return settings
 
     def _write(self, kind: Kind, name: str, settings: dict[str, object]) -> None:
-        outcome, moved = _WriteOutcome("", 0), False
+        outcome, moved = WriteOutcome("", 0), False
         for attempt in range(WRITINGS):
             command, more = ("write_again", {}) if attempt else ("write", settings)
             try:
                 told = self._observe(command, fs=name, **more)
-                outcome = msgspec.convert(told, _WriteOutcome)
+                outcome = msgspec.convert(told, WriteOutcome)
             except Refused as refusal:
-                outcome = _WriteOutcome(refusal.sentence, 0)
+                outcome = WriteOutcome(refusal.sentence, 0)
             moved = self._follow(suspect=bool(outcome.stopped))
             if name in self.given_up or not (moved and outcome.incomplete):
                 break
             self._verify(name)
         if not outcome.incomplete:
             return
-        why = outcome.stopped or "some blocks could not be confirmed in any attempt"
         what = "The workload" if len(self._options.workloads) == 1 else f"Workload {kind.name}"
-        self.unproven.append(f"{what} on {name} did not write all: {why.rstrip('.')}.")
+        self.unproven.append(f"{what} on {name} did not write all: {outcome.reason.rstrip('.')}.")
         if outcome.stopped and not moved and name not in self.given_up:
             self._mount_anew(name)
 

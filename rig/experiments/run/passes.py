@@ -1,0 +1,154 @@
+"""How a run uses its disk whose writing lasts until somebody ends it: pass after pass.
+
+The first pass of a workload on a file system makes its files; each further one writes all of them
+again, with the next generation, so that the disk does not fill up however long it lasts.  What a
+pass leaves unconfirmed the next one may confirm: only the last of each counts in the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from rig.experiments.run.observing import Refused
+from rig.experiments.run.use import Use, WriteOutcome
+from rig.integrity.filesystems import RAW
+from rig.integrity.looks import FileLook
+from rig.integrity.stamp import SECTOR_BYTES
+from rig.integrity.workloads.table import Kind
+from rig.lab.machine_faults import NotBackError
+
+
+class Patience(Protocol):
+    """Waits for what is away."""
+
+    def wait_for(self, away: NotBackError) -> None:
+        """Say what is away; return if it is to be looked for again.
+
+        Raises:
+            NotBackError: Nobody wants to wait any more.
+        """
+
+
+class _NoPatience:
+    def wait_for(self, away: NotBackError) -> None:
+        raise away
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a file system is.
+
+    Attributes:
+        fs: Its name.
+        node: Of its partition.
+        start_lba: Where it begins on the disk.
+        count: How many blocks of 512 octets it has.
+    """
+
+    fs: str
+    node: str
+    start_lba: int
+    count: int
+
+
+class LongUse(Use):
+    """Uses a disk in passes.  See `rig.experiments.run.use.Use`.
+
+    Attributes:
+        patience: Waits for a disk that is away.
+        octets: Stamped data that write calls have taken, in all.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.patience: Patience = _NoPatience()
+        self.octets = 0
+        self._begun: dict[str, list[Kind]] = {}
+        self._next_byte: dict[str, int] = {}
+        self._last: dict[tuple[str, str], WriteOutcome] = {}
+
+    @property
+    def promised_sectors(self) -> dict[str, int]:
+        """See `Use.promised_sectors`: of the workloads that were begun there."""
+        return {
+            name: sum(self._bytes_of(kind, name) for kind in self._begun.get(name, ()))
+            // SECTOR_BYTES
+            for name in self._options.file_systems
+        }
+
+    def places(self) -> list[Place]:
+        """Return where the file systems are.
+
+        Raises:
+            MachineError: The daemon failed.
+        """
+        return msgspec.convert(self._observe("status"), list[Place])
+
+    def write_pass(self, name: str, kind: Kind) -> str:
+        """Run a workload on a file system once.
+
+        Returns:
+            Why it did not write all; empty if it did.
+
+        Raises:
+            MachineError: A machine or a daemon did not do its part.
+            Hung: A call does not return.
+        """
+        begun = self._begun.setdefault(name, [])
+        again = kind in begun
+        if again:
+            more: dict[str, object] = {"writing": begun.index(kind)}
+        else:
+            more = self._settings(kind, name, self._next_byte.get(name, 0))
+        try:
+            told = self._observe("write_again" if again else "write", fs=name, **more)
+            outcome = msgspec.convert(told, WriteOutcome)
+        except Refused as refusal:
+            outcome = WriteOutcome(refusal.sentence, 0)
+        if not again:
+            begun.append(kind)
+            self._next_byte[name] = self._next_byte.get(name, 0) + self._bytes_of(kind, name)
+        self.octets += outcome.written_bytes
+        self._last[name, kind.name] = outcome
+        moved = self._follow(suspect=bool(outcome.stopped))
+        if outcome.stopped and not moved and name not in self.given_up:
+            self._mount_anew(name)
+        return outcome.reason
+
+    def look(self, name: str) -> list[FileLook]:
+        """Have the host read the files of a file system; what it reads does not count in the end.
+
+        Raises:
+            MachineError: The disk goes away again and again.
+            Hung: A call does not return.
+        """
+        self._map(name)
+        return self._read(name) or []
+
+    def end_passes(self) -> None:
+        """Say what the last pass of each workload did not confirm, and where the files lie.
+
+        Raises:
+            MachineError: A machine or a daemon did not do its part.
+            Hung: A call does not return.
+        """
+        if not any(self._begun.values()):
+            self.unproven.append("Nothing was written.")
+        for (name, kind), outcome in self._last.items():
+            if outcome.incomplete and name not in self.given_up:
+                why = outcome.reason.rstrip(".")
+                self.unproven.append(f"Workload {kind} on {name} did not write all: {why}.")
+        for name in self.names:
+            self._map(name)
+
+    def _bytes_of(self, kind: Kind, name: str) -> int:
+        return kind.sizes(self._options.bytes_each, raw=name == RAW.name)["bytes_total"]
+
+    def _follow(self, *, suspect: bool = False) -> bool:
+        while True:
+            try:
+                return super()._follow(suspect=suspect)
+            except NotBackError as away:
+                self.patience.wait_for(away)
+                suspect = True
