@@ -10,7 +10,12 @@ the error only when it reads the answer, and meanwhile more may be on its way.  
    held until QEMU has taken it back.  While one is there nothing starts.
 3. What arrives after that may be stale too: QEMU may not have read the answer yet.  It is held
    until QEMU has read it - the edge sees that - and `SETTLE_S` more, for what QEMU does about it
-   comes at once.  Whatever was not taken back by then was queued afterwards, and runs.
+   comes at once.  Whatever was not taken back by then was queued afterwards, and runs.  On xHCI
+   it is known earlier (``takes_back_all``): an endpoint's transfers are only ever taken back all
+   together, the oldest first, so the cancel of one behind the error, without that of the one that
+   failed, says that QEMU has read the error and that it had no others then.  Linux's driver lets
+   its endpoint go on within a millisecond, and what a wire held back longer than that would not
+   be seen to run.
 4. On EHCI a short IN transfer may halt QEMU's endpoint like an error (``short_not_ok``), or not:
    rule 3 holds for what is behind it, too.
 5. The cancel of a transfer may cross its answer.  Then QEMU takes the answer for the cancel's, and
@@ -67,11 +72,15 @@ class Queue:
     Args:
         pipelined: Whether QEMU hands over transfers before the first has ended.
         short_stops: Whether a short transfer may halt QEMU's endpoint.
+        takes_back_all: Whether QEMU takes back all of an endpoint's transfers if it does one.
     """
 
-    def __init__(self, *, pipelined: bool, short_stops: bool = False) -> None:
+    def __init__(
+        self, *, pipelined: bool, short_stops: bool = False, takes_back_all: bool = False
+    ) -> None:
         self._pipelined = pipelined
         self._short_stops = short_stops
+        self._takes_back_all = takes_back_all
         self._waiting: deque[Transfer] = deque()
         self.running: Transfer | None = None
         self._unread = False  # QEMU has not read an answer that may have stopped the endpoint
@@ -161,6 +170,11 @@ class Queue:
         if transfer is self.running:
             return True
         self._waiting.remove(transfer)
+        if self._takes_back_all and self._stopped_by is not None:
+            for behind in self._waiting:
+                behind.stale = True  # its cancel is the next one
+            if not self._waiting:
+                self._go_on()
         return False
 
     def clear(self, *, keep_own: bool = False) -> list[Transfer]:

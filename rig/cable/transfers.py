@@ -1,11 +1,18 @@
 """Transfers from their arrival to their end: queued, asked about, carried out by vudc, answered.
 
 Whose they are does not matter here: beside those that QEMU hands over there are the cable's own.
+
+What is taken back may be gone already.  A bus moves an OUT transfer's data when its turn comes, a
+real one 16 KiB in 0.3 ms; vudc moves them at its next tick, and lets go of them until then.  So a
+transfer that has been out for as long as a bus needs for it is left with vudc when it is taken
+back, for `GONE_S`; if the device has not taken it by then - a NAK - it is unlinked.
+
 Pure: octets for vudc come out, its replies go in, and time is an argument.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from itertools import count
 
@@ -25,16 +32,23 @@ from rig.usb.usbip import CmdSubmit, CmdUnlink
 
 _WIRE_DIR_IN = 0x200  # URB_DIR_IN, as it stands in a USB/IP header
 
+GONE_S = 0.02
+"""vudc moves data every 4 ms (HZ=250); under emulation it may come late to that."""
+
 Ended = Callable[[Transfer, Outcome], None]
 
 
 class _Running(msgspec.Struct, frozen=True):
-    """A transfer that is in vudc, with so many octets of its buffer."""
+    """A transfer that is in vudc, with so many octets of its buffer.
+
+    A bus would have moved them by `gone_s`; never, if it is not known.
+    """
 
     transfer: Transfer
     queue: Queue
     length_bytes: int
     cut: Cut | None
+    gone_s: float
 
 
 class Transfers:
@@ -43,6 +57,7 @@ class Transfers:
     Args:
         present: The endpoints that there are, with their queues.
         asker: Is asked about each transfer that starts.
+        bytes_per_s: What the bus carries.
         starts: Told of each transfer before it starts.
         ended: Told once of each transfer: it is to be answered so.
         ended_late: Told what has become of one that was taken back, and answered, before.
@@ -59,12 +74,14 @@ class Transfers:
         present: Present,
         asker: Asker,
         *,
+        bytes_per_s: float,
         starts: Callable[[Transfer], None],
         ended: Ended,
         ended_late: Ended,
     ) -> None:
         self._present = present
         self._asker = asker
+        self._bytes_per_s = bytes_per_s
         self._starts = starts
         self._ended = ended
         self._ended_late = ended_late
@@ -74,7 +91,13 @@ class Transfers:
         self.control = Queue(pipelined=False)
         self._attached = False
         self._running: dict[int, _Running] = {}
+        self._unlink_at: dict[int, float] = {}  # by seqnum
         self._seqnums = count(1)
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `pump` is to be called at the latest; None: not for now."""
+        return min(self._unlink_at.values(), default=None)
 
     def attach(self) -> None:
         """There is a device from now on."""
@@ -84,6 +107,7 @@ class Transfers:
         """There is none: what its control pipe had is given back, and nothing more will start."""
         self._attached = False
         self._running.clear()
+        self._unlink_at.clear()
         self.submitted_in.clear()
         self._answer_all(self.control.clear())
         self.control = Queue(pipelined=False)
@@ -98,7 +122,10 @@ class Transfers:
             queue.arrive(transfer)
 
     def pump(self, now_s: float) -> None:
-        """Start whatever may start."""
+        """Start whatever may start, and have back what a device has not taken."""
+        for seqnum, at_s in [*self._unlink_at.items()]:
+            if at_s <= now_s:
+                self.unlink(self._running[seqnum].transfer)
         again = self._attached
         while again:  # a transfer that fails before it runs makes room for the next one
             again = False
@@ -106,16 +133,16 @@ class Transfers:
                 transfer = queue.start(now_s)
                 if transfer is not None:
                     again = True
-                    self._start(transfer, queue)
+                    self._start(transfer, queue, now_s)
 
-    def cancel(self, packet_id: int) -> None:
+    def cancel(self, packet_id: int, now_s: float) -> None:
         """QEMU takes a transfer back."""
         for queue in self._queues():
             transfer = queue.find(packet_id)
             if transfer is None:
                 continue
             if queue.cancel(transfer):
-                self.unlink(transfer)
+                self._take_back(transfer, now_s)
             self._ended(transfer, NOT_WANTED)
             return
         for queue in self._queues():
@@ -138,6 +165,7 @@ class Transfers:
         """Ask vudc for a transfer back, if it has it."""
         for seqnum, running in self._running.items():
             if running.transfer is transfer:
+                self._unlink_at.pop(seqnum, None)
                 # vudc remembers an unlink by its number alone: it may have the transfer's.
                 self.to_vudc.append(CmdUnlink(seqnum, 0, seqnum).pack())
 
@@ -170,7 +198,15 @@ class Transfers:
     def _queues(self) -> list[Queue]:
         return [self.control, *self._present.queues.values()]
 
-    def _start(self, transfer: Transfer, queue: Queue) -> None:
+    def _take_back(self, transfer: Transfer, now_s: float) -> None:
+        """Have a transfer back that is with the device, unless a bus had moved it by now."""
+        for seqnum, running in self._running.items():
+            if running.transfer is transfer and running.gone_s <= now_s:
+                self._unlink_at[seqnum] = now_s + GONE_S
+                return
+        self.unlink(transfer)
+
+    def _start(self, transfer: Transfer, queue: Queue, now_s: float) -> None:
         self._starts(transfer)
         address, length_bytes = transfer.endpoint_address, transfer.length_bytes
         happened = self._asker.ask(transfer, self._present.endpoints.get(address))
@@ -182,8 +218,11 @@ class Transfers:
             length_bytes = happened.cut.run_bytes
         seqnum = next(self._seqnums)
         cut = happened.cut if happened else None
-        self._running[seqnum] = _Running(transfer, queue, length_bytes, cut)
         is_in = bool(address & DIRECTION_IN)
+        # Of data that come IN, and of a control transfer's stages, the device alone knows.
+        known = not is_in and not transfer.setup
+        gone_s = now_s + length_bytes / self._bytes_per_s if known else math.inf
+        self._running[seqnum] = _Running(transfer, queue, length_bytes, cut, gone_s)
         setup = transfer.setup or bytes(SETUP_BYTES)
         flags = _WIRE_DIR_IN if is_in else 0
         self.to_vudc.append(CmdSubmit(seqnum, 0, address, flags, length_bytes, 0, 0, setup).pack())
@@ -194,6 +233,7 @@ class Transfers:
 
     def _over(self, seqnum: int, outcome: Outcome) -> None:
         running = self._running.pop(seqnum)
+        self._unlink_at.pop(seqnum, None)
         self.submitted_in.discard(seqnum)
         self._end(running.queue, outcome)
 

@@ -63,6 +63,7 @@ class Wire:
         self._transfers = Transfers(
             self._present,
             self._asker,
+            bytes_per_s=controller.bulk_bytes_per_s,
             starts=self._starts,
             ended=self._ended,
             ended_late=self._ended_late,
@@ -108,7 +109,8 @@ class Wire:
     @property
     def deadline_s(self) -> float | None:
         """When `tick` is to be called; None: not for now."""
-        deadlines_s = (queue.deadline_s for queue in self._present.queues.values())
+        queues = self._present.queues.values()
+        deadlines_s = (self._transfers.deadline_s, *(queue.deadline_s for queue in queues))
         return min((s for s in deadlines_s if s is not None), default=None)
 
     # What the edge tells.
@@ -152,7 +154,7 @@ class Wire:
         """
         match packet:
             case redir.Cancel(packet_id):
-                self._transfers.cancel(packet_id)
+                self._transfers.cancel(packet_id, now_s)
             case redir.Hello():
                 self._peer = packet
                 self._plug_in()

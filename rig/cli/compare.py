@@ -95,9 +95,12 @@ def compare(  # noqa: PLR0917 - typer names them all
         ("--kernel", [kernel], ["6.12"]),
         ("--write", [write] if write else [], []),
     )
-    report = run(wishes, command_of(plan, given), directory.path, ConsoleProgress())
-    if write is not None:
-        write.write_text(document(report), encoding="utf-8")
+
+    def tell(report: Report) -> None:
+        if write is not None:
+            write.write_text(document(report), encoding="utf-8")
+
+    report = run(wishes, command_of(plan, given), directory.path, ConsoleProgress(), tell)
     if json:
         typer.echo(encode(report))
     else:

@@ -7,7 +7,7 @@ up, for all that is compared at one attachment; what is left of a run has a dire
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import count, groupby
@@ -120,7 +120,6 @@ class Comparison:
         """
         for attachment, subjects in groupby(self._wishes.subjects, lambda one: one.attachment):
             at = self._directory / attachment
-            made = statuses(self._wishes.fitted[attachment])
             labs = Labs(
                 self._image,
                 self._accelerator,
@@ -130,6 +129,7 @@ class Comparison:
             )
             with labs:
                 for subject in subjects:
+                    made = statuses(self._wishes.fitted(subject))
                     yield Row.of(subject, made, list(self._repeat(subject, labs, at)))
 
     def _repeat(self, subject: Subject, labs: Labs, at: Path) -> Iterator[Verdict]:
@@ -154,7 +154,13 @@ def one_line(verdict: Verdict) -> str:
     return f"{verdict.verdict}, {row.wrong_blocks} blocks arrived at wrong LBAs{why}"
 
 
-def run(wishes: Wishes, command: str, directory: Path, progress: Progress) -> Report:
+def run(
+    wishes: Wishes,
+    command: str,
+    directory: Path,
+    progress: Progress,
+    tell: Callable[[Report], None] = lambda _: None,
+) -> Report:
     """Build what is missing, compare, and leave ``compare.json``, which grows by each row.
 
     Args:
@@ -162,6 +168,7 @@ def run(wishes: Wishes, command: str, directory: Path, progress: Progress) -> Re
         command: That asked for it, for the report.
         directory: Gets the report, and a run directory for each repetition.
         progress: Is told of the steps.
+        tell: Is told of the report whenever it has grown by a row.
 
     Raises:
         MachineError: The image could not be built, or machines did not boot.
@@ -183,4 +190,5 @@ def run(wishes: Wishes, command: str, directory: Path, progress: Progress) -> Re
     for row in Comparison(wishes, image, chosen, directory, progress).rows():
         report = msgspec.structs.replace(report, rows=(*report.rows, row))
         leave(report, directory / NAME)
+        tell(report)
     return report

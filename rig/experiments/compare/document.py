@@ -27,6 +27,18 @@ _READING = """\
   made in the back end's port, above `dummy_hcd`; at the others on a wire below Linux's own driver
   ([cable.md](cable.md)), for whoever is above. The status is that of the plan, or EPIPE where the
   controller's driver cannot be made to say that.
+- *EPIPE by the device*: the kernel's USB/IP and a machine without a split driver have no port of
+  the rig's, and `dummy_hcd` no wire: below it a transfer going out fails only if the device halts
+  its endpoint. So the device (the rig's own bulk-only disk) does, in the middle of WRITEs. Such a
+  halt stays until the host clears it, and nothing runs behind it, whoever forwards: these rows say
+  that the drivers come through it, and nothing about the promise. Errors that leave the endpoint
+  running are what it is about, and only a port or a wire makes them.
+- *no split driver*, xhci: Linux's own driver, on the machine into which the disk is plugged. Behind
+  an error `xhci_hcd` moves the endpoint past the failed transfer and rings its doorbell; the
+  client's completion handler, which takes the others back, runs a little later, as a bottom half
+  (`HCD_BH`). In between the next URB is on the wire. `ehci_hcd` keeps its endpoint until the
+  handler has returned. A split driver with one URB at a time in the controller has nothing there
+  that could run: with policy `hold` the disk is safer than plugged in directly.
 - *misdirected*: runs in which correct data arrived at an LBA where it does not belong, as the
   stamps in it say. A retry may have repaired it later; until then, or a power cut, it was there.
 - *blocks*: of 512 octets, in all runs together.

@@ -38,7 +38,6 @@ class Wishes:
 
     Attributes:
         plan: As the user gave it.
-        fitted: The plan at each attachment.
         subjects: Who carries the disk, in the order of the table.
         without: Subjects that have no place where the plan's faults can be made, and why.
         file_systems: Names, separated by commas.
@@ -49,7 +48,6 @@ class Wishes:
     """
 
     plan: Plan
-    fitted: dict[str, Plan]
     subjects: tuple[Subject, ...]
     without: dict[str, str]
     file_systems: str
@@ -57,6 +55,10 @@ class Wishes:
     delay_ms: int
     repetitions: int
     kernel: str
+
+    def fitted(self, subject: Subject) -> Plan:
+        """Return the plan as it is for a subject."""
+        return fit(self.plan, ATTACHMENTS[subject.attachment], subject.driver)
 
     def options(self, subject: Subject, plan_file: Path) -> RunOptions:
         """Return what one repetition is.
@@ -68,7 +70,7 @@ class Wishes:
         Raises:
             UserError: It cannot be run so.
         """
-        plan_file.write_text(text_of(self.fitted[subject.attachment]), encoding="utf-8")
+        plan_file.write_text(text_of(self.fitted(subject)), encoding="utf-8")
         return check_wishes(
             str(plan_file),
             self.file_systems,
@@ -103,12 +105,12 @@ def read_wishes(
         raise UserError(f"A delay must be from 0 to {MOST_DELAY_MS} ms.")
     loaded = load_plan(plan)
     at = dict.fromkeys(one_of("attachment", name, ATTACHMENTS) for name in attachments)
-    fitted = {name: fit(loaded, ATTACHMENTS[name]) for name in at}
     by = [one_of("driver", driver, DRIVERS) for driver in dict.fromkeys(drivers)]
     subjects, without = [], {}
     for subject in (_subject(name, driver) for name in at for driver in by):
         try:
-            check_driver(fitted[subject.attachment], subject.driver)
+            plan_there = fit(loaded, ATTACHMENTS[subject.attachment], subject.driver)
+            check_driver(plan_there, subject.driver)
             subjects.append(subject)
         except UserError as error:
             without[f"{subject.attachment}: {subject.name}"] = error.message
@@ -116,7 +118,6 @@ def read_wishes(
         raise UserError(next(iter(without.values())), hint="Give more --driver or --attachment.")
     return Wishes(
         loaded,
-        fitted,
         tuple(subjects),
         without,
         file_systems,

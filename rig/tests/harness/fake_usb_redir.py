@@ -26,11 +26,14 @@ class FakeUsbRedir:
 
     Attributes:
         sent: Packets on their way to the cable.
+        takes_back_all: Whether an unlink takes back all of its endpoint, as xHCI's Stop Endpoint
+            does (``xhci_ep_nuke_xfers``).
         halted_behind: Serial numbers of transfers that an error has taken back.
         answers: Of each id handed over, how many answers are due.
     """
 
     def __init__(self) -> None:
+        self.takes_back_all = False
         self.sent: deque[Packet] = deque()
         self.endpoints: dict[int, Endpoint] = {}
         self.halted_behind: set[int] = set()
@@ -58,9 +61,13 @@ class FakeUsbRedir:
 
     def cancel(self, endpoint: int, position: int) -> None:
         """The guest's driver unlinks a transfer."""
-        serial = self.endpoints[endpoint].queue[position]
-        del self.endpoints[endpoint].queue[position]
-        self._take_back(serial)
+        queue = self.endpoints[endpoint].queue
+        if not self.takes_back_all:
+            serial = queue[position]
+            del queue[position]
+            self._take_back(serial)
+        while self.takes_back_all and queue:
+            self._take_back(queue.popleft())
 
     def receive(self, packet: Packet) -> None:
         """Read an answer, and do at once all that it brings about.

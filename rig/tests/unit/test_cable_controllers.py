@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig.cable.controllers import Controller, check_plan, cut
+from rig.cable.controllers import XHCI_ATTEMPTS, Controller, check_plan, cut
 from rig.cable.usbredir.vocabulary import Speed, Status
 from rig.errors import UserError
 from rig.faults.reader import parse_plan
@@ -33,6 +33,13 @@ def test_a_status_that_the_controllers_driver_reports_is_taken(
     controller: Controller, status: str
 ) -> None:
     check(controller, f'direction = "in"\nstatus = "{status}"\n')
+
+
+def test_an_error_that_outlasts_the_drivers_repeating_is_taken() -> None:
+    rule = f'direction = "out"\nstatus = "EPROTO"\ntimes = {XHCI_ATTEMPTS}\n'
+    check(Controller.XHCI, rule)
+    with pytest.raises(UserError, match="repeats the transfer"):
+        check(Controller.XHCI, rule.replace(str(XHCI_ATTEMPTS), str(XHCI_ATTEMPTS - 1)))
 
 
 @pytest.mark.parametrize(

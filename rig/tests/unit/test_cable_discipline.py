@@ -45,8 +45,8 @@ def started(queue: Queue, *numbers: int, now_s: float = 0.0) -> None:
     assert queue.start(now_s) is None
 
 
-def queue_with(*numbers: int, short_stops: bool = False) -> Queue:
-    queue = Queue(pipelined=True, short_stops=short_stops)
+def queue_with(*numbers: int, short_stops: bool = False, takes_back_all: bool = False) -> Queue:
+    queue = Queue(pipelined=True, short_stops=short_stops, takes_back_all=takes_back_all)
     for number in numbers:
         queue.arrive(transfer(number))
     return queue
@@ -110,6 +110,36 @@ def test_what_crossed_the_error_never_starts_when_it_is_taken_back() -> None:
     queue.read(1.0)
     assert cancel(queue, 2) is False
     assert queue.start(2.0) is None
+
+
+def test_where_all_is_taken_back_together_the_last_cancel_ends_the_stop() -> None:
+    queue = queue_with(1, 2, takes_back_all=True)
+    queue.start(0.0)
+    queue.ended(failed=True)
+    queue.arrive(transfer(3))  # crosses the error
+    assert cancel(queue, 2) is False
+    assert queue.start(1.0) is None
+    assert cancel(queue, 3) is False
+    queue.arrive(transfer(2))
+    started(queue, 2)
+    assert not queue.unread
+
+
+def test_where_all_is_taken_back_together_the_first_cancel_makes_the_others_stale() -> None:
+    queue = queue_with(1, takes_back_all=True)
+    queue.start(0.0)
+    queue.ended(failed=True)
+    queue.arrive(transfer(2))
+    queue.arrive(transfer(3))
+    queue.read(0.0)
+    assert cancel(queue, 2) is False
+    assert queue.start(1e9) is None
+
+
+def test_a_cancel_without_an_error_makes_nothing_stale() -> None:
+    queue = queue_with(1, 2, 3, takes_back_all=True)
+    assert cancel(queue, 2) is False
+    started(queue, 1, 3)
 
 
 def test_an_error_of_a_transfer_that_was_taken_back_stops_nothing() -> None:
@@ -217,6 +247,7 @@ class CableBetweenModels(RuleBasedStateMachine):
     @initialize(controller=st.sampled_from(Controller), injected=st.integers(0, 6))
     def connect(self, controller: Controller, injected: int) -> None:
         injector = faulty(injected + 2) if injected else None
+        self.qemu.takes_back_all = controller.takes_back_all
         self.wire = Wire(controller, injector)
         self.wire.from_qemu(redir.Hello(0, bytes(64), CAPABILITIES), 0.0)
         self.wire.attach(0.0)

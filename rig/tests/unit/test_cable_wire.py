@@ -6,6 +6,7 @@ import pytest
 
 from rig.buffers import ReceiveBuffer
 from rig.cable.controllers import Controller
+from rig.cable.transfers import GONE_S
 from rig.cable.usbredir import packets as redir
 from rig.cable.usbredir.codec import unpack
 from rig.cable.usbredir.packets import Packet
@@ -97,6 +98,10 @@ def kinds(packets: list[Packet]) -> list[type[Packet]]:
 
 def entry(info: Packet, field: str, address: int) -> int:
     return int(getattr(info, field)[place(address)])
+
+
+def bulk_out(packet_id: int, length: int = 512) -> Packet:
+    return redir.BulkPacket.of(packet_id, BULK_OUT, 0, length, bytes(length))
 
 
 PLUGGED = [redir.InterfaceInfo, redir.EndpointInfo, redir.DeviceConnect]
@@ -224,6 +229,42 @@ def test_a_cancelled_transfer_is_answered_at_once_and_once() -> None:
     bench.wire.from_vudc(Unlinked(seqnum, -errno.ECONNRESET), 0.0)
     assert bench.told() == []
     assert bench.submitted().buffer_bytes == 512
+
+
+ON_THE_BUS_S = 16384 / Controller.EHCI.bulk_bytes_per_s
+
+
+def taken_back_after(seconds: float) -> tuple[Bench, int]:
+    """A bench where a transfer OUT was taken back so long after it began; and its seqnum."""
+    bench = Bench().configured()
+    bench.qemu(bulk_out(2, 16384))
+    seqnum = bench.submitted().seqnum
+    bench.wire.from_qemu(redir.Cancel(2), seconds)
+    assert bench.told() == [redir.BulkPacket.of(2, BULK_OUT, Status.CANCELLED, 0)]
+    return bench, seqnum
+
+
+def test_what_a_bus_had_not_moved_yet_is_unlinked_at_once() -> None:
+    bench, seqnum = taken_back_after(ON_THE_BUS_S / 2)
+    assert bench.asked() == [CmdUnlink(seqnum, 0, seqnum)]
+
+
+def test_what_a_bus_had_moved_reaches_the_device_though_it_is_taken_back() -> None:
+    bench, seqnum = taken_back_after(ON_THE_BUS_S)
+    assert bench.asked() == []
+    bench.vudc(seqnum, actual=16384)
+    assert bench.told() == []
+    assert bench.wire.deadline_s is None
+    bench.qemu(bulk_out(3))
+    assert bench.submitted().buffer_bytes == 512
+
+
+def test_what_the_device_does_not_take_is_unlinked_in_the_end() -> None:
+    bench, seqnum = taken_back_after(ON_THE_BUS_S)
+    assert bench.wire.deadline_s == ON_THE_BUS_S + GONE_S
+    bench.wire.tick(ON_THE_BUS_S + GONE_S)
+    assert bench.asked() == [CmdUnlink(seqnum, 0, seqnum)]
+    assert bench.wire.deadline_s is None
 
 
 def test_a_reset_takes_the_configuration_back() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from rig.cable.controllers import XHCI_ATTEMPTS
 from rig.cli.compare import command_of, exit_of, table
 from rig.cli.exits import Exit
 from rig.errors import UserError
@@ -21,8 +22,10 @@ from rig.experiments.compare.report import Report, Row, Subject
 from rig.experiments.compare.wishes import ATTACHED, DRIVERS, read_wishes
 from rig.experiments.run.client import Client, resets_in
 from rig.experiments.run.options import RunOptions
+from rig.experiments.run.plugging import check_driver
 from rig.faults.load import load_plan
 from rig.faults.plan import Plan
+from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.endpoint import EndpointFault, Place
 from rig.guest_images.image import GuestImage
 from rig.integrity.judgement import SectorClass, View
@@ -32,6 +35,7 @@ from rig.lab.strategy import LabState
 from rig.progress import Silent
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import FaultRule, Faults, HostSide, Outcome, Verdict
+from rig.splitdriver.policy import Policy
 from rig.tests.harness.fake_lab import make_image
 
 TRANSIENT = load_plan("transient")
@@ -106,7 +110,7 @@ def errors(plan: Plan) -> tuple[EndpointFault, ...]:
     ("attachment", "place", "status"),
     [
         ("dummy", Place.PORT, "EPROTO"),
-        ("xhci", Place.CABLE, "EPIPE"),
+        ("xhci", Place.CABLE, "EPROTO"),
         ("xhci-raw", Place.CABLE, "EPROTO"),
         ("ehci", Place.CABLE, "EPIPE"),
     ],
@@ -119,6 +123,16 @@ def test_errors_are_made_where_and_as_an_attachment_can(
     assert statuses(fitted) == (status,)
 
 
+def test_a_transaction_error_lasts_until_xhcis_driver_tells_of_it() -> None:
+    fitted = errors(fit(TRANSIENT, ATTACHMENTS["xhci"]))
+    assert {rule.times for rule in fitted} == {XHCI_ATTEMPTS}
+    counted = [
+        (rule.nth or 0) + number * (XHCI_ATTEMPTS - 1)
+        for number, rule in enumerate(errors(TRANSIENT))
+    ]
+    assert [rule.nth for rule in fitted] == counted
+
+
 def test_a_fitted_plan_differs_in_nothing_else() -> None:
     again = fit(fit(TRANSIENT, ATTACHMENTS["ehci"]), ATTACHMENTS["dummy"])
     kept = [msgspec.structs.replace(rule, status="EPROTO") for rule in errors(again)]
@@ -127,9 +141,24 @@ def test_a_fitted_plan_differs_in_nothing_else() -> None:
     assert fit(medium, ATTACHMENTS["ehci"]).faults == medium.faults
 
 
-def test_who_has_no_place_for_the_errors_is_named_and_left_out() -> None:
+@pytest.mark.parametrize("driver", [PathName.USBIP, PathName.DIRECT])
+def test_where_no_port_and_no_cable_is_the_device_halts(driver: PathName) -> None:
+    fitted = fit(TRANSIENT, ATTACHMENTS["dummy"], driver)
+    assert not errors(fitted)
+    assert [rule.nth for rule in fitted.rules(DeviceFault)] == [2, 5, 8]
+    assert statuses(fitted) == ("EPIPE by the device",)
+    check_driver(fitted, driver)
+
+
+def test_every_driver_has_a_row_at_every_attachment() -> None:
     wishes = read_wishes(plan="transient")
-    assert len(wishes.subjects) == len(ATTACHED) * len(DRIVERS) - 2
+    assert len(wishes.subjects) == len(ATTACHED) * len(DRIVERS)
+    assert not wishes.without
+
+
+def test_who_has_no_place_for_the_errors_is_named_and_left_out() -> None:
+    wishes = read_wishes(plan="halts", attachments=["dummy"])
+    assert len(wishes.subjects) == len(Policy)
     assert set(wishes.without) == {"dummy: the kernel's USB/IP", "dummy: no split driver"}
 
 
@@ -141,12 +170,15 @@ def test_who_has_no_place_for_the_errors_is_named_and_left_out() -> None:
         ({"client": "uas"}, "There is no client 'uas'"),
         ({"delay_ms": -1}, "A delay must be from 0"),
         ({"kernel": "5.4"}, "no guest kernel '5.4'"),
-        ({"attachments": ["dummy"], "drivers": ["usbip"]}, "needs the back end's port"),
+        (
+            {"plan": "halts", "attachments": ["dummy"], "drivers": ["usbip"]},
+            "needs the back end's port",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(wish: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        read_wishes(plan="transient", **wish)
+        read_wishes(**{"plan": "transient"} | wish)
 
 
 def test_a_repetition_is_a_run_under_the_fitted_plan(tmp_path: Path) -> None:
@@ -154,7 +186,7 @@ def test_a_repetition_is_a_run_under_the_fitted_plan(tmp_path: Path) -> None:
     options = wishes.options(USBIP, tmp_path / "plan.toml")
     assert (options.driver, options.client) == (PathName.USBIP, Client.DEEP_QUEUE)
     assert options.attachment.name == "xhci"
-    assert options.plan == wishes.fitted["xhci"]
+    assert options.plan == wishes.fitted(USBIP)
     assert options.plan_text == (tmp_path / "plan.toml").read_text()
     assert wishes.options(Subject("xhci", PathName.SPLIT, "aca"), tmp_path / "p").policy_words
 
@@ -268,15 +300,18 @@ WISHES = read_wishes(
 
 
 def test_the_machines_of_an_attachment_stay_for_all_its_runs(stage: Stage, tmp_path: Path) -> None:
-    told = compare.run(WISHES, "rig compare", tmp_path / "out", Silent())
+    reports: list[Report] = []
+    told = compare.run(WISHES, "rig compare", tmp_path / "out", Silent(), reports.append)
     assert stage.log == [
-        *("open dummy/lab-1", "5 ms", "split-naive/01", "split-naive/02", "close dummy/lab-1"),
+        *("open dummy/lab-1", "5 ms", "split-naive/01", "split-naive/02"),
+        *("usbip/01", "usbip/02", "close dummy/lab-1"),
         *("open xhci/lab-1", "5 ms", "split-naive/01", "split-naive/02"),
         *("usbip/01", "usbip/02", "close xhci/lab-1"),
     ]
-    assert [row.runs for row in told.rows] == [2, 2, 2]
+    assert [row.runs for row in told.rows] == [2, 2, 2, 2]
     kept = (tmp_path / "out" / compare.NAME).read_bytes()
     assert msgspec.json.decode(kept, type=Report) == told
+    assert [len(one.rows) for one in reports] == [1, 2, 3, 4]
 
 
 def test_machines_that_were_spoilt_are_replaced(stage: Stage, tmp_path: Path) -> None:
