@@ -24,6 +24,36 @@ COPIED_BYTES = 64 << 10
 buffer."""
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How an endpoint stands.
+
+    Attributes:
+        address: As in its descriptor; 0 for endpoint 0.
+        kind: ``control``, ``bulk``, ``interrupt`` or ``isochronous``.
+        queued: URBs that have come and not ended.
+        in_flight: Those of them that the controller has.
+        stopped: Whether nothing starts there for now.
+        done: URBs that have ended without an error; None: nobody counts them.
+        failed: Those that ended with one.
+        octets: What they moved.
+    """
+
+    address: int
+    kind: str
+    queued: int = 0
+    in_flight: int = 0
+    stopped: bool = False
+    done: int | None = None
+    failed: int | None = None
+    octets: int | None = None
+
+
+def _standing(address: int, kind: TransferType, endpoint: Endpoint | None) -> Standing:
+    if endpoint is None:  # not used yet
+        return Standing(address, kind.name.lower())
+    return Standing(address, kind.name.lower(), len(endpoint), endpoint.in_flight, endpoint.stopped)
+
+
 class Queues:
     """All URBs of a device that the front end has submitted and has not been told the end of.
 
@@ -67,6 +97,13 @@ class Queues:
     def open(self) -> frozenset[int]:
         """The numbers of all URBs, and of whatever else is kept of one."""
         return frozenset(self._where) | self.unlinked | self.aside
+
+    def standing(self) -> list[Standing]:
+        """Say how each endpoint stands, endpoint 0 first."""
+        return [
+            _standing(address, kind, self._endpoints.get(address))
+            for address, kind in ((CONTROL_ENDPOINT, TransferType.CONTROL), *self.kinds.items())
+        ]
 
     def all(self) -> Iterable[Endpoint]:
         """Return the queues that there are."""

@@ -27,7 +27,7 @@ from rig.splitdriver.back_actions import (
     number_of,
 )
 from rig.splitdriver.back_plug import Plug
-from rig.splitdriver.back_queues import Queues
+from rig.splitdriver.back_queues import Queues, Standing
 from rig.splitdriver.endpoint import RESET_NUMBER, Endpoint, Unlinked
 from rig.splitdriver.messages import (
     ALL_CAPABILITIES,
@@ -109,6 +109,15 @@ class BackEnd:
     def stopped(self) -> frozenset[int]:
         """The addresses of the endpoints that have stopped and do not go on yet."""
         return self._queues.stopped
+
+    @property
+    def served(self) -> bool:
+        """Whether the front end knows of the device."""
+        return self._plug.told
+
+    def standing(self) -> list[Standing]:
+        """Say how each endpoint of the device stands; nothing while there is none."""
+        return self._queues.standing() if self._plug.device is not None else []
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done now, in this order, and forget it."""

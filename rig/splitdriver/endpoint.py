@@ -154,6 +154,11 @@ class Endpoint:
         return self._stopped or self.state is State.FAILING
 
     @property
+    def in_flight(self) -> int:
+        """How many the controller has."""
+        return len(self._running)
+
+    @property
     def quiet(self) -> bool:
         """Whether it is stopped and nothing of it is in the controller."""
         return self.state is State.QUIET

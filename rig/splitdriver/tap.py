@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from rig.errors import UserError
+from rig.splitdriver.back_queues import Standing
 from rig.splitdriver.backend import Action as BackAction
 from rig.splitdriver.backend import BackEnd, Perform, Start
 from rig.splitdriver.backend import Send as BackSend
@@ -31,6 +34,7 @@ from rig.splitdriver.messages import (
     Unlink,
 )
 from rig.splitdriver.policy import Policy
+from rig.usb.urb import CONTROL_ENDPOINT, DIRECTION_IN
 from rig.usb.urblog import HEADER, Kind, Place, UrbEvent, command_of, digest_of
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
@@ -104,6 +108,7 @@ class TappedBackEnd(BackEnd):
         self._served: int | None = None  # the device that the front end was told of
         self._endpoint_of: dict[int, int] = {}  # of every URB that is not answered
         self._started: dict[int, Submit] = {}
+        self._counts: dict[int, list[int]] = {}  # of each endpoint: done, failed, octets
 
     def receive(self, message: Message) -> None:
         """See `BackEnd.receive`."""
@@ -125,6 +130,7 @@ class TappedBackEnd(BackEnd):
         """See `BackEnd.completed`."""
         urb = self._started.pop(urb_id, None)
         if urb is not None:
+            self._count(urb.endpoint_address, status, actual_bytes)
             self._note(
                 Kind.END,
                 urb.device,
@@ -158,6 +164,20 @@ class TappedBackEnd(BackEnd):
                     self._note_down(-errno.ENODEV)
                     self._started.clear()
         return actions
+
+    def standing(self) -> list[Standing]:
+        """See `BackEnd.standing`: with what has ended since the log began."""
+        told = []
+        for one in super().standing():
+            done, failed, octets = self._counts.get(one.address, (0, 0, 0))
+            told.append(msgspec.structs.replace(one, done=done, failed=failed, octets=octets))
+        return told
+
+    def _count(self, address: int, status: int, octets: int) -> None:
+        key = address if address & ~DIRECTION_IN else CONTROL_ENDPOINT
+        counts = self._counts.setdefault(key, [0, 0, 0])
+        counts[status != 0] += 1
+        counts[2] += octets
 
     def _note_down(self, status: int = 0) -> None:
         if self._served is not None:

@@ -84,6 +84,8 @@ class BackPort:
             "name": self.port.name,
             "device": self.core.device,
             "violations": self.core.violations,
+            "served": self.core.served,
+            "endpoints": self.core.standing(),
         }
 
     def look(self) -> None:

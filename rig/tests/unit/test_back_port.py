@@ -157,7 +157,19 @@ def calls(node: Node) -> list[tuple[object, ...]]:
 
 def test_a_device_is_told_of_and_its_status_too(world: World) -> None:
     assert world.events("plugged") == [{"event": "plugged", "device": "3-1", "speed": "HIGH"}]
-    assert world.port.status() == {"name": "dummy_hcd.0/1", "device": 1, "violations": 0}
+    status = world.port.status()
+    endpoints = status.pop("endpoints")
+    assert status == {"name": "dummy_hcd.0/1", "device": 1, "violations": 0, "served": True}
+    assert isinstance(endpoints, list)
+    assert (endpoints[0].address, endpoints[0].kind, endpoints[0].done) == (0, "control", None)
+
+
+def test_the_status_tells_what_is_queued_and_what_the_controller_has(world: World) -> None:
+    world.hear(urb(1), urb(2))
+    endpoints = world.port.status()["endpoints"]
+    assert isinstance(endpoints, list)
+    (one,) = [one for one in endpoints if one.queued]
+    assert (one.queued, one.in_flight, one.stopped) == (2, 1, False)
 
 
 def test_an_urb_goes_to_the_controller_and_its_end_to_the_front_end(world: World) -> None:

@@ -165,7 +165,10 @@ def test_a_front_end_is_greeted_and_told_of(world: World) -> None:
     assert world.hear(front) == [Hello(Role.BACK, Policy.HOLD, socket.gethostname())]
     assert world.events() == ["front"]
     assert world.service.obey(Command(1, "status", {})) == {
-        "ports": [{"name": name, "device": None, "violations": 0} for name in NAMES],
+        "ports": [
+            {"name": name, "device": None, "violations": 0, "served": False, "endpoints": []}
+            for name in NAMES
+        ],
         "front": "front",
     }
 

@@ -188,3 +188,13 @@ def test_what_is_told_behind_the_end_is_let_go(pair: Pair) -> None:
 def test_a_log_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         UrbLog(str(tmp_path / "no" / "log"))
+
+
+def test_a_tapped_back_end_counts_what_has_ended_on_each_endpoint(pair: Pair) -> None:
+    pair.submit(1)
+    pair.end(1)
+    pair.submit(2)
+    pair.end(2, -errno.EPROTO, 100)
+    told = {one.address: one for one in pair.back.standing()}
+    assert (told[1].done, told[1].failed, told[1].octets) == (1, 1, 612)
+    assert (told[0x81].done, told[0x81].failed) == (0, 0)
