@@ -26,7 +26,8 @@ _READING = """\
 - *below*: the host controller of the machine into which the disk is plugged. At `dummy` errors are
   made in the back end's port, above `dummy_hcd`; at the others on a wire below Linux's own driver
   ([cable.md](cable.md)), for whoever is above. The status is that of the plan, or EPIPE where the
-  controller's driver cannot be made to say that.
+  controller's driver cannot be made to say that. At `xhci` a transfer that is to end in EPROTO
+  fails five times in a row: Linux's driver repeats it four times before it says so.
 - *EPIPE by the device*: the kernel's USB/IP and a machine without a split driver have no port of
   the rig's, and `dummy_hcd` no wire: below it a transfer going out fails only if the device halts
   its endpoint. So the device (the rig's own bulk-only disk) does, in the middle of WRITEs. Such a
