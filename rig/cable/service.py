@@ -119,9 +119,9 @@ def _run(options: argparse.Namespace, events: Events) -> int:
     secret = read_secret(options.secret)
     plan = NO_FAULTS if options.plan is None else load_plan(options.plan, options.seed)
     check_plan(plan, options.controller)
-    hurry()
     injector = Injector(plan.at(Place.CABLE), EndpointFault, time.monotonic)
     qemu = connect(options.usb_redir)
+    hurry()
     with contextlib.closing(Reactor()) as reactor:
         listener = socket.create_server(("127.0.0.1", 0))
         service = CableService(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from rig.cable.callers import MAX_CALLERS, SECRET_DEADLINE_S
 from rig.cable.controllers import Controller
 from rig.cable.ends import CableService
 from rig.cable.pipe import Pipe
-from rig.cable.service import connect, main, read_secret
+from rig.cable.service import connect, hurry, main, read_secret
 from rig.cable.usbredir import packets as redir
 from rig.cable.usbredir.codec import pack, unpack
 from rig.cable.usbredir.packets import Packet
@@ -418,3 +419,15 @@ def test_a_rule_is_taken_while_it_runs_if_the_controller_can_show_it(rig: Rig) -
     assert rig.ask("add", rules=[cut]) == ["late"]
     rig.say(write(5))
     assert rig.heard() == [redir.BulkPacket.of(5, BULK_OUT, Status.STALL, 0)]
+
+
+def test_a_cable_that_may_not_hurry_runs_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(*wish: object) -> None:
+        asked.append(wish)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    hurry()
+    assert [policy for _, policy, _ in asked] == [os.SCHED_RR]
