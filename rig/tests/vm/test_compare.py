@@ -1,4 +1,4 @@
-"""The comparison's point on real kernels: Linux's own xHCI driver, and the split driver above it."""
+"""The point of the comparison on real kernels: Linux's xHCI driver, and the split driver above it."""
 
 from __future__ import annotations
 
