@@ -1,4 +1,4 @@
-"""The point of the comparison on real kernels: Linux's xHCI driver, and the split driver above it."""
+"""On real kernels: what Linux's xHCI driver lets run, and the split driver above it does not."""
 
 from __future__ import annotations
 
