@@ -26,11 +26,14 @@ cover: bootstrap ## that the tests of the pure core reach every branch of it
 	@$(BIN)/coverage run -m pytest -q $(CORE:%=rig/tests/unit/test_%.py)
 	@$(BIN)/coverage report
 
+# A pair of guests keeps one of two cores busy, so two workers do; a file's tests share their lab.
+PYTEST := $(BIN)/pytest rig/tests -n 2 --dist loadfile --no-loadscope-reorder
+
 test: lint cover ## lint, coverage of the core, and the tests with guests'; ARGS="-m 'not vm'" chooses
-	@$(BIN)/pytest rig/tests -m "not nightly" $(ARGS)
+	@$(PYTEST) -m "not nightly" $(ARGS)
 
 nightly: lint cover ## all of that, and the tests that take long
-	@$(BIN)/pytest rig/tests $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 clean: ## remove the virtual environment and caches of tools; images: 'rig image prune'
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage bootstrap.log

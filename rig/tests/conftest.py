@@ -80,6 +80,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that boot guests: the quick ones fill what two workers have left."""
+    items.sort(key=lambda item: item.get_closest_marker("vm") is None)
+
+
 @pytest.fixture(autouse=True)
 def log_of_its_own() -> Iterator[None]:
     """Let no test's log go where a former one's went: that file is closed."""
