@@ -172,6 +172,11 @@ PURE = {
     "rig.deepqueue.nbd_wire",
     "rig.lab.timetable",
     "rig.report.markdown",
+    "rig.session.screen.graph",
+    "rig.session.screen.keys",
+    "rig.session.screen.manual",
+    "rig.session.screen.picks",
+    "rig.session.screen.words",
     "rig.session.snapshot",
     "rig.experiments.fidelity.monitor",
     "rig.experiments.run.stalls",
@@ -209,6 +214,7 @@ HARMLESS = {
     "numpy",
     "operator",
     "re",
+    "shlex",
     "string",
     "struct",
     "textwrap",
@@ -220,7 +226,7 @@ HARMLESS = {
 """Modules that only compute: no I/O, clock, thread, log or chance.  A pure module imports no
 other."""
 
-STATION_ONLY = {"cryptography", "typer", "rich", "labgrid", "numpy", "pexpect"}
+STATION_ONLY = {"cryptography", "typer", "rich", "labgrid", "numpy", "pexpect", "textual"}
 
 
 def modules() -> dict[str, Path]:

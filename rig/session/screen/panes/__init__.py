@@ -1,0 +1,1 @@
+"""The panes of the screen: each shows its part of a snapshot."""

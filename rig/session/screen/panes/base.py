@@ -1,0 +1,120 @@
+"""What panes are made of: a frame with a title, a table that keeps its cursor, a growing text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Generic, TypeVar
+
+from rich.text import Text
+from textual.containers import Vertical
+from textual.widgets import DataTable, RichLog
+
+from rig.session.screen.words import fresh
+from rig.session.snapshot import Snapshot
+
+LineT = TypeVar("LineT")
+MOST_LINES = 20_000
+"""Of a growing text: far more than a person scrolls back, and some megabytes."""
+
+
+class Pane(Vertical):
+    """A part of the screen, with a title in the line above it."""
+
+    DEFAULT_CSS = """
+    Pane { border-top: solid $primary; border-title-style: bold; height: 1fr; }
+    Pane:focus-within { border-top: double $accent; }
+    """
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show how things are now."""
+        raise NotImplementedError
+
+
+class Rows(DataTable[str]):
+    """A table whose cursor stays on its row while others come and go."""
+
+    DEFAULT_CSS = """
+    Rows { height: 1fr; background: $background; }
+    Rows:focus > .datatable--cursor { text-style: reverse bold; background: $background;
+        color: $foreground; }
+    Rows > .datatable--cursor { text-style: none; background: $background; color: $foreground; }
+    Rows > .datatable--header { text-style: bold underline; background: $background; }
+    """
+    HEADINGS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, headings: Sequence[str], *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=1)
+        self._headings = tuple(headings)
+        self._shown: dict[str, tuple[str, ...]] = {}
+        for heading in headings:
+            self.add_column(heading, key=heading)
+
+    @property
+    def picked(self) -> str | None:
+        """The key of the row under the cursor; None of an empty table."""
+        names = list(self._shown)
+        return names[self.cursor_row] if 0 <= self.cursor_row < len(names) else None
+
+    def put(self, rows: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        """Show these rows: a key that no other has, and cells."""
+        wanted = dict(rows)
+        if list(wanted) == list(self._shown):
+            for key, cells in wanted.items():
+                self._change(key, cells)
+        else:
+            self._replace(wanted)
+        self._shown = wanted
+
+    def _change(self, key: str, cells: tuple[str, ...]) -> None:
+        for heading, before, now in zip(self._headings, self._shown[key], cells, strict=True):
+            if before != now:
+                self.update_cell(key, heading, _cell(now), update_width=True)
+
+    def _replace(self, wanted: dict[str, tuple[str, ...]]) -> None:
+        picked = self.picked
+        self.clear()
+        for key, cells in wanted.items():
+            self.add_row(*(_cell(cell) for cell in cells), key=key)
+        if picked in wanted:
+            self.move_cursor(row=list(wanted).index(picked), animate=False)
+
+
+def _cell(text: str) -> str:
+    # Plain text: a name with brackets is no markup.
+    return Text(text)  # type: ignore[return-value]
+
+
+class Tail(RichLog, Generic[LineT]):
+    """A text that grows at its end, and follows it unless the person has scrolled up."""
+
+    DEFAULT_CSS = """
+    Tail { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
+    """
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(
+            id=id, max_lines=MOST_LINES, min_width=10, wrap=True, markup=False, auto_scroll=False
+        )
+        self._seen: tuple[LineT, ...] = ()
+
+    def words(self, line: LineT) -> str:
+        """Say a line."""
+        return str(line)
+
+    def grow(self, lines: Sequence[LineT]) -> None:
+        """Show what is new in a list that grows at its end and loses at its beginning."""
+        now = tuple(lines)
+        if now is self._seen or now == self._seen:
+            return
+        for line in fresh(self._seen, now):
+            self.add(self.words(line))
+        self._seen = now
+
+    def add(self, line: str) -> None:
+        """Show one line more."""
+        self.write(Text(line), scroll_end=self.follows)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the end is in sight."""
+        return self.scroll_offset.y >= self.max_scroll_y

@@ -1,0 +1,69 @@
+"""Whether the terminal is still there; and what to do when it is not."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Terminal:
+    """Watches a terminal.
+
+    Args:
+        descriptor: Of the terminal.
+        gone: Is called once when it has gone, or when a signal says that the session is to end;
+            from a signal handler, too.
+    """
+
+    def __init__(self, descriptor: int, gone: Callable[[], None]) -> None:
+        self._gone = gone
+        self._told = False
+        self._poll = select.poll()
+        self._poll.register(descriptor, 0)
+
+    def lost(self) -> bool:
+        """Whether it has gone, or a signal has said so."""
+        if not self._told and any(ready & _HUNG_UP for _, ready in self._poll.poll(0)):
+            self._hung_up()
+        return self._told
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take the signals that say that it has gone, for as long as this lasts."""
+        before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGHUP:
+            self._hung_up()
+        else:
+            self._tell()
+
+    def _hung_up(self) -> None:
+        # Who writes to a terminal that has gone gets EIO, and the thread that paints would die of
+        # it while others wait for it.
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (sys.__stdout__, sys.__stderr__):
+            if stream is not None:
+                os.dup2(null, stream.fileno())
+        os.close(null)
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._gone()
+
+
+_SIGNALS = (signal.SIGHUP, signal.SIGTERM)
+_HUNG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL
