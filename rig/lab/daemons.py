@@ -94,6 +94,11 @@ class Daemon:
         with self._changed:
             return list(self._events)
 
+    def events_from(self, position: int) -> list[Event]:
+        """Return the events from a position on, without a copy of those before."""
+        with self._changed:
+            return self._events[position:]
+
     @property
     def ended(self) -> bool:
         """Whether the daemon, or the connection to it, has ended."""

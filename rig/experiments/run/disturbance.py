@@ -109,7 +109,8 @@ class Disturbance:
         path = directory.file(EVENTS)
         path.parent.mkdir(exist_ok=True)
         out = self._undo.enter_context(path.open("ab", buffering=0))
-        self._machine = MachineFaults(self._plan, self._hands, Events(out), accept=self._accept)
+        self._events = Events(out)
+        self._machine = MachineFaults(self._plan, self._hands, self._events, accept=self._accept)
 
     def __enter__(self) -> Disturbance:
         """Begin."""
@@ -144,6 +145,10 @@ class Disturbance:
             return True
         added = (event.get("layer") for event in told if event["event"] == "control")
         return bool(_UNSTEADY & {*self._of_plan.values(), *added, *self._by_hand})
+
+    def note(self, text: str) -> None:
+        """Put a note into the trace; for any thread."""
+        self._events.emit("note", text=text)
 
     def _accept(self, rule: Rule[Event, MachineEffect]) -> None:
         """Refuse a rule that a run cannot bear, and prepare for one that it can.

@@ -58,12 +58,13 @@ class LongUse(Use):
     Attributes:
         patience: Waits for a disk that is away.
         octets: Stamped data that write calls have taken, in all.
+        moves: How often the disk had gone and come back.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.patience: Patience = _NoPatience()
-        self.octets = 0
+        self.octets = self.moves = 0
         self._begun: dict[str, list[Kind]] = {}
         self._next_byte: dict[str, int] = {}
         self._last: dict[tuple[str, str], WriteOutcome] = {}
@@ -116,6 +117,15 @@ class LongUse(Use):
             self._mount_anew(name)
         return outcome.reason
 
+    def follow(self) -> None:
+        """See to it that all file systems are mounted where their disk is now.
+
+        Raises:
+            MachineError: The disk does not come back.
+            Hung: A call does not return.
+        """
+        self._follow(suspect=True)
+
     def look(self, name: str) -> list[FileLook]:
         """Have the host read the files of a file system; what it reads does not count in the end.
 
@@ -148,7 +158,10 @@ class LongUse(Use):
     def _follow(self, *, suspect: bool = False) -> bool:
         while True:
             try:
-                return super()._follow(suspect=suspect)
+                moved = super()._follow(suspect=suspect)
             except NotBackError as away:
                 self.patience.wait_for(away)
                 suspect = True
+            else:
+                self.moves += moved
+                return moved

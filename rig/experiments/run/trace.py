@@ -22,10 +22,11 @@ TRIPS = 8
 TRIP_DEADLINE_S = 10.0
 CLOCK_DAEMONS = ("back", "front", "gadget")
 """Who is asked for the time of its machine, the quickest to answer first."""
-TOLD = frozenset({"fault", "released", "replugged", "control", "stalled", "went_on", "blocked"})
+TOLD = frozenset(
+    {"fault", "released", "replugged", "control", "note", "stalled", "went_on", "blocked"}
+)
 """The events that go into a trace: what fired, what no longer hangs, that the disk was plugged in
-anew behind it, what somebody changed, and
-where the workload made no progress."""
+anew behind it, what somebody changed or noted, and where the workload made no progress."""
 NS_PER_S = 1_000_000_000
 
 

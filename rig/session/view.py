@@ -1,0 +1,128 @@
+"""Makes snapshots of what the sitting does and the watch has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rig.experiments.run.options import RunOptions
+from rig.faults.rules.base import BLOCK_BYTES
+from rig.report.rundir import RunDirectory
+from rig.report.verdict import Verdict
+from rig.session.findings import Verified, so_far
+from rig.session.sitting import Sitting
+from rig.session.snapshot import FileSystemRow, MachineRow, Mode, Snapshot, WorkloadRow
+from rig.session.watch import Watch
+
+MACHINES = ("back", "front")
+
+
+class View:
+    """Sees a session.
+
+    Args:
+        options: What is run.
+        directory: Of the run.
+        sitting: Does it.
+
+    Attributes:
+        watch: Sees the rig; None: there is none yet.
+        verified: What came of the last reading of everything.
+        verdict: What the run came to; None while it lasts.
+        step: What is done while there is nothing to watch yet.
+    """
+
+    def __init__(self, options: RunOptions, directory: RunDirectory, sitting: Sitting) -> None:
+        self.watch: Watch | None = None
+        self.verified = Verified()
+        self.verdict: Verdict | None = None
+        self.step = ""
+        self._options = options
+        self._directory = directory
+        self._sitting = sitting
+
+    def snapshot(self, at_s: float) -> Snapshot:
+        """Return how things are.
+
+        Args:
+            at_s: The moment, in seconds since the session began.
+        """
+        watch, sitting = self.watch, self._sitting
+        words = sitting.words
+        if self.step and sitting.mode in (Mode.STARTING, Mode.ENDING):
+            words = f"{words.rstrip('.')}: {self.step}."
+        seen = Snapshot(
+            at_s=at_s,
+            mode=sitting.mode,
+            words=words,
+            directory=str(self._directory.path),
+            policy=sitting.policies[-1] if sitting.policies else self._options.policy_words,
+            disk_blocks=self._options.lun_bytes // BLOCK_BYTES,
+            file_systems=self._file_systems(),
+            workload=self._workload(),
+            verdict=self._verdict_words(),
+            findings=self._findings(),
+        )
+        return seen if watch is None else _with(seen, watch)
+
+    def _workload(self) -> WorkloadRow:
+        sitting = self._sitting
+        use = sitting.scene.use if sitting.scene is not None else None
+        return WorkloadRow(
+            sitting.kind.name,
+            sitting.file_system,
+            sitting.passes,
+            0 if use is None else use.octets,
+            "" if self.watch is None else self.watch.step,
+        )
+
+    def _file_systems(self) -> tuple[FileSystemRow, ...]:
+        sitting = self._sitting
+        given_up = sitting.scene.use.given_up if sitting.scene is not None else {}
+        return tuple(
+            FileSystemRow(
+                one.fs,
+                one.node,
+                one.start_lba,
+                one.count,
+                f"given up: {given_up[one.fs]}" if one.fs in given_up else "mounted",
+            )
+            for one in list(sitting.places)
+        )
+
+    def _findings(self) -> tuple[str, ...]:
+        if self.verdict is not None:
+            return tuple(finding.sentence for finding in self.verdict.findings)
+        return self.verified.findings
+
+    def _verdict_words(self) -> str:
+        if self.verdict is not None:
+            reasons: Sequence[str] = self.verdict.reasons
+            return f"{self.verdict.verdict}: {reasons[0]}" if reasons else str(self.verdict.verdict)
+        sitting = self._sitting
+        broken = sitting.words if sitting.mode is Mode.BROKEN else ""
+        use = sitting.scene.use if sitting.scene is not None else None
+        given_up = [] if use is None else list(use.given_up_words())
+        return so_far(self.verified.findings, given_up, broken)
+
+
+def _with(seen: Snapshot, watch: Watch) -> Snapshot:
+    machines: tuple[MachineRow, ...] = watch.machines
+    return Snapshot(
+        at_s=seen.at_s,
+        mode=seen.mode,
+        words=seen.words,
+        directory=seen.directory,
+        policy=seen.policy,
+        disk_blocks=seen.disk_blocks,
+        file_systems=seen.file_systems,
+        workload=seen.workload,
+        verdict=seen.verdict,
+        findings=seen.findings,
+        machines=machines,
+        ports=watch.ports,
+        samples=tuple(watch.samples),
+        urbs=watch.urbs(),
+        faults=watch.faults,
+        log=tuple(watch.log),
+        told=tuple(watch.told),
+    )
