@@ -318,11 +318,10 @@ class Engine:
         return self._view.watch
 
     def _changing(self, do: Callable[[], T]) -> T:
-        """Do something to rules, and see at once what has become of them."""
+        """Do something to rules, and show at once what has become of them."""
         try:
             return do()
         finally:
-            self._live().look_at_rules()
             self._compose()
             self._changes.set()
 

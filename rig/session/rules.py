@@ -16,7 +16,7 @@ import msgspec
 
 from rig.control.everybody import Asked, Everybody, release
 from rig.control.reach import STATION, lab_processes
-from rig.errors import MachineError, UserError
+from rig.errors import MachineError, RigError, UserError
 from rig.faults.plan import Fault
 from rig.faults.reader import parse_rule
 from rig.faults.rules.base import NO_LIMIT
@@ -75,34 +75,49 @@ class LiveRules:
             self._closed = True
             self._forget()
 
-    def rows(self) -> list[FaultRow]:
-        """Return all rules of those that answer."""
+    def look(self) -> None:
+        """Have everybody list its rules.
+
+        Raises:
+            MachineError: The session ends.
+        """
         with self._lock:
-            everybody = self._look()
-            return [_row(one.where, told) for one in everybody.living for told in one.rules]
+            self._look()
+
+    def rows(self) -> list[FaultRow]:
+        """Return all rules, as they were listed last."""
+        everybody = self._everybody
+        living = everybody.living if everybody is not None else []
+        return [_row(one.where, told) for one in living for told in one.rules]
 
     def add(self, rules: Sequence[Fault], *, armed: bool) -> list[str]:
         """See `rig.session.deeds.Deeds.add`."""
         with self._lock:
-            return [name for _, name in self._look().add(rules, armed=armed)]
+            done = self._known().add(rules, armed=armed)
+            for one in {owner for owner, _ in done}:
+                one.look()
+            return [name for _, name in done]
 
     def remove(self, name: str) -> tuple[Fault, bool]:
         """See `rig.session.deeds.Deeds.remove`."""
         with self._lock:
-            owner = self._look().owner_of_name(name)
+            owner = self._owner_of(name)
             told = next(told for told in owner.rules if told["rule"]["name"] == name)
             owner.client.ask("remove", name=name)
+            owner.look()
             return parse_rule(told["rule"]), bool(told["armed"])
 
     def change(self, do: str, name: str) -> None:
         """Have a rule armed, disarmed or fired: the command's name."""
         with self._lock:
-            self._look().owner_of_name(name).client.ask(do, name=name)
+            owner = self._owner_of(name)
+            owner.client.ask(do, name=name)
+            owner.look()
 
     def release(self) -> int:
         """End what hangs anywhere; return how much that was."""
         with self._lock:
-            return sum(release(one) or 0 for one in self._look().living)
+            return sum(release(one) or 0 for one in self._known().living)
 
     def of(self, process: str) -> list[Standing]:
         """Return the rules of one process, by its name."""
@@ -126,6 +141,19 @@ class LiveRules:
                 left = [each.left for each in rules if each.armed is armed]
                 everybody.add([rule for rule in left if rule is not None], armed=armed)
                 everybody.each(Asked.look)
+
+    def _known(self) -> Everybody:
+        """Return everybody as they were listed last, if that is all that there are."""
+        if self._closed or self._everybody is None or self._everybody.dead:
+            return self._look()
+        return self._everybody
+
+    def _owner_of(self, name: str) -> Asked:
+        """Find the process that has a rule; another program may have brought it there just now."""
+        try:
+            return self._known().owner_of_name(name)
+        except RigError:
+            return self._look().owner_of_name(name)
 
     def _look(self) -> Everybody:
         """Have everybody list its rules; connect anew where somebody is missing."""

@@ -12,7 +12,7 @@ from rig.lab.paths import PathName
 
 PLAN = "calm"
 FILE_SYSTEM = "ext4"
-BYTES_EACH = 4 * MIB
+BYTES_EACH = 2 * MIB
 """Of stamped data of a workload: a pass takes seconds."""
 SMALLEST_LUN_MIB = 64
 

@@ -32,11 +32,8 @@ def _fault(process: str, event: Event) -> str:
     by_hand = ", by hand" if event.get("by_hand") else ""
     what = event.get("effect") or event.get("status") or ""
     match = f" at match {event['match']}" if event.get("match") else ""
-    where = (
-        f", URB {event['urb']} of endpoint {event.get('endpoint', 0):#04x}"
-        if "urb" in event
-        else ""
-    )
+    urb, endpoint = event.get("urb"), event.get("endpoint", 0)
+    where = f", URB {urb} of endpoint {endpoint:#04x}" if urb is not None else ""
     lba = f", LBA {event['lba']}" if event.get("lba") is not None else ""
     return f"{process}: fault '{event.get('rule')}' fired{match}{by_hand}: {what}{where}{lba}."
 

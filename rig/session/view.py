@@ -92,7 +92,13 @@ class View:
     def _findings(self) -> tuple[str, ...]:
         if self.verdict is not None:
             return tuple(finding.sentence for finding in self.verdict.findings)
-        return self.verified.findings
+        return (*self.verified.findings, *self._recovered())
+
+    def _recovered(self) -> tuple[str, ...]:
+        """What was wrong after the disk had come back, before anything was written again."""
+        scene = self._sitting.scene
+        recoveries = list(scene.use.recoveries) if scene is not None else []
+        return tuple(finding.sentence for one in recoveries for finding in one.findings)
 
     def _verdict_words(self) -> str:
         if self.verdict is not None:
@@ -102,7 +108,7 @@ class View:
         broken = sitting.words if sitting.mode is Mode.BROKEN else ""
         use = sitting.scene.use if sitting.scene is not None else None
         given_up = [] if use is None else list(use.given_up_words())
-        return so_far(self.verified.findings, given_up, broken)
+        return so_far(self._findings(), given_up, broken)
 
 
 def _with(seen: Snapshot, watch: Watch) -> Snapshot:

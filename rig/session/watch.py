@@ -63,7 +63,6 @@ class Watch:
         self.step = ""
         self.machines: tuple[MachineRow, ...] = ()
         self.ports: tuple[PortRow, ...] = ()
-        self.faults: tuple[FaultRow, ...] = ()
         self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
         self.log: deque[LogLine] = deque(maxlen=KEPT_LINES)
         self.told: deque[str] = deque(maxlen=KEPT_TOLD)
@@ -103,12 +102,13 @@ class Watch:
                 self._look_at_back_end()
         self._hear()
         if not self._ended:
-            self.look_at_rules()
+            with suppress(MachineError, UserError):
+                self.rules.look()
 
-    def look_at_rules(self) -> None:
-        """See which rules there are, and what they have done."""
-        with suppress(MachineError, UserError):
-            self.faults = tuple(self.rules.rows())
+    @property
+    def faults(self) -> tuple[FaultRow, ...]:
+        """All rules, and what they have done."""
+        return tuple(self.rules.rows())
 
     def urbs(self) -> tuple[UrbRow, ...]:
         """Return the last URBs."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rig.experiments.run.observing import Refused
-from rig.experiments.run.use import Use, WriteOutcome
+from rig.experiments.run.use import WRITINGS, Use, WriteOutcome
 from rig.integrity.filesystems import RAW
 from rig.integrity.looks import FileLook
 from rig.integrity.stamp import SECTOR_BYTES
@@ -113,8 +113,11 @@ class LongUse(Use):
         self.octets += outcome.written_bytes
         self._last[name, kind.name] = outcome
         moved = self._follow(suspect=bool(outcome.stopped))
-        if outcome.stopped and not moved and name not in self.given_up:
-            self._mount_anew(name)
+        if name not in self.given_up and outcome.incomplete:
+            if moved:
+                self._verify(name)
+            elif outcome.stopped:
+                self._mount_anew(name)
         return outcome.reason
 
     def follow(self) -> None:
@@ -137,7 +140,9 @@ class LongUse(Use):
         return self._read(name) or []
 
     def end_passes(self) -> None:
-        """Say what the last pass of each workload did not confirm, and where the files lie.
+        """Write again what the last pass of each workload did not confirm, and map the files.
+
+        What cannot be confirmed now either is said.
 
         Raises:
             MachineError: A machine or a daemon did not do its part.
@@ -145,10 +150,17 @@ class LongUse(Use):
         """
         if not any(self._begun.values()):
             self.unproven.append("Nothing was written.")
-        for (name, kind), outcome in self._last.items():
-            if outcome.incomplete and name not in self.given_up:
-                why = outcome.reason.rstrip(".")
-                self.unproven.append(f"Workload {kind} on {name} did not write all: {why}.")
+        for name in self.names:
+            for kind in self._begun.get(name, ()):
+                why = self._last[name, kind.name].reason
+                for _ in range(WRITINGS - 1):
+                    if not why or name in self.given_up:
+                        break
+                    why = self.write_pass(name, kind)
+                if why and name not in self.given_up:
+                    self.unproven.append(
+                        f"Workload {kind.name} on {name} did not write all: {why.rstrip('.')}."
+                    )
         for name in self.names:
             self._map(name)
 
