@@ -13,19 +13,29 @@ from textual.events import DescendantFocus
 from textual.widgets import Input
 
 from rig.integrity.workloads.table import WORKLOADS
+from rig.session.commands import help_lines
+from rig.session.screen import offers
 from rig.session.screen.command_line import CommandLine
 from rig.session.screen.desk import Reply
 from rig.session.screen.dialogs.arm import ArmDialog
 from rig.session.screen.dialogs.leaving import Ending, LeaveDialog
 from rig.session.screen.dialogs.line import LineDialog
 from rig.session.screen.dialogs.reading import Reading
-from rig.session.screen.dialogs.search import Item, Search
+from rig.session.screen.dialogs.search import Search
 from rig.session.screen.frame import Frame
+from rig.session.screen.items import Item
 from rig.session.screen.keys import KEYS, TABS
 from rig.session.screen.manual import page
 from rig.session.screen.panes.base import Rows
 from rig.session.screen.panes.endpoints import picked_address
-from rig.session.screen.picks import MEDIUM, Picked, endpoint_key, machine_key, subjects
+from rig.session.screen.picks import (
+    MEDIUM,
+    Picked,
+    endpoint_key,
+    machine_key,
+    picked_endpoint,
+    subjects,
+)
 from rig.session.screen.words import endpoint_name, quoted
 from rig.session.snapshot import FaultRow, Mode
 from rig.splitdriver.policy import Policy
@@ -143,15 +153,19 @@ class SessionApp(Frame):
 
     def action_recipes(self) -> None:
         """Search the ready faults."""
-        self.push_screen(Search("Ready faults", self.brain.recipes()), self._recipe)
+        self.push_screen(Search("Ready faults", offers.recipes()), self._recipe)
 
     def _recipe(self, name: str | None) -> None:
         if name is not None:
             self._ask_line(
-                f"Recipe {name}",
-                "Keys and values change what it says: endpoint=2 nth=5 lba=[2048,4095].",
-                value=f"recipe {quoted(name)}",
+                f"Ready fault {name}",
+                offers.recipe_about(name),
+                value=offers.recipe_line(name, self._picked_endpoint),
             )
+
+    @property
+    def _picked_endpoint(self) -> int | None:
+        return picked_endpoint(self.picked.key) if self.picked else None
 
     # The workload and the machines
 
@@ -258,23 +272,20 @@ class SessionApp(Frame):
 
     def action_help(self) -> None:
         """Explain everything."""
-        self.push_screen(Reading("Help", page(self.brain.help())))
+        self.push_screen(Reading("Help", page(help_lines())))
 
     def action_palette(self) -> None:
         """Search everything that can be done."""
-        keys = [Item(f"key:{k.action}", f"{k.words}  ({k.shown})", k.short) for k in KEYS]
-        commands = [item._replace(key=f"line:{item.key} ") for item in self.brain.commands()]
-        recipes = [item._replace(key=f"recipe:{item.key}") for item in self.brain.recipes()]
-        self.push_screen(Search("All", [*keys, *commands, *recipes]), self._from_palette)
+        self.push_screen(Search("All", offers.everything()), self._from_palette)
 
     def _from_palette(self, key: str | None) -> None:
         kind, _, rest = (key or "").partition(":")
         match kind:
-            case "key":
+            case offers.KEY:
                 self.call_later(self.run_action, f"app.{rest}")
-            case "line":
-                self._type(rest)
-            case "recipe":
+            case offers.LINE:
+                self._type(f"{rest} ")
+            case offers.RECIPE:
                 self._recipe(rest)
 
     def action_command(self) -> None:

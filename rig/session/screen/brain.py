@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rig.session.screen.desk import Reply
-from rig.session.screen.dialogs.search import Item
 
 
 class Brain(Protocol):
@@ -26,18 +25,6 @@ class Brain(Protocol):
 
     def complete(self, text: str) -> Sequence[str]:
         """What a line that begins so may become."""
-        ...
-
-    def commands(self) -> Sequence[Item]:
-        """The commands; the key of an item is the command's name."""
-        ...
-
-    def recipes(self) -> Sequence[Item]:
-        """The ready faults; the key of an item is the recipe's name."""
-        ...
-
-    def help(self) -> str:
-        """All commands, explained."""
         ...
 
     def journal(self) -> str:

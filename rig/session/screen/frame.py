@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.containers import Container
+from textual.driver import Driver
 from textual.events import Resize
 from textual.message import Message
 from textual.widget import Widget
@@ -42,6 +43,7 @@ class Frame(App[None]):
         brain: Does commands.
         leave: Tells the session to end in order; does not wait for it.
         lost: Says whether the terminal is gone.
+        driver: Of the terminal; None: textual's own.
     """
 
     TITLE = "rig session"
@@ -75,8 +77,9 @@ class Frame(App[None]):
         brain: Brain,
         leave: Callable[[], None],
         lost: Callable[[], bool] = lambda: False,
+        driver: type[Driver] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver)
         self._look = look
         self.brain = brain
         self.shown = Snapshot()

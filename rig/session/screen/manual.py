@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rig.session.screen.keys import KEYS, TABS
 
 _HEAD = (
@@ -15,12 +17,14 @@ _HEAD = (
 )
 
 
-def page(commands: str) -> str:
+def page(commands: Sequence[str]) -> str:
     """Explain the screen.
 
     Args:
-        commands: All commands, explained.
+        commands: All commands, explained, a line each.
     """
     keys = [f"  {key.shown:<4} {key.words}" for key in KEYS]
     tabs = [f"  {number:<4} Show {name}" for number, (name, _) in enumerate(TABS, 1)]
-    return "\n".join([*_HEAD, "", "Keys", *keys, *tabs, "", "Commands", commands])
+    return "\n".join(
+        [*_HEAD, "", "Keys", *keys, *tabs, "", "Commands", *(f"  {line}" for line in commands)]
+    )

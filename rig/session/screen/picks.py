@@ -8,8 +8,7 @@ from typing import NamedTuple
 from rig.session.screen.words import direction_of, endpoint_name, number_of
 from rig.session.snapshot import Snapshot
 
-NEXT = "nth=1"
-NOW = "at_s=0"
+_ENDPOINT = "endpoint:"
 
 
 class Choice(NamedTuple):
@@ -86,6 +85,17 @@ DEVICE = Subject(
         Choice("the gadget loses its UDC for 5 s", "effect=unbind for_s=5", by_clock=True),
     ),
 )
+LINK = Subject(
+    "link",
+    "the link",
+    "layer=link",
+    (
+        Choice("all arrives 50 ms late, for 20 s", "effect=delay delay_ms=50 for_s=20", True),
+        Choice("nothing moves for 3 s", "effect=stall for_s=3", by_clock=True),
+        Choice("it is cut", "effect=cut", by_clock=True),
+        Choice("neither end hears the other for 10 s", "effect=partition for_s=10", True),
+    ),
+)
 _MACHINE = (
     Choice("it stands still for 10 s", "effect=pause for_s=10", by_clock=True),
     Choice("it loses its power, and boots again", "effect=power-cycle", by_clock=True),
@@ -105,6 +115,7 @@ def subjects(snapshot: Snapshot) -> Iterator[Subject]:
                 yield _endpoint(row.address, row.kind)
     yield MEDIUM
     yield DEVICE
+    yield LINK
     for machine in snapshot.machines:
         yield _machine(machine.name)
 
@@ -138,7 +149,12 @@ def _machine(name: str) -> Subject:
 
 def endpoint_key(address: int) -> str:
     """The `Subject.key` of an endpoint."""
-    return f"endpoint:{address}"
+    return f"{_ENDPOINT}{address}"
+
+
+def picked_endpoint(key: str) -> int | None:
+    """The address in an endpoint's `Subject.key`; None of other keys."""
+    return int(key.removeprefix(_ENDPOINT)) if key.startswith(_ENDPOINT) else None
 
 
 def machine_key(name: str) -> str:

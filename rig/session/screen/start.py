@@ -6,13 +6,13 @@ import sys
 import threading
 from collections.abc import Callable
 
-from rig.session.deeds import Deeds
 from rig.session.screen.app import SessionApp
 from rig.session.screen.brain import Brain
-from rig.session.screen.terminal import Terminal
+from rig.session.screen.terminal import PatientDriver, Terminal
+from rig.session.snapshot import Snapshot
 
 
-def run_screen(deeds: Deeds, brain: Brain, leave: Callable[[], None]) -> None:
+def run_screen(look: Callable[[], Snapshot], brain: Brain, leave: Callable[[], None]) -> None:
     """Show a session on the terminal until it is over.
 
     The session may still be starting.  Returns when its mode is ``ended`` or, after the person has
@@ -23,7 +23,7 @@ def run_screen(deeds: Deeds, brain: Brain, leave: Callable[[], None]) -> None:
     Must be called from the main thread, with standard input and output at a terminal.
 
     Args:
-        deeds: The session.
+        look: Says how things are, at once: `rig.session.deeds.Deeds.snapshot`.
         brain: Its commands.
         leave: Tells the session to end in order.  Must not wait for it; may be called more than
             once, from a signal handler, too.
@@ -39,6 +39,6 @@ def run_screen(deeds: Deeds, brain: Brain, leave: Callable[[], None]) -> None:
     terminal = Terminal(sys.stdin.fileno(), gone)
     try:
         with terminal.watched():
-            SessionApp(deeds.snapshot, brain, gone, terminal.lost).run()
+            SessionApp(look, brain, gone, terminal.lost, PatientDriver).run()
     finally:
         gone()

@@ -7,8 +7,11 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, TextIO, cast
+
+from textual.drivers.linux_driver import LinuxDriver
 
 
 class Terminal:
@@ -63,6 +66,43 @@ class Terminal:
         if not self._told:
             self._told = True
             self._gone()
+
+
+class _Patient:
+    """A file that swallows what is written when the terminal has gone.
+
+    The thread of textual that paints would die of the error, and whoever gives it more wait for
+    ever.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+
+class PatientDriver(LinuxDriver):
+    """Textual's driver, which outlives its terminal; that it has gone is seen by `Terminal`."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # Standard output, not textual's standard error: that may well go to a file.
+        self._file = cast("Any", _Patient(sys.__stdout__ or sys.stdout))
+
+    def run_input_thread(self) -> None:
+        """See `LinuxDriver.run_input_thread`."""
+        with suppress(OSError):
+            super().run_input_thread()
 
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM)

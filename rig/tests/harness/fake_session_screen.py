@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import msgspec
 
 from rig.session.screen.desk import Reply
-from rig.session.screen.dialogs.search import Item
 from rig.session.snapshot import (
     DaemonRow,
     EndpointRow,
@@ -105,15 +104,6 @@ class FakeSession:
 
     def complete(self, text: str) -> Sequence[str]:
         return [line for line in ("pause", "policy", "verify") if line.startswith(text)]
-
-    def commands(self) -> Sequence[Item]:
-        return [Item("pause", "pause", "Let the workload stand still."), Item("note", "note TEXT")]
-
-    def recipes(self) -> Sequence[Item]:
-        return [Item("stall", "The endpoint stalls", "The host sees EPIPE, and clears the halt.")]
-
-    def help(self) -> str:
-        return "pause   let the workload stand still"
 
     def journal(self) -> str:
         return "1.0 s  pause"

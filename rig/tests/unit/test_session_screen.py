@@ -139,10 +139,10 @@ def test_a_dialog_ends_in_its_command() -> None:
         (("P", "enter"), "power-cycle back"),
         (("n", *"hm!", "enter"), "note hm!"),
         (("S", "enter"), "save plan.toml"),
-        (("r", *"epipe", "enter", "enter"), "recipe stall"),
-        (("ctrl+p", *"ready f", "enter", *"stal", "enter", "enter"), "recipe stall"),
+        (("r", *"stall-h", "enter", "enter"), "recipe stall-halted"),
+        (("ctrl+p", *"link-cut", "enter", "enter"), "recipe link-cut"),
         (("ctrl+p", *"back now", "enter"), "verify"),
-        (("ctrl+p", *"and still", "enter", "enter", "escape"), "pause"),
+        (("ctrl+p", *"no more", "enter", "enter", "escape"), "pause"),
         (("colon", *"poli", "tab", "enter", "escape"), "policy"),
     )
 
@@ -195,7 +195,7 @@ def test_the_journal_and_the_help_are_read_and_closed() -> None:
         await player.sees("Arm a fault for what is picked")
         frame = player.app.screen.query_one(VerticalScroll)
         frame.scroll_end(animate=False)
-        await player.sees("let the workload stand still")
+        await player.sees("Leave: the run ends in order, with its report")
         await player.press("escape")
         await player.until(lambda: not player.open)
 

@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from rig.control.rules import table_of_words
 from rig.faults.reader import parse_rule
-from rig.session.screen.dialogs.search import Item, found
+from rig.session.commands import COMMANDS
+from rig.session.recipes import RECIPES
 from rig.session.screen.graph import ceiling, columns
+from rig.session.screen.items import Item, found
+from rig.session.screen.keys import KEYS
+from rig.session.screen.offers import everything, recipe_line
 from rig.session.screen.picks import MEDIUM, rule_line, subjects
 from rig.session.screen.words import common_start, duration, endpoint_name, fresh, rate
 from rig.tests.harness.fake_session_screen import live
@@ -95,3 +99,16 @@ def test_a_search_finds_all_words_in_any_order() -> None:
     assert [item.key for item in found(items, "epipe STALL")] == ["a"]
     assert [item.key for item in found(items, "")] == ["a", "b"]
     assert found(items, "nothing") == []
+
+
+def test_a_ready_fault_is_about_the_picked_endpoint_if_it_can_be() -> None:
+    assert recipe_line("write-lost", 0x02) == "recipe write-lost endpoint=2"
+    assert recipe_line("write-lost", 0x81) == "recipe write-lost"
+    assert recipe_line("write-lost", None) == "recipe write-lost"
+    assert recipe_line("link-cut", 0x02) == "recipe link-cut"
+
+
+def test_the_palette_has_every_key_command_and_recipe() -> None:
+    listed = {item.key for item in everything()}
+    assert listed >= {f"line:{name}" for name in COMMANDS} | {f"recipe:{n}" for n in RECIPES}
+    assert listed >= {f"key:{key.action}" for key in KEYS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,29 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-
-class Item(NamedTuple):
-    """What can be chosen.
-
-    Attributes:
-        key: What the choice gives.
-        label: The line.
-        more: What is said of it while the cursor is on it.
-    """
-
-    key: str
-    label: str
-    more: str = ""
-
-
-def found(items: Sequence[Item], text: str) -> list[Item]:
-    """The items that have all words of a text, in whatever case and order."""
-    words = text.lower().split()
-    return [item for item in items if all(word in _all_of(item) for word in words)]
-
-
-def _all_of(item: Item) -> str:
-    return f"{item.key} {item.label} {item.more}".lower()
+from rig.session.screen.items import Item, found
 
 
 class Search(ModalScreen[str | None]):
