@@ -24,7 +24,7 @@ from pathlib import Path
 from rig.arguments import ArgumentParser
 from rig.cable.controllers import Controller, check_plan
 from rig.cable.ends import CableService
-from rig.control.server import add_option, served_by_reactor
+from rig.control.server import add_option, is_asked_for, served_by_reactor
 from rig.daemon import Events, start_logging
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
@@ -134,9 +134,12 @@ def _run(options: argparse.Namespace, events: Events) -> int:
             reactor=reactor,
         )
         supervise(reactor, events, service.obey, supervised=options.supervised)
-        events.emit("listening", port=listener.getsockname()[1])
+        asked_for = is_asked_for(options.control)
         try:
-            with served_by_reactor(reactor, options.control, "cable", service.obey):
+            with served_by_reactor(
+                reactor, options.control, "cable", service.obey, required=asked_for
+            ):
+                events.emit("listening", port=listener.getsockname()[1])
                 reactor.run()
         finally:
             service.close()

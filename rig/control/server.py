@@ -177,6 +177,11 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def is_asked_for(directory: Path) -> bool:
+    """Whether a user named the directory: a socket that was asked for must be there."""
+    return directory != DIRECTORY
+
+
 @contextlib.contextmanager
 def control_socket(
     directory: Path, name: str, obey: Callable[[Command], object], *, required: bool = False

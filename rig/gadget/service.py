@@ -34,7 +34,7 @@ import sys
 from pathlib import Path
 
 from rig.arguments import ArgumentParser
-from rig.control.server import ControlSocket, add_option, control_socket
+from rig.control.server import ControlSocket, add_option, control_socket, is_asked_for
 from rig.daemon import CommandLines, Events, start_logging, wake_on_signals
 from rig.errors import MachineError, RigError, UserError
 from rig.faults.load import load_plan
@@ -204,10 +204,14 @@ def main(argv: list[str] | None = None) -> int:
         kernel.ensure_gadget_support(modules, fuse=options.medium is not None)
         configfs = Configfs()
         ensure_dummy_udc(options.udc, options.max_speed, configfs)
-        with Gadget(options, events, configfs, Udcs(configfs)) as gadget:
+        gadget = Gadget(options, events, configfs, Udcs(configfs))
+        asked_for = is_asked_for(arguments.control)
+        with (
+            control_socket(arguments.control, "gadget", gadget.do, required=asked_for) as control,
+            gadget,
+        ):
             events.emit("ready", **gadget.ready_fields())
-            with control_socket(arguments.control, "gadget", gadget.do) as control:
-                run(gadget, events, input_fd, signal_fd, control)
+            run(gadget, events, input_fd, signal_fd, control)
     except (RigError, OSError) as error:
         if arguments.supervised:  # else the event is a line of the log as well
             events.emit("error", error=str(error))

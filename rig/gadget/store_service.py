@@ -22,7 +22,7 @@ import msgspec
 
 from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
-from rig.control.server import add_option, control_socket
+from rig.control.server import add_option, control_socket, is_asked_for
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
@@ -199,7 +199,8 @@ def main(argv: list[str] | None = None) -> int:
         for damage in store.journal_damage:
             log.warning("the journal is damaged at byte %d: %s", damage.position, damage.reason)
         commands = StoreCommands(store, holds, events)
-        with control_socket(options.control, "store", commands.obey) as control:
+        asked_for = is_asked_for(options.control)
+        with control_socket(options.control, "store", commands.obey, required=asked_for) as control:
             serve(
                 store,
                 options.mount,

@@ -23,7 +23,7 @@ import msgspec
 
 from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
-from rig.control.server import DIRECTORY, add_option, served_by_reactor
+from rig.control.server import add_option, is_asked_for, served_by_reactor
 from rig.daemon import Command, Events, start_logging
 from rig.errors import RigError, UserError
 from rig.faults.load import load_plan
@@ -181,7 +181,7 @@ def _service(
     back = parse_address(options.connect)
     listener = listen(parse_address(options.listen))
     service = LinkService(listener, back, injector, events=events, reactor=reactor)
-    asked_for = options.control != DIRECTORY
+    asked_for = is_asked_for(options.control)
     with (
         contextlib.closing(service),
         served_by_reactor(reactor, options.control, "link", service.obey, required=asked_for),

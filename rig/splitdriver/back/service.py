@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 
-import msgspec
-
-from rig.arguments import ArgumentParser
 from rig.control.commands import FaultCommands
 from rig.control.rules import check_place
-from rig.control.server import add_option, served_by_reactor
+from rig.control.server import is_asked_for, served_by_reactor
 from rig.daemon import Command, Events, start_logging
 from rig.errors import RemoteProtocolError, RigError, UserError
 from rig.faults.load import load_plan
@@ -22,21 +19,17 @@ from rig.faults.plan import NO_FAULTS
 from rig.faults.rules.base import Rule
 from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, Place
 from rig.faults.triggers import EndpointInjector, Injector
-from rig.net.address import DEFAULT_PORT, listen, parse_address
 from rig.reactor import READABLE, Reactor, supervise
 from rig.splitdriver.back.back_port import BackPort
+from rig.splitdriver.back.options import NO_FAULTS_IN_A_WINDOW, Rules, door_of, parser, rules_of
 from rig.splitdriver.back.port import Port
 from rig.splitdriver.backend import BackEnd, capabilities
 from rig.splitdriver.lane import Ready, StaleError
-from rig.splitdriver.messages import MAX_PORTS, Message, Role, ToPort, port_of
-from rig.splitdriver.policy import ACA_STATUSES, DEFAULT_ACA_STATUS, Policy
+from rig.splitdriver.messages import Message, Role, ToPort, port_of
 from rig.splitdriver.tap import TappedBackEnd, UrbLog, flush
-from rig.splitdriver.transport import security, virtio_port
-from rig.splitdriver.transport.handshake import Gate
 from rig.splitdriver.transport.link import Stream, refuse
-from rig.splitdriver.transport.meeting import Admitted, Door, MakeDoor, Rejected
+from rig.splitdriver.transport.meeting import Door, MakeDoor
 from rig.splitdriver.transport.peer import Peer
-from rig.splitdriver.transport.virtio_port import PortDoor
 from rig.usb import sysfs, uevent
 
 _stale: StaleError | None = None
@@ -48,34 +41,9 @@ except ImportError as error:  # not compiled, or for another machine: slower, an
 
 _log = logging.getLogger("rig.back")
 
-
-MAX_WINDOW = 64
-NO_FAULTS_IN_A_WINDOW = (
-    "A window above 1 and endpoint faults do not go together: what stands behind an induced error"
-    " is in the controller already, and runs."
-)
-
 EXACT_DRIVERS = frozenset({"dummy_hcd", "ohci-pci", "ohci-platform", "uhci_hcd"})
 """Host controllers whose drivers run an URB's completion handler before the queue goes on, so that
 the kernel's BULK_CONTINUATION takes back what stands behind it (they lack ``HCD_BH``)."""
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What happens on an endpoint behind an error.
-
-    Attributes:
-        policy: The policy.
-        window: Of a bulk endpoint, under `Policy.HOLD`.
-        aca_status: What `Policy.ACA` fails URBs with.
-        time_stops: Tell of every endpoint that has stopped for how long it did.
-        lane: Let a lane forward what needs no decision, if there is one.
-    """
-
-    policy: Policy = Policy.HOLD
-    window: int = 1
-    aca_status: int = ACA_STATUSES[DEFAULT_ACA_STATUS]
-    time_stops: bool = False
-    lane: bool = True
 
 
 class BackService:
@@ -270,113 +238,6 @@ class BackService:
             self._door.lost(reason)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line of ``rig back``."""
-    arguments = ArgumentParser(
-        prog="rig back",
-        description="Map USB ports of this machine and serve them to a front end.",
-    )
-    arguments.add_argument(
-        "--port",
-        required=True,
-        action="append",
-        help="3-1.4 or dummy_hcd.0/1; may be given again for further ports",
-    )
-    arguments.add_argument(
-        "--listen",
-        default=f"127.0.0.1:{DEFAULT_PORT}",
-        metavar="HOST:PORT",
-        help="for front ends, or virtio:NAME for a port of virtio-serial",
-    )
-    security.add_options(arguments, Role.BACK)
-    arguments.add_argument(
-        "--policy",
-        type=Policy,
-        choices=list(Policy),
-        default=Policy.HOLD,
-        help="behind an error; the front end's must be the same (default: %(default)s)",
-    )
-    arguments.add_argument(
-        "--aca-status",
-        choices=sorted(ACA_STATUSES),
-        help=f"what policy aca fails URBs with (default: {DEFAULT_ACA_STATUS})",
-    )
-    arguments.add_argument(
-        "--window",
-        type=int,
-        default=1,
-        metavar="N",
-        help="URBs of a bulk endpoint in the controller at a time, under policy hold; above 1 only"
-        " on controllers where that is exact (default: %(default)s)",
-    )
-    arguments.add_argument(
-        "--time-stops", action="store_true", help="tell for how long each endpoint stood still"
-    )
-    arguments.add_argument(
-        "--no-lane", action="store_true", help="forward all in Python, for measurements"
-    )
-    arguments.add_argument("--urb-log", metavar="FILE", help="note every URB for 'rig monitor'")
-    arguments.add_argument("--plan", help="fault plan whose endpoint rules apply to the port")
-    arguments.add_argument("--seed", type=int, help="instead of the plan's own")
-    add_option(arguments)
-    arguments.add_argument("--supervised", action="store_true", help="speak JSON lines with a lab")
-    return arguments
-
-
-def _rules(options: argparse.Namespace) -> Rules:
-    """Check the options that go together.
-
-    Raises:
-        UserError: They contradict each other.
-    """
-    if not 1 <= options.window <= MAX_WINDOW:
-        raise UserError(f"A window of {options.window} cannot be.", hint=f"Take 1 to {MAX_WINDOW}.")
-    if options.window > 1 and options.policy is not Policy.HOLD:
-        raise UserError(
-            f"A window is for policy hold, not for {options.policy}.",
-            hint="Leave --window out, or take --policy hold.",
-        )
-    if options.window > 1 and options.plan is not None:
-        raise UserError(
-            NO_FAULTS_IN_A_WINDOW,
-            hint="Leave out --window or --plan.",
-        )
-    if len(options.port) > MAX_PORTS:
-        raise UserError(
-            f"One link carries {MAX_PORTS} ports, not {len(options.port)}.",
-            hint="Start another 'rig back' for the others, with a --listen of its own.",
-        )
-    if options.aca_status is not None and options.policy is not Policy.ACA:
-        raise UserError(
-            f"--aca-status is for policy aca, not for {options.policy}.",
-            hint="Leave it out, or take --policy aca.",
-        )
-    if options.seed is not None and options.plan is None:
-        raise UserError("--seed is of no use without --plan.", hint="Leave it out, or name a plan.")
-    status = ACA_STATUSES[options.aca_status or DEFAULT_ACA_STATUS]
-    return Rules(options.policy, options.window, status, options.time_stops, not options.no_lane)
-
-
-def _door(options: argparse.Namespace, reactor: Reactor) -> MakeDoor:
-    """Return how the place of ``--listen`` is made, which may raise `UserError`, too.
-
-    Raises:
-        UserError: The options contradict each other, or nobody can come there.
-    """
-    name = virtio_port.name_of(options.listen)
-    if name is not None:
-        security.require_none(options, Role.BACK)
-        return partial(PortDoor, virtio_port.find(name), reactor)
-    host, number = parse_address(options.listen)
-    wanted = security.from_options(options, Role.BACK, host)
-
-    def gate(admitted: Admitted, rejected: Rejected) -> Door:
-        listener = listen((host, number))
-        return Gate(listener, wanted, reactor, admitted=admitted, rejected=rejected)
-
-    return gate
-
-
 def main(argv: list[str]) -> int:
     """Run ``rig back`` until it is stopped.
 
@@ -385,32 +246,43 @@ def main(argv: list[str]) -> int:
     """
     options = parser().parse_args(argv)
     start_logging()
-    reactor = Reactor()
     events = Events(sys.stdout.buffer if options.supervised else None)
-    try:
-        rules = _rules(options)
-        injector = None
-        if options.plan is not None:
-            plan = load_plan(options.plan, options.seed).at(Place.PORT)
-            injector = Injector(plan, EndpointFault, time.monotonic)
-        service = BackService(
-            options.port,
-            rules,
-            _door(options, reactor),
-            injector=injector,
-            events=events,
-            reactor=reactor,
-            urb_log=None if options.urb_log is None else UrbLog(options.urb_log),
-        )
-    except RigError as error:
-        _log.error("%s", error)
-        return 2 if isinstance(error, UserError) else 3
+    with contextlib.closing(Reactor()) as reactor, contextlib.ExitStack() as undo:
+        try:
+            _start(options, reactor, events, undo)
+        except RigError as error:
+            _log.error("%s", error)
+            return 2 if isinstance(error, UserError) else 3
+        reactor.run()
+    return 0
+
+
+def _start(
+    options: argparse.Namespace, reactor: Reactor, events: Events, undo: contextlib.ExitStack
+) -> None:
+    """Have the back end, its control socket and its lab served by a reactor.
+
+    Raises:
+        RigError: One of them cannot be had.
+    """
+    rules = rules_of(options)
+    injector = None
+    if options.plan is not None:
+        plan = load_plan(options.plan, options.seed).at(Place.PORT)
+        injector = Injector(plan, EndpointFault, time.monotonic)
+    service = BackService(
+        options.port,
+        rules,
+        door_of(options, reactor),
+        injector=injector,
+        events=events,
+        reactor=reactor,
+        urb_log=None if options.urb_log is None else UrbLog(options.urb_log),
+    )
+    undo.callback(service.close)
+    asked_for = is_asked_for(options.control)
+    undo.enter_context(
+        served_by_reactor(reactor, options.control, "back", service.obey, required=asked_for)
+    )
     supervise(reactor, events, service.obey, supervised=options.supervised)
     events.emit("listening", **service.place)
-    try:
-        with served_by_reactor(reactor, options.control, "back", service.obey):
-            reactor.run()
-    finally:
-        service.close()
-        reactor.close()
-    return 0

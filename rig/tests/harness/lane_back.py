@@ -18,7 +18,8 @@ import pytest
 from rig.daemon import Events
 from rig.splitdriver.back import lane
 from rig.splitdriver.back import port as port_module
-from rig.splitdriver.back.service import BackService, Rules
+from rig.splitdriver.back.options import Rules
+from rig.splitdriver.back.service import BackService
 from rig.splitdriver.lane import BackLent, Ioctl, LinkLent
 from rig.splitdriver.lane._lane import back as forward
 from rig.splitdriver.messages import (

@@ -7,6 +7,7 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,8 @@ from rig.faults.triggers import EndpointInjector, Injector
 from rig.net.address import listen
 from rig.splitdriver.back import port as port_module
 from rig.splitdriver.back import service as back_service
-from rig.splitdriver.back.service import BackService, Rules
+from rig.splitdriver.back.options import Rules, parser, rules_of
+from rig.splitdriver.back.service import BackService
 from rig.splitdriver.lane import StaleError
 from rig.splitdriver.messages import (
     Capability,
@@ -400,7 +402,7 @@ def test_another_policy_is_served_by_its_rule(nodes: Nodes, policy: Policy) -> N
 
 
 def rules(*options: str) -> Rules:
-    return back_service._rules(back_service.parser().parse_args(["--port", "3-1", *options]))
+    return rules_of(parser().parse_args(["--port", "3-1", *options]))
 
 
 def test_the_rules_are_hold_and_a_window_of_1_unless_told_otherwise() -> None:
@@ -453,3 +455,15 @@ def test_with_a_window_no_rule_is_taken(nodes: Nodes, monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match="do not go together"):
         world.service.obey(Command(1, "add", {"rules": [RULE]}))
     world.close()
+
+
+@pytest.mark.usefixtures("nodes")
+def test_a_place_for_control_that_cannot_be_used_is_an_error_and_nobody_is_served(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--port", "3-1", "--listen", "127.0.0.1:0", "--supervised"]
+    assert back_service.main([*words, "--control", str(tmp_path / "file")]) == 2
+    said = capfd.readouterr()
+    assert f"no control socket in '{tmp_path}/file'" in said.err
+    assert "listening" not in said.out

@@ -431,3 +431,19 @@ def test_a_cable_that_may_not_hurry_runs_as_it_can(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     hurry()
     assert [policy for _, policy, _ in asked] == [os.SCHED_RR]
+
+
+def test_a_place_for_control_that_cannot_be_used_is_an_error_and_no_gadget_is_awaited(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("secret", "file"):
+        (tmp_path / name).write_text("x")
+    with socket.socket(socket.AF_UNIX) as qemu:
+        qemu.bind(str(tmp_path / "qemu"))
+        qemu.listen()
+        argv = ["--usb-redir", str(tmp_path / "qemu"), "--secret", str(tmp_path / "secret")]
+        argv += ["--controller", "ehci", "--control", str(tmp_path / "file")]
+        assert main(argv) == 2
+    said = capfd.readouterr().err
+    assert f"no control socket in '{tmp_path}/file'" in said
+    assert "listening" not in said

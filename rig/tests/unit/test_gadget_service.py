@@ -11,7 +11,7 @@ import pytest
 
 from rig.errors import MachineError, UserError
 from rig.gadget import kernel, service
-from rig.gadget.assembly import Options
+from rig.gadget.assembly import Gadget, Options
 from rig.gadget.kinds import Kind
 from rig.gadget.service import options_of, parse_id, parse_size
 from rig.gadget.storage import Medium
@@ -99,3 +99,19 @@ def test_what_goes_wrong_is_told_once_and_what_the_machine_lacks_is_no_wrong_wis
         assert service.main(argv) == 3
     assert len([m for m in caplog.messages if "cannot play" in m]) == 1
     assert capsysbinary.readouterr().out.count(b"cannot play") == supervised
+
+
+def test_a_place_for_control_that_cannot_be_used_is_an_error_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def too_late(_: Gadget) -> None:
+        raise AssertionError("The gadget is being built.")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Gadget, "__enter__", too_late)
+    monkeypatch.setattr(kernel, "ensure_gadget_support", lambda *_, **__: None)
+    monkeypatch.setattr(service, "ensure_dummy_udc", lambda *_: None)
+    monkeypatch.setattr(service, "start_logging", lambda: None)
+    monkeypatch.setattr(service, "wake_on_signals", lambda: -1)
+    assert service.main(["-f", "acm", "--control", str(tmp_path / "file")]) == 2
+    assert f"no control socket in '{tmp_path}/file'" in caplog.text
