@@ -26,10 +26,29 @@ def wants(kind: type[msgspec.Struct], key: str) -> str:
     return _words(_fields(kind)[key])
 
 
+def choices(kind: type[msgspec.Struct], key: str) -> tuple[str, ...]:
+    """Return the values that the key can have if these are few; none for a number or a text."""
+    found = _fields(kind).get(key)
+    return () if found is None else _choices(found)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the known word that was probably meant; empty when none is near."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
+
+
+def _choices(kind: inspect.Type) -> tuple[str, ...]:
+    match kind:
+        case inspect.Metadata():
+            return _choices(kind.type)
+        case inspect.UnionType():
+            return tuple(word for one in kind.types for word in _choices(one))
+        case inspect.EnumType():
+            return tuple(str(value.value) for value in kind.cls)
+        case inspect.BoolType():
+            return "true", "false"
+    return ()
 
 
 def _words(kind: inspect.Type) -> str:
