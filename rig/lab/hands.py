@@ -42,7 +42,8 @@ class Hands:
         Raises:
             MachineError: The machine did not do it.
         """
-        command = f"mount -o remount,sync {STORE_PLACE}"
+        # And what it has not written yet: a rule may come when the medium has been in use.
+        command = f"mount -o remount,sync {STORE_PLACE} && sync"
         self._crew.machines[Role.BACK].check(command, COMMAND_DEADLINE_S)
 
     def do(self, step: Step) -> None:

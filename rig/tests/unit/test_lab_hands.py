@@ -64,7 +64,7 @@ class World:
 
 
 BACK, FRONT = MachineRole.BACK, MachineRole.FRONT
-KEEP = "back: mount -o remount,sync /var/lib/rig"
+KEEP = "back: mount -o remount,sync /var/lib/rig && sync"
 GADGET = ["back replaces gadget by rig gadget", "gadget ready", "gadget started"]
 BACK_END = ["back replaces back by rig back", "back listening", "back started"]
 FRONT_END = ["front replaces front by rig front", "front started"]
