@@ -40,7 +40,8 @@ def command(place: str) -> tuple[str, ...]:
         place: A directory on the file system whose room is told.
     """
     script = SCRIPT.replace("@LOOK_S@", str(LOOK_S)).replace("@PLACE@", place)
-    return ("sh", "-c", script)
+    # A session of its own, for it ends whatever is in its process group.
+    return ("setsid", "--wait", "sh", "-c", script)
 
 
 class Rate(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from rig.experiments.run.observing import Hung
 from rig.experiments.run.passes import Place
 from rig.experiments.run.sitting import Scene
 from rig.integrity.workloads.table import Kind
+from rig.lab.lab import Lab
 from rig.lab.machine_faults import NotBackError
 from rig.session.pace import rest_s
 from rig.session.snapshot import Mode
@@ -27,6 +28,10 @@ PATIENCE_S = 5.0
 """After so long a disk that is away is told, and it is seen whether somebody wants to leave."""
 LEAVE_PATIENCE_S = 60.0
 """For what was away when the session was ended, and was released then."""
+WARM_UP = (
+    "exec >/dev/null 2>&1; sgdisk --version; partx --version; mount --version;"
+    " for make in mkfs.ext4 mkfs.vfat; do $make --help; done; modprobe ext4; modprobe vfat"
+)
 AWAY_HINT = "Plug it in, or release what took it away."
 T = TypeVar("T")
 
@@ -52,6 +57,7 @@ class Sitting:
         passes: How many of the workload were run to their end.
         places: Where the file systems are.
         policies: See the protocol.
+        workloads: See the protocol.
         notes: See the protocol.
     """
 
@@ -73,6 +79,7 @@ class Sitting:
         self.places: list[Place] = []
         self._moves = -1
         self.policies: tuple[str, ...] = ()
+        self.workloads: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.began_s: float | None = None
         self._room = room
@@ -172,6 +179,10 @@ class Sitting:
 
     # The run's own thread.
 
+    def prepare(self, lab: Lab) -> None:
+        """See the protocol: have in memory what makes file systems."""
+        lab.client.start_daemon(("sh", "-c", WARM_UP), "warm-up")
+
     def write(self, scene: Scene) -> None:
         """See the protocol."""
         self.scene = scene
@@ -238,6 +249,8 @@ class Sitting:
         following = names.index(self.file_system) + 1 if self.file_system in names else 0
         name = self.file_system = names[following % len(names)]
         self._at_rest = self._away = False
+        if kind.name not in self.workloads:
+            self.workloads += (kind.name,)
         self.set_mode(Mode.LIVE, f"{kind.name} writes on {name}.")
         began_s = time.monotonic()
         why = use.write_pass(name, kind)

@@ -67,6 +67,7 @@ class LongUse(Use):
         self.octets = self.moves = 0
         self._begun: dict[str, list[Kind]] = {}
         self._next_byte: dict[str, int] = {}
+        self._taken: dict[tuple[str, str], int] = {}
         self._last: dict[tuple[str, str], WriteOutcome] = {}
 
     @property
@@ -110,7 +111,10 @@ class LongUse(Use):
         if not again:
             begun.append(kind)
             self._next_byte[name] = self._next_byte.get(name, 0) + self._bytes_of(kind, name)
-        self.octets += outcome.written_bytes
+        # A writing counts all that it was ever given; one that was refused counts nothing.
+        if outcome.written_bytes:
+            self.octets += outcome.written_bytes - self._taken.get((name, kind.name), 0)
+            self._taken[name, kind.name] = outcome.written_bytes
         self._last[name, kind.name] = outcome
         moved = self._follow(suspect=bool(outcome.stopped))
         if name not in self.given_up and outcome.incomplete:

@@ -138,6 +138,8 @@ class Story:
                 lab.transition("booted")
             # It starts while the daemons on the other machine do.
             workload = lab.client.start_daemon(["rig", "workload", "--supervised"], "workload")
+            if self._sitting is not None:
+                self._sitting.prepare(lab)
             with self._part("attach", shown=False):
                 lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
                 lab.transition("attached")
@@ -239,6 +241,12 @@ class Story:
         return [*told, Told(STATION, "run", own)]
 
     @property
+    def _workloads(self) -> tuple[str, ...]:
+        if self._sitting is not None:
+            return self._sitting.workloads
+        return tuple(kind.name for kind in self._options.workloads)
+
+    @property
     def _later_policies(self) -> tuple[str, ...]:
         return self._sitting.policies if self._sitting else ()
 
@@ -281,7 +289,7 @@ class Story:
             rig_version=__version__,
             client=options.client.value,
             host=self._host,
-            workloads=tuple(kind.name for kind in options.workloads),
+            workloads=self._workloads,
             recoveries=evidence.recoveries,
             notes=(*self._notes, *(self._sitting.notes if self._sitting else ())),
             watched=evidence.watched,

@@ -57,11 +57,20 @@ class Sitting(Protocol):
     Attributes:
         policies: The policies under which the run went after its first, in order, as a verdict
             names them.
+        workloads: What was written, in order of the first times.
         notes: What a verdict is to tell of it.
     """
 
     policies: tuple[str, ...]
+    workloads: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def prepare(self, lab: Lab) -> None:
+        """Do what can be done while the device is being attached; the machines have booted.
+
+        Raises:
+            MachineError: A machine is lost.
+        """
 
     def write(self, scene: Scene) -> None:
         """Write; return when that is to end.
