@@ -13,7 +13,6 @@ from textual.events import DescendantFocus
 from textual.widgets import Input
 
 from rig.integrity.workloads.table import WORKLOADS
-from rig.session.commands import help_lines
 from rig.session.screen import offers
 from rig.session.screen.command_line import CommandLine
 from rig.session.screen.desk import Reply
@@ -236,10 +235,11 @@ class SessionApp(Frame):
 
     def hear(self, reply: Reply) -> None:
         """See `Frame.hear`; what wants the terminal, or to leave, gets it."""
-        self.tell(reply._replace(sentences=reply.sentences[:LONG]))
         if reply.leaving:
             self.action_leave()
-        elif reply.argv:
+            return
+        self.tell(reply._replace(sentences=reply.sentences[:LONG]))
+        if reply.argv:
             self._open(reply.argv)
         elif len(reply.sentences) > LONG:
             self.push_screen(Reading(reply.line, "\n".join(reply.sentences)))
@@ -268,11 +268,12 @@ class SessionApp(Frame):
 
     def action_journal(self) -> None:
         """Show what was done."""
-        self.push_screen(Reading("Journal", self.brain.journal() or "Nothing was done yet."))
+        lines = self.brain.journal() or ["Nothing was done yet."]
+        self.push_screen(Reading("Journal", "\n".join(lines)))
 
     def action_help(self) -> None:
         """Explain everything."""
-        self.push_screen(Reading("Help", page(help_lines())))
+        self.push_screen(Reading("Help", page(self.brain.help())))
 
     def action_palette(self) -> None:
         """Search everything that can be done."""

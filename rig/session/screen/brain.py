@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from rig.session.screen.desk import Reply
+from rig.session.interpreter import Answer
 
 
 class Brain(Protocol):
-    """A session's commands, as the screen needs them.
+    """What of `rig.session.interpreter.Interpreter` the screen needs.
 
     `ask` is called by one thread, not the screen's, and may take its time; all else is called by
     the screen's thread and is quick.
     """
 
-    def ask(self, line: str) -> Reply:
+    def ask(self, line: str) -> Answer:
         """Do a command.
 
         Raises:
@@ -27,6 +27,10 @@ class Brain(Protocol):
         """What a line that begins so may become."""
         ...
 
-    def journal(self) -> str:
-        """What was done."""
+    def help(self) -> Sequence[str]:
+        """All commands, explained, a line each."""
+        ...
+
+    def journal(self) -> Sequence[str]:
+        """What was done, a line each."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rig.errors import RigError
+from rig.session.interpreter import Answer
 
 
 class Reply(NamedTuple):
@@ -36,12 +37,12 @@ class Desk:
 
     Args:
         ask: Does a line and answers; may take its time, and raise a `RigError`.
-        answer: Is called by the thread with each reply, and who is to hear it.
+        tell: Is called by the thread with each reply, and who is to hear it.
     """
 
-    def __init__(self, ask: Callable[[str], Reply], answer: Callable[[Reply, Heard], None]) -> None:
+    def __init__(self, ask: Callable[[str], Answer], tell: Callable[[Reply, Heard], None]) -> None:
         self._ask = ask
-        self._answer = answer
+        self._tell = tell
         self._lines: queue.SimpleQueue[tuple[str, Heard]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._doing: list[str] = []
@@ -66,14 +67,15 @@ class Desk:
             reply = self._reply(line)
             with self._lock:
                 self._doing.pop(0)
-            self._answer(reply, heard)
+            self._tell(reply, heard)
 
     def _reply(self, line: str) -> Reply:
         try:
-            return self._ask(line)
+            answer = self._ask(line)
         except RigError as error:
             return Reply(line, (str(error),), good=False)
         except Exception as error:
             # Whatever it is, the session goes on: its data and its verdict are worth more.
             said = f"'{line}' failed inside the rig: {type(error).__name__}: {error}."
             return Reply(line, (said,), good=False)
+        return Reply(line, answer.sentences, argv=answer.argv, leaving=answer.leaving)

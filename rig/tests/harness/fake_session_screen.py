@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rig.session.screen.desk import Reply
+from rig.errors import UserError
+from rig.session.commands import help_lines
+from rig.session.interpreter import Answer
 from rig.session.snapshot import (
     DaemonRow,
     EndpointRow,
@@ -90,23 +92,24 @@ class FakeSession:
     def snapshot(self) -> Snapshot:
         return self.now
 
-    def ask(self, line: str) -> Reply:
+    def ask(self, line: str) -> Answer:
         self.asked.append(line)
         self.free.wait(60)
         wrong = next((why for start, why in self.refuse.items() if line.startswith(start)), "")
         if wrong:
-            return Reply(line, (wrong,), good=False)
-        if line == "quit":
-            return Reply(line, (), leaving=True)
+            raise UserError(wrong)
         if line.startswith("shell"):
-            return Reply(line, (), argv=("true",))
-        return Reply(line, (f"{line}: done.",))
+            return Answer(line, argv=("true",))
+        return Answer(line, (f"{line}: done.",), leaving=line == "quit")
 
     def complete(self, text: str) -> Sequence[str]:
         return [line for line in ("pause", "policy", "verify") if line.startswith(text)]
 
-    def journal(self) -> str:
-        return "1.0 s  pause"
+    def help(self) -> Sequence[str]:
+        return help_lines()
+
+    def journal(self) -> Sequence[str]:
+        return ["1.0 s  pause"]
 
     def leave(self) -> None:
         self.left = True

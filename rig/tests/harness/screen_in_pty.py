@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from rig.session.screen.desk import Reply
+from rig.session.interpreter import Answer
 from rig.session.screen.start import run_screen
 from rig.tests.harness.fake_session_screen import FakeSession
 
@@ -24,10 +24,10 @@ class Noting(FakeSession):
         super().__init__()
         self._path = path
 
-    def ask(self, line: str) -> Reply:
+    def ask(self, line: str) -> Answer:
         self._note(line)
         if line == "shell back":
-            return Reply(line, (), argv=("sh", "-c", "echo a shell; read answer; echo $answer"))
+            return Answer(line, argv=("sh", "-c", "echo a shell; read answer; echo $answer"))
         return super().ask(line)
 
     def leave(self) -> None:

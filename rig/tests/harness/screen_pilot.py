@@ -32,10 +32,19 @@ class Player:
         self._pilot = pilot
 
     async def press(self, *keys: str) -> None:
-        """Press keys, and let the screen answer."""
+        """Press keys, and let the screen answer to each; what begins with ``'`` is typed."""
         for key in keys:
+            if key.startswith("'"):
+                await self.type(key[1:])
+            else:
+                self._send(key)
+                await self._settle()
+
+    async def type(self, text: str) -> None:
+        """Type a text."""
+        for key in text:
             self._send(key)
-            await self._settle()
+        await self._settle()
 
     def _send(self, key: str) -> None:
         # Not Pilot.press: that waits for the processor to be idle, 40 ms a key at least.
@@ -46,10 +55,6 @@ class Player:
         # A key goes from the screen to what has the focus, and what that says, up to the app.
         for _ in range(3):
             await self._pilot.pause(0)
-
-    async def type(self, text: str) -> None:
-        """Type a text."""
-        await self.press(*text)
 
     async def set(self, **changes: object) -> None:
         """Change how things are, and have it shown."""

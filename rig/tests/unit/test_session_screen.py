@@ -134,16 +134,16 @@ def test_keys_undo_themselves_where_things_are_the_other_way_round() -> None:
 
 def test_a_dialog_ends_in_its_command() -> None:
     dialogs = (
-        (("w", *"small-f", "enter"), "workload small-files"),
+        (("w", "'small-f", "enter"), "workload small-files"),
         (("o", "down", "enter"), "policy aca"),
         (("P", "enter"), "power-cycle back"),
-        (("n", *"hm!", "enter"), "note hm!"),
+        (("n", "'hm!", "enter"), "note hm!"),
         (("S", "enter"), "save plan.toml"),
-        (("r", *"stall-h", "enter", "enter"), "recipe stall-halted"),
-        (("ctrl+p", *"link-cut", "enter", "enter"), "recipe link-cut"),
-        (("ctrl+p", *"back now", "enter"), "verify"),
-        (("ctrl+p", *"no more", "enter", "enter", "escape"), "pause"),
-        (("colon", *"poli", "tab", "enter", "escape"), "policy"),
+        (("r", "'stall-h", "enter", "enter"), "recipe stall-halted"),
+        (("ctrl+p", "'link-cut", "enter", "enter"), "recipe link-cut"),
+        (("ctrl+p", "'back now", "enter"), "verify"),
+        (("ctrl+p", "'no more", "enter", "enter", "escape"), "pause"),
+        (("colon", "'poli", "tab", "enter", "escape"), "policy"),
     )
 
     async def script(player: Player) -> None:
@@ -295,7 +295,7 @@ def test_what_is_typed_meanwhile_is_not_overwritten_by_a_refused_line() -> None:
     session.free.clear()
 
     async def script(player: Player) -> None:
-        await player.press("colon", *"bad", "enter", *"next")
+        await player.press("colon", "'bad", "enter", "'next")
         session.free.set()
         await player.sees("NOT DONE: No.")
         assert player.value("#command") == "next"
@@ -307,7 +307,7 @@ def test_what_is_typed_meanwhile_is_not_overwritten_by_a_refused_line() -> None:
 
 def test_the_line_is_kept_while_the_person_looks_at_the_panes() -> None:
     async def script(player: Player) -> None:
-        await player.press("colon", *"note x", "escape", "2", "colon")
+        await player.press("colon", "'note x", "escape", "2", "colon")
         assert player.value("#command") == "note x"
 
     assert play(script).asked == []

@@ -41,7 +41,7 @@ def test_the_end_is_shown_until_the_verdict() -> None:
 
 def test_the_command_quit_asks_too() -> None:
     async def script(player: Player) -> None:
-        await player.press("colon", *"quit", "enter")
+        await player.press("colon", "'quit", "enter")
         await player.sees("Leave the session?")
 
     assert not play(script).left
