@@ -174,6 +174,7 @@ PURE = {
     "rig.report.markdown",
     "rig.session.commands",
     "rig.session.completion",
+    "rig.session.deeds",
     "rig.session.doings",
     "rig.session.handling",
     "rig.session.interpreter",
