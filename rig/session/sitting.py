@@ -91,7 +91,6 @@ class Sitting:
         self._paused = False
         self._leaving = False
         self._leave_by_s = 0.0
-        self._at_rest = True
         self._away = False
 
     # What others ask for.
@@ -116,7 +115,7 @@ class Sitting:
         with self._wake:
             was_live, self._paused = not self._paused, True
             self._wake.notify_all()
-            self._wake.wait_for(lambda: self._at_rest or self._is_over)
+            self._wake.wait_for(lambda: self.mode is Mode.PAUSED or self._away or self._is_over)
         self.check()
         return was_live
 
@@ -130,6 +129,8 @@ class Sitting:
         with self._wake:
             was_paused, self._paused = self._paused, False
             self._wake.notify_all()
+        if was_paused:
+            self.set_mode(Mode.LIVE, "The workload goes on.")
         return was_paused
 
     def use(self, kind: Kind) -> str:
@@ -208,7 +209,7 @@ class Sitting:
         with self._wake:
             if self._leaving and time.monotonic() > self._leave_by_s:
                 raise away
-            self._away = self._at_rest = True
+            self._away = True
         self._refuse_jobs(MachineError(away.message, hint=AWAY_HINT))
         self.set_mode(self.mode, f"The disk is away: {away.message}")
 
@@ -248,7 +249,7 @@ class Sitting:
         names = self._names
         following = names.index(self.file_system) + 1 if self.file_system in names else 0
         name = self.file_system = names[following % len(names)]
-        self._at_rest = self._away = False
+        self._away = False
         if kind.name not in self.workloads:
             self.workloads += (kind.name,)
         self.set_mode(Mode.LIVE, f"{kind.name} writes on {name}.")
@@ -257,7 +258,7 @@ class Sitting:
         took_s = time.monotonic() - began_s
         if kind is self.kind:
             self.passes += not why
-        self._at_rest, self._away = True, False
+        self._away = False
         words = f"{kind.name} on {name} did not write all: {why}" if why else self.words
         self._rest(Mode.LIVE, words, rest_s(took_s, self._room()))
 
@@ -268,7 +269,7 @@ class Sitting:
         if for_s != 0:
             self.set_mode(mode, words)
         with self._wake:
-            paused, kind = self._paused, self.kind
+            paused, kind = mode is Mode.PAUSED, self.kind
             self._wake.wait_for(
                 lambda: (
                     self._leaving
@@ -300,13 +301,11 @@ class Sitting:
         else:
             why = error.sentence if isinstance(error, Hung) else str(error)
         self.set_mode(Mode.BROKEN, why or "There is no file system left.")
-        self._at_rest = True
         self._refuse_jobs(self._over())
         with self._wake:
             self._wake.wait_for(lambda: self._leaving)
 
     def _end(self) -> None:
-        self._at_rest = True
         self.set_mode(Mode.ENDING, "The session ends: everything is checked and read back.")
         self._refuse_jobs(self._over())
 
