@@ -8,14 +8,16 @@ from textual.content import Content
 from textual.widgets import Static
 
 from rig.session.screen.keys import KEYS, TABS, Key
-from rig.session.screen.words import clock, duration, rate
+from rig.session.screen.words import amount, clock, duration, rate
 from rig.session.snapshot import Mode, Snapshot, WorkloadRow
 
 
 class Status(Static):
     """Two lines that are always there."""
 
-    DEFAULT_CSS = "Status { height: 2; text-style: bold; }"
+    DEFAULT_CSS = """
+    Status { height: 2; text-style: bold; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
 
     def show(self, snapshot: Snapshot, doing: tuple[str, ...]) -> None:
         """Show how things are.
@@ -43,7 +45,7 @@ class Status(Static):
 def _workload(row: WorkloadRow) -> str:
     where = f" on {row.file_system}" if row.file_system else ""
     step = f": {row.step}" if row.step else ""
-    return f"workload {row.name}{where}, passes {row.passes}{step}"
+    return f"workload {row.name}{where}, pass {row.passes + 1}, {amount(row.octets, 'B')}{step}"
 
 
 def _figures(snapshot: Snapshot) -> str:

@@ -39,6 +39,9 @@ class Terminal:
     def watched(self) -> Iterator[None]:
         """Take the signals that say that it has gone, for as long as this lasts."""
         before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        # Ctrl-C is a key here.  In a shell that has the terminal meanwhile it is the shell's, and
+        # the signal comes here, too; a handler is not handed down to the shell, as ignoring is.
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             yield
         finally:

@@ -240,6 +240,16 @@ def test_a_fault_is_armed_for_a_range_of_lbas() -> None:
     play(script)
 
 
+def test_a_rule_edited_by_hand_is_not_overwritten() -> None:
+    async def script(player: Player) -> None:
+        await player.press("a", *["tab"] * 4, "end", "' times=3", "shift+tab", "'one")
+        assert player.value("#name") == "one"
+        assert player.value("#rule").endswith("nth=1 times=3")
+        await player.sees("The rule was edited")
+
+    play(script)
+
+
 def test_no_fault_is_about_endpoint_0() -> None:
     async def script(player: Player) -> None:
         await player.press("up", "a")

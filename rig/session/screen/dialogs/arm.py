@@ -35,6 +35,7 @@ class ArmDialog(Dialog):
         self._subjects = {subject.key: subject for subject in subjects}
         self._key = key if key in self._subjects else next(iter(self._subjects))
         self._lbas = lbas
+        self._written = ""
 
     def compose_inside(self) -> ComposeResult:
         """See `Dialog.compose_inside`."""
@@ -116,7 +117,11 @@ class ArmDialog(Dialog):
         text = {id_: self.query_one(f"#{id_}", Input).value for id_ in ("value", "lbas", "name")}
         trigger = str(self.query_one("#trigger", Select).value)
         self.query_one("#lbas", Input).disabled = not self._subject.has_blocks
-        self.query_one("#rule", Input).value = rule_line(
+        rule = self.query_one("#rule", Input)
+        if rule.value != self._written:
+            self.say("The rule was edited: it is taken as it stands.  Empty it to begin anew.")
+            return
+        self._written = rule_line(
             self._subject,
             self._choice,
             trigger,
@@ -124,6 +129,13 @@ class ArmDialog(Dialog):
             lbas=text["lbas"],
             name=text["name"],
         )
+        rule.value = self._written
+
+    @on(Input.Changed, "#rule")
+    def _emptied(self, event: Input.Changed) -> None:
+        if not event.value and self._written:
+            self._written = ""
+            self.say(self.HELP)
 
     @on(Input.Submitted)
     @on(Button.Pressed)

@@ -12,49 +12,47 @@ from textual.widget import Widget
 from rig.session.screen.graph import ceiling, columns
 from rig.session.screen.panes.base import Pane
 from rig.session.screen.words import duration, rate
-from rig.session.snapshot import Snapshot
+from rig.session.snapshot import Sample, Snapshot
 
 
 class Plot(Widget):
     """One figure over time, with the axes' ends in words.
 
     Args:
-        name: What is plotted.
         say: How a value is said, with its unit.
         id: Of the widget.
     """
 
     DEFAULT_CSS = "Plot { width: 1fr; height: 1fr; padding: 0 1 0 0; }"
 
-    def __init__(self, name: str, say: Callable[[float], str], *, id: str) -> None:  # noqa: A002
+    def __init__(self, say: Callable[[float], str], *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
-        self._what = name
         self._say = say
+        self._title = ""
         self._values: Sequence[float | None] = ()
         self._seconds = 0.0
 
-    def put(self, values: Sequence[float | None], seconds: float) -> None:
+    def put(self, title: str, values: Sequence[float | None], seconds: float) -> None:
         """Plot these.
 
         Args:
+            title: What is plotted, and how much it is now.
             values: The newest last; None where there is none.
             seconds: How long an interval each stands for.
         """
-        if values != self._values:
-            self._values, self._seconds = values, seconds
+        if (title, values) != (self._title, self._values):
+            self._title, self._values, self._seconds = title, values, seconds
             self.refresh()
 
     def render(self) -> RenderResult:
         """See `Widget.render`."""
         width, height = self.content_size
         shown = self._values[-width:]
-        known = [value for value in shown if value is not None]
-        last = self._say(known[-1]) if known else "none yet"
-        top = ceiling(max(known, default=0.0))
-        lines = [f"{self._what}: {last}"[:width], f"┬ {self._say(top)}"[:width]]
+        top = ceiling(max((value for value in shown if value is not None), default=0.0))
+        lines = [self._title, f"┬ {self._say(top)}"]
         lines += columns(shown, width, max(1, height - 3), top)
         lines.append(_axis(width, len(shown) * self._seconds))
-        return Text("\n".join(lines), no_wrap=True, overflow="crop")
+        return Text("\n".join(line[:width] for line in lines), no_wrap=True, overflow="crop")
 
 
 def _axis(width: int, seconds: float) -> str:
@@ -70,18 +68,22 @@ class Plots(Pane):
     def compose(self) -> ComposeResult:
         """See `Widget.compose`."""
         with Horizontal():
-            yield Plot("written", rate, id="written")
-            yield Plot("read", rate, id="read")
-            yield Plot("URB, median", duration, id="latency")
+            yield Plot(rate, id="written")
+            yield Plot(rate, id="read")
+            yield Plot(duration, id="latency")
 
     def show(self, snapshot: Snapshot) -> None:
         """See `Pane.show`."""
         samples = snapshot.samples
         span_s = samples[-1].at_s - samples[0].at_s if len(samples) > 1 else 0.0
         each_s = span_s / (len(samples) - 1) if span_s > 0 else 1.0
-        for id_, values in (
-            ("written", [sample.written_bps for sample in samples]),
-            ("read", [sample.read_bps for sample in samples]),
-            ("latency", [sample.latency_s for sample in samples]),
-        ):
-            self.query_one(f"#{id_}", Plot).put(values, each_s)
+        last = samples[-1] if samples else Sample(0.0, 0.0, 0.0)
+        self._put("written", rate(last.written_bps), [s.written_bps for s in samples], each_s)
+        self._put("read", rate(last.read_bps), [s.read_bps for s in samples], each_s)
+        took = f"{duration(last.latency_s)}, most {duration(last.longest_s)}"
+        self._put("latency", took, [s.latency_s for s in samples], each_s, name="URB")
+
+    def _put(
+        self, id_: str, now: str, values: Sequence[float | None], each_s: float, *, name: str = ""
+    ) -> None:
+        self.query_one(f"#{id_}", Plot).put(f"{name or id_} {now}", values, each_s)
