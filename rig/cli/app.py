@@ -18,6 +18,7 @@ from rig.cli import (
     hazard,
     monitor,
     run,
+    session,
 )
 from rig.cli.certs import certs
 from rig.cli.doctor import doctor
@@ -35,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(run.run)
+app.command("session")(session.session)
 app.command("conformance")(conformance.conformance)
 app.command("compare")(compare.compare)
 app.command("hazard")(hazard.hazard)

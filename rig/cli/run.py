@@ -13,7 +13,7 @@ from rig.cli.exits import Exit
 from rig.report.expected import surprise
 from rig.report.verdict import Outcome
 
-_EXITS = {
+EXITS = {
     Outcome.PASS: Exit.PASS,
     Outcome.FAIL: Exit.FAIL,
     Outcome.INFRASTRUCTURE: Exit.INFRASTRUCTURE,
@@ -30,6 +30,12 @@ Workload = Annotated[
 LunMib = Annotated[
     int | None,
     typer.Option(min=1, max=1 << 20, help="Size of the LUN in MiB; default: what is needed."),
+]
+Mib = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1 << 20, help="MiB of stamped data on each file system; default: what is quick."
+    ),
 ]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the plan's own.")]
@@ -79,6 +85,7 @@ def run(  # noqa: PLR0917 - typer names them all
     fs: FileSystems = "ext4,vfat",
     workload: Workload = "usual",
     lun_mib: LunMib = None,
+    mib: Mib = None,
     kernel: Kernel = "6.12",
     seed: Seed = None,
     driver: Driver = "split",
@@ -116,6 +123,7 @@ def run(  # noqa: PLR0917 - typer names them all
         driver=driver,
         client=client,
         attachment=attachment,
+        bytes_each=None if mib is None else mib << 20,
         workloads=workload,
         lun_mib=lun_mib,
     )
@@ -127,4 +135,4 @@ def run(  # noqa: PLR0917 - typer names them all
         typer.echo("\n" + directory.file("summary.txt").read_text())
         typer.echo(surprise(options.plan, verdict) or "This is what the plan expects.")
         typer.echo(f"All of it is in {directory.path}/")
-    raise typer.Exit(_EXITS[verdict.verdict])
+    raise typer.Exit(EXITS[verdict.verdict])

@@ -22,6 +22,7 @@ from rig.faults.rules.base import NO_LIMIT, TRIGGERS
 from rig.faults.rules.device import DeviceFault, DeviceKind
 from rig.faults.shown import printable
 from rig.faults.writer import text_of
+from rig.integrity.workloads.table import WORKLOADS
 from rig.session.doings import Doings
 from rig.session.journal import Deed, Entry
 from rig.session.making import unused
@@ -30,6 +31,8 @@ from rig.session.snapshot import FaultRow, Snapshot
 MIB = 1 << 20
 LEAST_MIB = 16
 """What a run writes on each file system if nothing else is said."""
+MARK = "# Saved from a manual session: "
+"""How the file of such a plan begins."""
 LEEWAY_S = 5.0
 QUICKER = 1.5
 """A run does not rest between two passes: it writes more in the same time."""
@@ -52,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
         file_systems: How many are written to.
         split: Whether the split driver is there, and with it a policy.
         workload: The first one's name.
+        most_mib: How much a run can write on each file system.
     """
 
     plan: Plan
@@ -59,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     file_systems: int = 1
     split: bool = True
     workload: str = "usual"
+    most_mib: int = 256
 
 
 class Saved(NamedTuple):
@@ -104,9 +109,11 @@ def plan_text(settings: Settings, doings: Doings, seen: Snapshot, file: str) -> 
     kept, left_out = _kept(told)
     head = _head(settings.plan, seen)
     plan = Plan(**msgspec.structs.asdict(head), faults=tuple(kept))
-    line = shlex.join(_replay(settings, entries, seen, kept, file))
+    changed = [entry.line.split()[1] for entry in entries if entry.line.startswith("workload ")]
+    workloads = list(dict.fromkeys([settings.workload, *changed]))
+    mib = replay_mib(kept, seen, settings.file_systems, workloads)
+    line = shlex.join(_replay(settings, workloads, seen, min(mib, settings.most_mib), file))
     comments = [
-        f"Saved from a manual session: {printable(seen.verdict) or 'no verdict yet'}.",
         f"Replay: {printable(line)}",
         *(
             f"{entry.at_s:.1f} s: {printable(entry.line)}"
@@ -115,10 +122,17 @@ def plan_text(settings: Settings, doings: Doings, seen: Snapshot, file: str) -> 
         ),
         *(f"Not here, for it never fired: {printable(name)}" for name in left_out),
     ]
-    text = "".join(f"# {comment}\n" for comment in comments) + text_of(plan)
+    begin = f"{MARK}{printable(seen.verdict) or 'no verdict yet'}\n"
+    text = begin + "".join(f"# {comment}\n" for comment in comments) + text_of(plan)
     parse_plan(text, file, PHASES)
-    rules = "1 rule" if len(kept) == 1 else f"{len(kept)} rules"
-    return Saved(text, (f"{rules} saved in {file}.", f"Replay: {line}"))
+    rules = "1 rule is" if len(kept) == 1 else f"{len(kept)} rules are"
+    said = [f"{rules} saved in {file}.", f"Replay: {line}"]
+    if mib > settings.most_mib:
+        said.append(
+            "A run may have written everything before the last moments come: it has room for"
+            f" {settings.most_mib} MiB on each file system, and they need {mib}."
+        )
+    return Saved(text, tuple(said))
 
 
 def _told(plan: Plan, entries: Iterable[Entry], rows: Iterable[FaultRow]) -> list[_Rule]:
@@ -241,29 +255,25 @@ def _classes(findings: Iterable[str]) -> tuple[DataClass, ...]:
 
 
 def _replay(
-    settings: Settings,
-    entries: Iterable[Entry],
-    seen: Snapshot,
-    kept: Sequence[Fault],
-    file: str,
+    settings: Settings, workloads: Iterable[str], seen: Snapshot, mib: int, file: str
 ) -> list[str]:
-    changed = [entry.line.split()[1] for entry in entries if entry.line.startswith("workload ")]
-    workloads = list(dict.fromkeys([settings.workload, *changed]))
     policy = ["--policy", seen.policy.split()[0]] if settings.split and seen.policy else []
-    mib = replay_mib(kept, seen, settings.file_systems)
     return [
         *("rig", "run", "--plan", file, *settings.words),
         *("--workload", ",".join(workloads), *policy, "--mib", str(mib)),
     ]
 
 
-def replay_mib(kept: Iterable[Fault], seen: Snapshot, file_systems: int) -> int:
+def replay_mib(
+    kept: Iterable[Fault], seen: Snapshot, file_systems: int, workloads: Iterable[str]
+) -> int:
     """Return how much a run must write on each file system so that all rules' turn comes.
 
     Args:
         kept: The rules.
         seen: Tells how quick the disk was.
         file_systems: How many are written to, one after the other.
+        workloads: What is written, one after the other.
     """
     rules = list(kept)
     last_s = max((rule.at_s + LEEWAY_S for rule in rules if rule.at_s is not None), default=0.0)
@@ -274,7 +284,8 @@ def replay_mib(kept: Iterable[Fault], seen: Snapshot, file_systems: int) -> int:
     )
     quick = max((sample.written_bps for sample in seen.samples), default=0.0)
     octets = max(chain([last_s * quick * QUICKER], (n * OCTETS_A_MATCH for n in counted)))
-    return max(LEAST_MIB, int(-(-octets // (MIB * file_systems))))
+    share = sum(1 / WORKLOADS[name].divisor for name in workloads)
+    return max(LEAST_MIB, int(-(-octets // (MIB * file_systems * share))))
 
 
 def _is_comment(entry: Entry) -> bool:

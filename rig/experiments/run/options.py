@@ -9,6 +9,7 @@ from rig.cable.controllers import Controller
 from rig.errors import UserError
 from rig.experiments.run.client import Client
 from rig.experiments.run.plugging import check_driver, plug
+from rig.experiments.run.room import check_room
 from rig.faults.load import read_plan_text
 from rig.faults.phases import PHASES
 from rig.faults.plan import Plan
@@ -306,6 +307,8 @@ def check_wishes(
         lun_mib=lun_mib,
     )
     _check_lun(options)
+    if bytes_each is not None:
+        check_room(-(-bytes_each // MIB), len(names), kinds)
     check_disk(checked.faults, options.lun_bytes)
     return options
 

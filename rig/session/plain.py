@@ -1,0 +1,280 @@
+"""A session line by line: from a terminal with history and completion, or from a pipe or a file.
+
+One sentence or row a line, no frames, no colours: for scripts and for screen readers.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import readline
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as StillGoing
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+from rig.errors import RigError, UserError
+from rig.session.interpreter import Answer
+from rig.session.snapshot import Mode, Snapshot
+from rig.session.speaking import Speaker
+from rig.session.telling import news
+from rig.session.waiting import Patience
+
+PROMPT = "rig> "
+NEWS_S = 0.2
+BROKEN_OFF_S = 1.0
+"""What was broken off answers within this, or goes on by itself."""
+START_S = 3600.0
+"""An image may have to be built first."""
+HISTORY_LINES = 1000
+Ask = Callable[[str], Answer]
+Look = Callable[[], Snapshot]
+
+
+class Gone(BaseException):
+    """A signal says that the session is to end.  Not an error: nobody is to catch it as one."""
+
+
+class Ended(NamedTuple):
+    """How a conversation ended.
+
+    Attributes:
+        failed: Commands that could not be done.
+        lost: Whether whoever read has gone.
+    """
+
+    failed: int
+    lost: bool
+
+
+class Conversation:
+    """Takes lines until the person leaves, or there are no more.
+
+    Args:
+        ask: Does a line; raises `RigError` with what is to be said if it cannot.
+        look: Says how things are, at once.
+        patience: Waits for ``wait``.
+        speaker: Prints.
+        strict: Whether a command that fails ends it.
+    """
+
+    def __init__(
+        self, ask: Ask, look: Look, patience: Patience, speaker: Speaker, *, strict: bool = False
+    ) -> None:
+        self._ask = ask
+        self._look = look
+        self._patience = patience
+        self._speaker = speaker
+        self._strict = strict
+        self._failed = 0
+        self._work: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
+        # A daemon thread: what never ends must not keep the process.
+        threading.Thread(target=self._run, name="deeds", daemon=True).start()
+
+    def hold(self, lines: Iterable[str], *, by_hand: bool) -> Ended:
+        """Take lines; return when the session is to be left.
+
+        Args:
+            lines: In order; their end is as good as ``quit``.
+            by_hand: Whether a person types them; from elsewhere the first waits for the session.
+        """
+        over = threading.Event()
+        teller = threading.Thread(target=self._tell_news, args=(over,), name="news", daemon=True)
+        teller.start()
+        with suppress(Gone):
+            if not by_hand:
+                self._patience.until(lambda: self._look().mode is not Mode.STARTING, START_S)
+            for line in lines:
+                if self._is_last(line, by_hand=by_hand) or self._speaker.lost:
+                    break
+        self._patience.give_up(leaving=True)
+        over.set()
+        teller.join()
+        return Ended(self._failed, self._speaker.lost)
+
+    def _is_last(self, line: str, *, by_hand: bool) -> bool:
+        answer = self._answer(line)
+        if answer is None:
+            self._failed += 1
+            return self._strict
+        for sentence in answer.sentences:
+            self._speaker.say(sentence)
+        if answer.argv:
+            self._give_terminal(answer.argv, by_hand=by_hand)
+        return answer.leaving
+
+    def _answer(self, line: str) -> Answer | None:
+        """Have a line done; None if it could not be, which was said."""
+        future: Future[Answer] = Future()
+        self._work.put((line, future))
+        try:
+            return future.result()
+        except RigError as error:
+            self._speaker.say(f"error: {error}")
+        except KeyboardInterrupt:
+            self._break_off(line, future)
+        return None
+
+    def _break_off(self, line: str, future: Future[Answer]) -> None:
+        self._patience.give_up()
+        try:
+            future.result(BROKEN_OFF_S)
+        except RigError as error:
+            self._speaker.say(f"error: {error}")
+        except StillGoing:
+            self._speaker.say(f"'{line.strip()}' cannot be broken off; its answer comes later.")
+            future.add_done_callback(self._late)
+
+    def _late(self, future: Future[Answer]) -> None:
+        error = future.exception()
+        said = (f"error: {error}",) if error is not None else future.result().sentences
+        for sentence in said:
+            self._speaker.tell(sentence)
+
+    def _give_terminal(self, argv: Sequence[str], *, by_hand: bool) -> None:
+        if not by_hand:
+            self._speaker.say(f"A shell needs a terminal: {subprocess.list2cmdline(argv)}")
+            return
+        self._speaker.say("The session goes on; leave the shell to come back.")
+        with self._speaker.silent(), suppress(KeyboardInterrupt):
+            try:
+                status = subprocess.call(argv)
+            except OSError as error:
+                self._speaker.say(f"error: {argv[0]} cannot be run: {error.strerror}.")
+            else:
+                self._speaker.say(f"The shell has ended with status {status}.")
+
+    # Other threads.
+
+    def _run(self) -> None:
+        while True:
+            line, future = self._work.get()
+            try:
+                future.set_result(self._ask(line))
+            except RigError as error:
+                future.set_exception(error)
+            except Exception as error:
+                # Whatever it is, the session goes on: its data and its verdict are worth more.
+                said = f"The rig itself is at fault: {type(error).__name__}: {error}."
+                future.set_exception(UserError(said))
+
+    def _tell_news(self, over: threading.Event) -> None:
+        before = self._look()
+        while not over.wait(NEWS_S):
+            after = self._look()
+            for line in news(before.told, after.told):
+                self._speaker.tell(line)
+            if after.mode is not before.mode and after.mode in _TOLD:
+                self._speaker.tell(f"{after.at_s:.1f} s  {after.words}")
+            if after.verdict != before.verdict and after.verdict:
+                self._speaker.tell(f"{after.at_s:.1f} s  verdict: {after.verdict}")
+            if after.mode is Mode.ENDED:
+                # There is nothing left to be done: the line that is being typed is not waited for.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                return
+            before = after
+
+
+_TOLD = frozenset({Mode.LIVE, Mode.PAUSED, Mode.BROKEN, Mode.ENDED})
+
+
+class Typed:
+    """Lines that a person types, with history and completion.
+
+    Args:
+        speaker: Is told while a line is typed.
+        complete: Returns what a line that begins so may become.
+        history: File of the lines typed before.
+    """
+
+    def __init__(
+        self, speaker: Speaker, complete: Callable[[str], Sequence[str]], history: Path
+    ) -> None:
+        self._speaker = speaker
+        self._complete = complete
+        self._history = history
+        self._found: list[str] = []
+        self._was_empty = False
+
+    def __iter__(self) -> Iterator[str]:
+        """Return lines until end of file, or two Ctrl-C at an empty prompt."""
+        readline.set_completer(self._candidate)
+        readline.set_completer_delims(" ")
+        readline.parse_and_bind("tab: complete")
+        with suppress(OSError):
+            readline.read_history_file(self._history)
+        readline.set_history_length(HISTORY_LINES)
+        before = signal.signal(signal.SIGINT, self._interrupted)
+        try:
+            yield from self._lines()
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self._keep_history()
+
+    def _lines(self) -> Iterator[str]:
+        empty_breaks = 0
+        while empty_breaks < 2:
+            self._was_empty = False
+            try:
+                with self._speaker.typing():
+                    line = input(PROMPT)
+            except EOFError:
+                self._speaker.say("")
+                return
+            except KeyboardInterrupt:
+                empty_breaks = empty_breaks + 1 if self._was_empty else 0
+                more = "Ctrl-C once more leaves." if empty_breaks == 1 else ""
+                self._speaker.say(f"^C {more}".rstrip())
+                continue
+            except OSError:
+                self._speaker.lost = True
+                return
+            empty_breaks = 0
+            yield line
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        self._was_empty = not readline.get_line_buffer()
+        signal.default_int_handler(number, frame)
+
+    def _candidate(self, _: str, number: int) -> str | None:
+        if number == 0:
+            text = readline.get_line_buffer()[: readline.get_endidx()].lstrip()
+            kept = text.rfind(" ") + 1
+            self._found = [line[kept:] for line in self._complete(text)]
+        return self._found[number] if number < len(self._found) else None
+
+    def _keep_history(self) -> None:
+        with suppress(OSError):
+            self._history.parent.mkdir(parents=True, exist_ok=True)
+            readline.write_history_file(self._history)
+
+
+def history_file() -> Path:
+    """Return where the lines that were typed are kept: in the user's state directory."""
+    place = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(place).expanduser() / "rig" / "session-history"
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Turn the first SIGHUP or SIGTERM into `Gone`; what follows must not disturb the end."""
+
+    def gone(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Gone(number)
+
+    before = {number: signal.signal(number, gone) for number in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is gone:
+                signal.signal(number, handler)
