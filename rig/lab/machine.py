@@ -134,6 +134,26 @@ class Machine:
         self.daemons.append(daemon)
         return daemon
 
+    def listen(self, command: str) -> subprocess.Popen[bytes]:
+        """Start a shell command whose output is read as it comes; nobody supervises it.
+
+        Args:
+            command: Ends when its standard input does.
+
+        Returns:
+            Its connection, with pipes for standard input and output.
+
+        Raises:
+            MachineError: The machine is lost.
+        """
+        self.health.check()
+        return spawn(
+            [*ssh_argv(self._ssh), command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
     def stop_daemons(self, deadline_s: float) -> None:
         """Stop all daemons that were started here, the newest first; insist where needed.
 

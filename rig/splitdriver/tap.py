@@ -39,6 +39,8 @@ from rig.usb.urblog import HEADER, Kind, Place, UrbEvent, command_of, digest_of
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
 BUFFER_BYTES = 64 << 10
+FLUSH_NS = 250_000_000
+"""Whoever follows the log is not further behind while URBs come, and they cost no call each."""
 
 
 class UrbLog:
@@ -61,6 +63,7 @@ class UrbLog:
                 hint="Name a file in a directory that is there.",
             ) from error
         self._file.write(HEADER)
+        self._flushed_ns = 0
 
     def note(self, kind: Kind, place: Place, device: int, urb: int = 0, **fields: Any) -> None:
         """Note an event, now; the fields are those of `UrbEvent`."""
@@ -68,6 +71,9 @@ class UrbLog:
             return  # the daemon ends, and lets go of what it has
         event = UrbEvent(kind, place, device, urb, t_ns=time.time_ns(), **fields)
         self._file.write(event.pack())
+        if event.t_ns - self._flushed_ns >= FLUSH_NS:
+            self._file.flush()
+            self._flushed_ns = event.t_ns
 
     def flush(self) -> None:
         """Write what is still in memory."""

@@ -138,8 +138,11 @@ def read_events(octets: bytes) -> Iterator[UrbEvent]:
     if not octets.startswith(HEADER):
         raise RemoteProtocolError("The file does not begin as a log of URBs does.")
     whole = (len(octets) - len(HEADER)) // RECORD_BYTES * RECORD_BYTES
-    body = memoryview(octets)[len(HEADER) : len(HEADER) + whole]
-    for row in _RECORD.iter_unpack(body):
+    yield from _events(memoryview(octets)[len(HEADER) : len(HEADER) + whole])
+
+
+def _events(records: memoryview) -> Iterator[UrbEvent]:
+    for row in _RECORD.iter_unpack(records):
         t_ns, kind, place, endpoint, device, urb, *fields, opcode = row
         status, length, epoch, digest, lba = fields
         try:
@@ -161,6 +164,46 @@ def read_events(octets: bytes) -> Iterator[UrbEvent]:
             raise RemoteProtocolError(
                 f"A log of URBs has a record of no meaning: {error}."
             ) from error
+
+
+class LogReader:
+    """Reads a log that still grows.
+
+    Attributes:
+        taken_bytes: How much of the log was taken so far, header and cut-off record included.
+        renewed: The log has begun anew, since its daemon has: what comes then is another log, and
+            is left out.
+    """
+
+    def __init__(self) -> None:
+        self.taken_bytes = 0
+        self.renewed = False
+        self._begun = False
+        self._rest = b""
+
+    def feed(self, octets: bytes) -> list[UrbEvent]:
+        """Take what has come; return the events that are whole now.
+
+        Raises:
+            RemoteProtocolError: It is no such log, or a record has no meaning.
+        """
+        if self.renewed:
+            return []
+        self.taken_bytes += len(octets)
+        self._rest += octets
+        if not self._begun:
+            if not HEADER.startswith(self._rest[: len(HEADER)]):
+                raise RemoteProtocolError("The file does not begin as a log of URBs does.")
+            if len(self._rest) < len(HEADER):
+                return []
+            self._begun, self._rest = True, self._rest[len(HEADER) :]
+        # A daemon that was killed may have left a part of a record before its successor's header.
+        again = self._rest.find(HEADER)
+        self.renewed = again >= 0
+        body = self._rest[:again] if self.renewed else self._rest
+        whole = len(body) // RECORD_BYTES * RECORD_BYTES
+        self._rest = body[whole:]
+        return list(_events(memoryview(body)[:whole]))
 
 
 class Wrapped(NamedTuple):

@@ -1,33 +1,14 @@
-"""Reads logs of URBs and captures, and has the monitors look at them."""
+"""Has the monitors look at whole files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
+from rig.errors import UserError
+from rig.experiments.monitor.judging import Judging, Looked
 
-from rig.errors import RemoteProtocolError, UserError
-from rig.integrity.monitors.breach import Breach
-from rig.integrity.monitors.capture import watch_capture
-from rig.integrity.monitors.formats import read_capture
-from rig.integrity.monitors.merge import merged
-from rig.integrity.monitors.run import watch
-from rig.usb.urblog import HEADER, Kind, Place, UrbEvent, read_events
-
-
-class Looked(msgspec.Struct, frozen=True):
-    """What came of it.
-
-    Attributes:
-        what: The files, for people.
-        urbs: How many were submitted.
-        breaches: What was broken, in order.
-    """
-
-    what: str
-    urbs: int
-    breaches: list[Breach]
+_AT_ONCE_BYTES = 1 << 22
 
 
 def look(files: Sequence[Path], window: int | None, *, holds: bool) -> list[Looked]:
@@ -35,56 +16,34 @@ def look(files: Sequence[Path], window: int | None, *, holds: bool) -> list[Look
 
     Args:
         files: Logs of ``--urb-log``, and captures.
-        window: URBs of a bulk endpoint that may be in the controller at a time; None: one for
-            logs, any number for captures.
+        window: See `Judging`.
         holds: The run's policy was ``hold``.
 
     Raises:
         UserError: A file cannot be read.
     """
-    logs: dict[Place, list[UrbEvent]] = {}
-    names: list[str] = []
-    looked: list[Looked] = []
+    judging = Judging(window, holds=holds)
+    read_all(files, judging)
+    return judging.looked
+
+
+def read_all(files: Sequence[Path], judging: Judging) -> None:
+    """Have whole files judged.
+
+    Raises:
+        UserError: A file cannot be read, or is neither a log nor a capture.
+    """
     for path in files:
-        octets = _read(path)
-        if not octets.startswith(HEADER):
-            looked.append(_look_at_capture(path, octets, window))
-            continue
-        events = _read_log(path, octets)
-        names.append(str(path))
-        if events and logs.setdefault(events[0].place, events) is not events:
-            raise UserError(
-                f"{path} is a second log of the same end.",
-                hint="Give one log of the front end and one of the back end of one run.",
-            )
-    if names:
-        stream = merged(logs.get(Place.FRONT, []), logs.get(Place.BACK, []))
-        breaches = watch(stream, window or 1, holds=holds, calm=False)
-        urbs = {(e.device, e.urb) for e in stream if e.kind is Kind.SUBMIT}
-        looked.insert(0, Looked(" and ".join(names), len(urbs), breaches))
-    return looked
+        for octets in _pieces(path):
+            judging.feed(path, octets)
+    judging.finish()
 
 
-def _read(path: Path) -> bytes:
+def _pieces(path: Path) -> Sequence[bytes]:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return [*iter(lambda: file.read(_AT_ONCE_BYTES), b"")] or [b""]
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror}.", hint="Name files that are there."
         ) from error
-
-
-def _read_log(path: Path, octets: bytes) -> list[UrbEvent]:
-    try:
-        return list(read_events(octets))
-    except RemoteProtocolError as error:
-        raise UserError(f"{path}: {error}", hint="Take the log anew; it is damaged.") from error
-
-
-def _look_at_capture(path: Path, octets: bytes, window: int | None) -> Looked:
-    try:
-        events = list(read_capture(octets))
-    except UserError as error:
-        raise UserError(f"{path}: {error.message}", hint=error.hint) from error
-    submitted = sum(event.kind == "S" for event in events)
-    return Looked(str(path), submitted, watch_capture(events, window))

@@ -12,7 +12,6 @@ import msgspec
 from rig import __version__
 from rig.errors import MachineError, RigError
 from rig.experiments.explain.recorded import FILES, URBS, Recorded
-from rig.experiments.monitor.monitor import look
 from rig.experiments.run.client import DiskUser, used_by
 from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.disturbance import Disturbance
@@ -24,11 +23,13 @@ from rig.experiments.run.stalls import longest_d_state_s, stall_notes
 from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
 from rig.experiments.run.use import STEP_DEADLINE_S
+from rig.experiments.run.watching import Watching, sentence
 from rig.guest_images.image import GuestImage, ensure
 from rig.integrity.filemap import FileMap
 from rig.integrity.inquiry import Observations, inquire
 from rig.integrity.judgement import combine
 from rig.integrity.looks import FileLook
+from rig.integrity.monitors.breach import Breach
 from rig.lab.accelerator import accelerator
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
@@ -40,13 +41,14 @@ from rig.report.verdict import (
     HostSide,
     Outcome,
     Verdict,
-    Watched,
     decide,
 )
 from rig.splitdriver.policy import Policy
 
 URB_LOGGERS = frozenset({"back", "front"})
 """The daemons that keep a log of URBs."""
+MOST_TOLD = 20
+"""So many broken rules are told as they are seen; the verdict has all."""
 DISK_DEADLINE_S = 60.0
 """For the disk of a client that the lab does not wait for."""
 
@@ -81,6 +83,12 @@ class Story:
         self._replaced = False
         self._notes: tuple[str, ...] = ()
         self._witnesses: list[Daemon] = []
+        holds = options.recovery.policy is Policy.HOLD
+        self.watching = Watching(
+            directory, options.recovery.window, holds=holds, tell=self._tell_broken
+        )
+        self._told_broken = 0
+        self._whole_logs: list[Path] = []
 
     def tell(self, image: GuestImage, accelerator: str, lab: Lab | None = None) -> Verdict:
         """Run, and write the run directory.
@@ -144,12 +152,15 @@ class Story:
                 lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
                 lab.transition("attached")
             self._clocks.measure(lab.strategy.daemons)
+            if self._options.notes_urbs:
+                self.watching.start([lab.front, lab.back], lab.strategy.daemons.get)
             with used_by(self._options.client, lab, self._options.attachment) as user:
                 written = self._exercise(lab, workload, user)
         except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
             self._keep_traces(lab)
             raise
         finally:
+            self.watching.stop()
             self._witnesses = [*lab.strategy.crew.former, *lab.strategy.daemons.values()]
             if workload is not None:
                 self._witnesses.append(workload)
@@ -195,17 +206,8 @@ class Story:
             tuple(written.unproven),
             promised=written.promised,
             recoveries=tuple(written.recoveries),
-            watched=self._watched(),
+            watched=self.watching.conclude([] if self._replaced else self._whole_logs),
         )
-
-    def _watched(self) -> Watched | None:
-        """Have the monitors look at both ends' logs of URBs, if they tell the whole run."""
-        logs = [self._directory.file(f"{role}/{URBS}") for role in ("back", "front")]
-        if self._replaced or not all(path.exists() for path in logs):
-            return None
-        holds = self._options.recovery.policy is Policy.HOLD
-        (looked,) = look(logs, self._options.recovery.window, holds=holds)
-        return Watched(looked.urbs, tuple(looked.breaches))
 
     def _keep_traces(self, lab: Lab) -> None:
         """Measure the clocks, and save each machine's kernel log, if it can still be asked."""
@@ -232,13 +234,25 @@ class Story:
         with suppress(MachineError):
             daemon.ask("urbs")
         with suppress(MachineError):
-            machine.get(URBS_ON_MACHINE, self._directory.file(f"{machine.name}/{URBS}"))
+            # Beside what has come of it, which others may follow, and in whose place it is put.
+            path = self._directory.file(f"{machine.name}/{URBS}")
+            whole = path.with_suffix(".whole")
+            machine.get(URBS_ON_MACHINE, whole)
+            whole.replace(path)
+            self._whole_logs.append(path)
 
     def _told(self) -> list[Told]:
         """Return what each process told, those that were replaced first."""
         told = [Told(one.machine, one.name, one.events) for one in self._witnesses]
         own = read_events(self._directory.file(MACHINE_EVENTS))
-        return [*told, Told(STATION, "run", own)]
+        ends = ("front", "back")
+        broken = [Told(role, "monitors", self.watching.events(role)) for role in ends]
+        return [*told, *broken, Told(STATION, "run", own)]
+
+    def _tell_broken(self, breach: Breach) -> None:
+        self._told_broken += 1
+        if self._told_broken <= MOST_TOLD:
+            self._progress.note(sentence(breach))
 
     @property
     def _workloads(self) -> tuple[str, ...]:

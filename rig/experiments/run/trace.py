@@ -23,10 +23,11 @@ TRIP_DEADLINE_S = 10.0
 CLOCK_DAEMONS = ("back", "front", "gadget")
 """Who is asked for the time of its machine, the quickest to answer first."""
 TOLD = frozenset(
-    {"fault", "released", "replugged", "control", "note", "stalled", "went_on", "blocked"}
+    {"fault", "released", "replugged", "control", "note", "stalled", "went_on", "blocked", "broken"}
 )
 """The events that go into a trace: what fired, what no longer hangs, that the disk was plugged in
-anew behind it, what somebody changed or noted, and where the workload made no progress."""
+anew behind it, what somebody changed or noted, where the workload made no progress, and which rule
+for URBs was broken."""
 NS_PER_S = 1_000_000_000
 
 

@@ -37,6 +37,8 @@ class Breach(msgspec.Struct, frozen=True):
         urb: The URB; 0 for none.
         t_ns: When, Unix time; 0 where nobody noted it.
         text: What happened, a sentence.
+        end: At which end of a split driver, ``front`` or ``back``; empty for a capture, and for
+            what never came.
     """
 
     rule: Rule
@@ -44,6 +46,7 @@ class Breach(msgspec.Struct, frozen=True):
     urb: int
     t_ns: int
     text: str
+    end: str = ""
 
 
 def endpoint_name(address: int) -> str:

@@ -70,14 +70,16 @@ class CaptureMonitor:
         self._count = 0
         self._submitted = 0
 
-    def feed(self, event: CaptureEvent) -> None:
-        """Take the next event."""
+    def feed(self, event: CaptureEvent) -> list[Breach]:
+        """Take the next event; return what it breaks."""
+        before = len(self.breaches)
         if event.transfer_type is not TransferType.ISOCHRONOUS:
             if event.kind == "S":
                 self._submit(event)
             else:
                 self._complete(event)
         self._count += 1
+        return self.breaches[before:]
 
     def _submit(self, event: CaptureEvent) -> None:
         if event.urb in self._open:

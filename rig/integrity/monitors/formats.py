@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rig.errors import UserError
 from rig.integrity.monitors.capture import CaptureEvent
@@ -34,6 +34,7 @@ _TYPES = {
     "B": TransferType.BULK,
 }
 _SETUP_WORDS = 5
+_PCAP_HEADER_BYTES = 24
 
 
 def read_capture(octets: bytes) -> Iterator[CaptureEvent]:
@@ -42,41 +43,109 @@ def read_capture(octets: bytes) -> Iterator[CaptureEvent]:
     Raises:
         UserError: It is none, or not one of USB as Linux captures it.
     """
-    if octets[:4] in _PCAP:
-        return _read_pcap(octets, _PCAP[octets[:4]])
-    if octets.startswith(_PCAPNG):
-        return _read_pcapng(octets)
-    return _read_text(octets)
+    reader = CaptureReader()
+    yield from reader.feed(octets)
+    yield from reader.finish()
 
 
-def _read_pcap(octets: bytes, order: str) -> Iterator[CaptureEvent]:
-    if len(octets) >= 24:
-        _check_link_type(struct.unpack_from(order + "I", octets, 20)[0] & 0xFFFF)
-    at = 24
-    while at + 16 <= len(octets):
-        length = struct.unpack_from(order + "I", octets, at + 8)[0]
-        if at + 16 + length > len(octets):
-            return
-        yield _event(octets[at + 16 : at + 16 + length], order)
-        at += 16 + length
+class CaptureReader:
+    """Reads a capture that still grows, of whichever kind."""
 
+    def __init__(self) -> None:
+        self._rest = b""
+        self._order = "<"
+        self._cut: Callable[[], Iterator[CaptureEvent]] | None = None
+        self._line = 0
 
-def _read_pcapng(octets: bytes) -> Iterator[CaptureEvent]:
-    order, at = "<", 0
-    while at + 12 <= len(octets):
-        if octets.startswith(_PCAPNG, at):
-            order = "<" if octets[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a" else ">"
-        kind, length = struct.unpack_from(order + "II", octets, at)
-        if length < 12 or at + length > len(octets):
-            return
-        if kind == _INTERFACE:
-            _check_link_type(struct.unpack_from(order + "H", octets, at + 8)[0])
-        elif kind == _ENHANCED:
-            captured = struct.unpack_from(order + "I", octets, at + 20)[0]
-            yield _event(octets[at + 28 : at + 28 + captured], order)
-        elif kind == _SIMPLE:
-            yield _event(octets[at + 12 : at + length - 4], order)
-        at += length
+    def feed(self, octets: bytes) -> list[CaptureEvent]:
+        """Take what has come; return the events that are whole now.
+
+        Raises:
+            UserError: As `read_capture`.
+        """
+        self._rest += octets
+        if self._cut is None and len(self._rest) >= len(_PCAPNG):
+            self._begin()
+        return [] if self._cut is None else list(self._cut())
+
+    def finish(self) -> list[CaptureEvent]:
+        """Nothing more comes; return the event of a last line that has no end.
+
+        Raises:
+            UserError: As `read_capture`.
+        """
+        if self._cut not in (None, self._cut_text):
+            return []
+        return list(self._events_of_lines([self._take(len(self._rest))]))
+
+    def _begin(self) -> None:
+        if self._rest[:4] in _PCAP:
+            self._order = _PCAP[self._rest[:4]]
+            self._cut = self._cut_pcap_header
+        elif self._rest.startswith(_PCAPNG):
+            self._cut = self._cut_pcapng
+        else:
+            self._cut = self._cut_text
+
+    def _take(self, length: int) -> bytes:
+        taken, self._rest = self._rest[:length], self._rest[length:]
+        return taken
+
+    def _cut_pcap_header(self) -> Iterator[CaptureEvent]:
+        if len(self._rest) >= _PCAP_HEADER_BYTES:
+            link = struct.unpack_from(self._order + "I", self._take(_PCAP_HEADER_BYTES), 20)[0]
+            _check_link_type(link & 0xFFFF)
+            self._cut = self._cut_pcap
+            yield from self._cut_pcap()
+
+    def _cut_pcap(self) -> Iterator[CaptureEvent]:
+        octets, at = self._rest, 0
+        while at + 16 <= len(octets):
+            length = struct.unpack_from(self._order + "I", octets, at + 8)[0]
+            if at + 16 + length > len(octets):
+                break
+            yield _event(octets[at + 16 : at + 16 + length], self._order)
+            at += 16 + length
+        self._take(at)
+
+    def _cut_pcapng(self) -> Iterator[CaptureEvent]:
+        octets, at = self._rest, 0
+        while at + 12 <= len(octets):
+            if octets.startswith(_PCAPNG, at):
+                self._order = "<" if octets[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a" else ">"
+            order = self._order
+            kind, length = struct.unpack_from(order + "II", octets, at)
+            if length < 12 or at + length > len(octets):
+                break
+            if kind == _INTERFACE:
+                _check_link_type(struct.unpack_from(order + "H", octets, at + 8)[0])
+            elif kind == _ENHANCED:
+                captured = struct.unpack_from(order + "I", octets, at + 20)[0]
+                yield _event(octets[at + 28 : at + 28 + captured], order)
+            elif kind == _SIMPLE:
+                yield _event(octets[at + 12 : at + length - 4], order)
+            at += length
+        self._take(at)
+
+    def _cut_text(self) -> Iterator[CaptureEvent]:
+        whole = self._take(self._rest.rfind(b"\n") + 1)
+        return self._events_of_lines(whole.split(b"\n")[:-1])
+
+    def _events_of_lines(self, lines: list[bytes]) -> Iterator[CaptureEvent]:
+        for octets in lines:
+            self._line += 1
+            line = octets.decode("utf-8", "replace").strip()
+            if not line:
+                continue
+            match = _LINE.match(line)
+            event = None if match is None else _event_of_line(match)
+            if event is None:
+                raise UserError(
+                    f"Line {self._line} is no event of usbmon: {line[:60]!r}.",
+                    hint="Take the text of /sys/kernel/debug/usb/usbmon/0u, a pcap or pcapng file,"
+                    " or a log of --urb-log.",
+                )
+            yield event
 
 
 def _check_link_type(link_type: int) -> None:
@@ -107,21 +176,6 @@ def _event(packet: bytes, order: str) -> CaptureEvent:
     return CaptureEvent(
         tag, kind.decode(), TransferType(transfer), bus, device, endpoint, status, length, t_ns
     )
-
-
-def _read_text(octets: bytes) -> Iterator[CaptureEvent]:
-    for number, line in enumerate(octets.decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        match = _LINE.match(line.strip())
-        event = None if match is None else _event_of_line(match)
-        if event is None:
-            raise UserError(
-                f"Line {number} is no event of usbmon: {line[:60]!r}.",
-                hint="Take the text of /sys/kernel/debug/usb/usbmon/0u, a pcap or pcapng file,"
-                " or a log of --urb-log.",
-            )
-        yield event
 
 
 def _event_of_line(match: re.Match[str]) -> CaptureEvent | None:

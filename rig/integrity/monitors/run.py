@@ -27,11 +27,15 @@ class Monitors:
         self._holds = holds
         self._count = 0
 
-    def feed(self, event: UrbEvent) -> None:
-        """Take the next event of either end."""
-        self._of(event).feed(event, self._count)
-        self._ends.feed(event, self._count)
+    def feed(self, event: UrbEvent) -> list[Breach]:
+        """Take the next event of either end; return what it breaks."""
+        seen: list[Breach] = []
+        for monitor in (self._of(event), self._ends):
+            before = len(monitor.breaches)
+            monitor.feed(event, self._count)
+            seen += monitor.breaches[before:]
         self._count += 1
+        return seen
 
     def finish(self, *, calm: bool = True) -> list[Breach]:
         """End the stream.

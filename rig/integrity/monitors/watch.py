@@ -49,7 +49,8 @@ class Watch:
 
     def _breach(self, rule: Rule, urb: int, text: str) -> None:
         t_ns = 0 if self._now is None else self._now.t_ns
-        self.breaches.append(Breach(rule, self._at, urb, t_ns, text))
+        end = "" if self._now is None else self._now.place.name.lower()
+        self.breaches.append(Breach(rule, self._at, urb, t_ns, text, end))
 
     def _is_there(self, event: UrbEvent, what: str) -> bool:
         """Whether the port has that device; a breach if not."""

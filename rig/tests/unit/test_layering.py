@@ -138,6 +138,8 @@ PURE = {
     "rig.integrity.monitors.formats",
     "rig.integrity.monitors.front",
     "rig.integrity.monitors.merge",
+    "rig.integrity.monitors.online",
+    "rig.integrity.monitors.recent",
     "rig.integrity.monitors.run",
     "rig.integrity.monitors.watch",
     "rig.gadget.bot.actions",

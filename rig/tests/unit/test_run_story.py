@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -131,6 +132,7 @@ class World:
         self.refuses = False  # the host refuses the next step
         self.prepared: list[dict[str, object]] = []
         self.urbs: dict[str, list[UrbEvent]] = {"back": [], "front": []}
+        self.followed: dict[str, list[UrbEvent]] = {}  # what of it is told while it grows
         self.moves = 0  # the disk goes away so often
         self.dead: set[str] = set()  # daemons
 
@@ -266,6 +268,15 @@ class FakeMachine:
     def get(self, remote: str, local: Path) -> None:
         self._world.step(f"{self._name} get {remote}")
         local.write_bytes(HEADER + b"".join(one.pack() for one in self._world.urbs[self._name]))
+
+    def listen(self, command: str) -> subprocess.Popen[bytes]:
+        assert "/run/rig-urbs.bin" in command
+        octets = HEADER + b"".join(one.pack() for one in self._world.followed.get(self._name, ()))
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdin is not None
+        child.stdin.write(octets)
+        child.stdin.flush()
+        return child
 
     def start_daemon(self, argv: Sequence[str], name: str) -> FakeDaemon:
         self._world.step(f"{self._name} start {name}")
