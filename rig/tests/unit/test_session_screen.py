@@ -395,6 +395,17 @@ def test_a_log_stays_where_the_person_has_scrolled() -> None:
     play(script)
 
 
+def test_a_log_that_was_hidden_meanwhile_shows_its_end() -> None:
+    async def script(player: Player) -> None:
+        await player.press("4", "1")
+        lines = [*live().log, LogLine(99.0, "back", "usb 1-1: " + "reset " * 20 + "done")]
+        await player.set(log=tuple(lines))
+        await player.press("4")
+        await player.sees("reset done")
+
+    play(script)
+
+
 def test_names_with_brackets_are_shown_as_they_are() -> None:
     async def script(player: Player) -> None:
         await player.set(

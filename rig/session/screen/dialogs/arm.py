@@ -27,6 +27,7 @@ class ArmDialog(Dialog):
     DEFAULT_CSS = """
     ArmDialog Grid { grid-size: 2; grid-columns: 11 1fr; grid-rows: auto; height: auto; }
     ArmDialog Select, ArmDialog Input { height: auto; }
+    ArmDialog Select:focus > SelectCurrent { text-style: reverse; }
     ArmDialog Button { width: auto; min-width: 10; }
     """
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from rich.text import Text
+from textual import on
 from textual.containers import Vertical
+from textual.events import Resize, Show
 from textual.widgets import DataTable, RichLog
 
 from rig.session.screen.words import fresh
 from rig.session.snapshot import Snapshot
 
 LineT = TypeVar("LineT")
-MOST_LINES = 20_000
-"""Of a growing text: far more than a person scrolls back, and some megabytes."""
+MOST_LINES = 5_000
+"""Of a growing text: more than a person scrolls back, and broken anew in a moment."""
 
 
 class Pane(Vertical):
@@ -88,14 +91,18 @@ class Tail(RichLog, Generic[LineT]):
     """A text that grows at its end, and follows it unless the person has scrolled up."""
 
     DEFAULT_CSS = """
-    Tail { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
+    Tail { height: 1fr; background: $background; scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable; }
     """
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(
-            id=id, max_lines=MOST_LINES, min_width=10, wrap=True, markup=False, auto_scroll=False
+            id=id, max_lines=MOST_LINES, min_width=1, wrap=True, markup=False, auto_scroll=False
         )
         self._seen: tuple[LineT, ...] = ()
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._waiting: list[str] = []
+        self._columns = 0
 
     def words(self, line: LineT) -> str:
         """Say a line."""
@@ -112,7 +119,32 @@ class Tail(RichLog, Generic[LineT]):
 
     def add(self, line: str) -> None:
         """Show one line more."""
-        self.write(Text(line), scroll_end=self.follows)
+        self._lines.append(line)
+        # A text that is hidden has no width to break its lines at.
+        self._waiting = [*self._waiting[-MOST_LINES:], line]
+        if self.scrollable_content_region.width == self._columns > 0:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        follows = self.follows
+        waiting, self._waiting = self._waiting, []
+        for line in waiting:
+            self.write(Text(line), scroll_end=False)
+        if follows:
+            self.scroll_end(animate=False)
+
+    @on(Resize)
+    @on(Show)
+    def _shown(self) -> None:
+        """Break the lines anew, and show those that came while it was hidden."""
+        columns = self.scrollable_content_region.width
+        if columns <= 0:
+            return
+        if columns != self._columns:
+            self._columns = columns
+            self._waiting = list(self._lines)
+            self.clear()
+        self._write_out()
 
     @property
     def follows(self) -> bool:
