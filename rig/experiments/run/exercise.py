@@ -10,6 +10,7 @@ import msgspec
 
 from rig.errors import MachineError
 from rig.experiments.run.disturbance import Disturbance
+from rig.experiments.run.growing_journal import GrowingJournal
 from rig.experiments.run.observing import Hung
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.passes import LongUse
@@ -75,6 +76,7 @@ class Exercise:
         sitting: Sitting | None = None,
     ) -> None:
         self._sitting = sitting
+        self._journal = None if sitting is None else GrowingJournal(directory)
         self._lab = lab
         self._options = options
         self._run_id = run_id
@@ -180,6 +182,8 @@ class Exercise:
             f"rig scan medium {STORE}/medium.img --ranges {RANGES_ON_MACHINE}", STEP_DEADLINE_S
         )
         medium = msgspec.json.decode(scan.stdout, type=list[Run])
+        if self._journal is not None:
+            return Medium(medium, journal_of(self._journal.look(self._lab.back)))
         journal = self._lab.back.check(
             f"rig scan journal {STORE}/journal.bin", STEP_DEADLINE_S
         ).stdout

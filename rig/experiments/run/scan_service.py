@@ -16,7 +16,7 @@ import msgspec
 
 from rig.arguments import ArgumentParser
 from rig.errors import UserError
-from rig.gadget.journal import Damage, Injected, Op, Record, read_journal
+from rig.gadget.journal import HEADER_BYTES, Damage, Injected, Op, Record, read_journal
 from rig.integrity.scan import Run, Scanner, scan
 from rig.integrity.stamp import SECTOR_BYTES
 
@@ -75,6 +75,26 @@ def decode_lines(text: str) -> Iterator[Line]:
             yield msgspec.json.decode(line, type=Access)
 
 
+class JournalEnd(msgspec.Struct, frozen=True, rename={"position": "end"}):
+    """The last line of a part of a journal: where the next part begins."""
+
+    position: int
+
+
+def decode_part(text: str) -> tuple[str, list[Line], int]:
+    """Read what ``rig scan journal --from`` wrote.
+
+    Returns:
+        The lines as text and as they are read, and where the next part begins.
+
+    Raises:
+        msgspec.DecodeError: It is something else.
+    """
+    body, _, last = text.rstrip("\n").rpartition("\n")
+    body = f"{body}\n" if body else ""
+    return body, list(decode_lines(body)), msgspec.json.decode(last, type=JournalEnd).position
+
+
 def observe(found: Record | Damage) -> Line:
     """Return one record of the journal as a line, with its data turned into runs."""
     if isinstance(found, Damage):
@@ -118,6 +138,9 @@ def main(argv: list[str]) -> int:
     kinds = arguments.add_subparsers(dest="kind", required=True)
     journal = kinds.add_parser("journal", help="one JSON line an access")
     journal.add_argument("file", type=Path)
+    journal.add_argument(
+        "--from", dest="first", type=int, help="octet to begin at; the last line says where it ends"
+    )
     medium = kinds.add_parser("medium", help="one JSON list of runs")
     medium.add_argument("file", type=Path)
     medium.add_argument("--ranges", type=Path, required=True, help="JSON: [[LBA, COUNT], ...]")
@@ -126,12 +149,30 @@ def main(argv: list[str]) -> int:
     out = sys.stdout.buffer
     with _open(options.file) as file:
         if options.kind == "journal":
+            end = first = file.seek(options.first or 0)
             pieces = iter(lambda: file.read(_CHUNK_BYTES), b"")
             for found in read_journal(pieces):
-                out.write(encoder.encode(observe(found)) + b"\n")
+                end += _length(found)
+                out.write(encoder.encode(_moved(observe(found), first)) + b"\n")
+            if options.first is not None:
+                out.write(encoder.encode(JournalEnd(end)) + b"\n")
         else:
             out.write(encoder.encode(scan_medium(file, _read_ranges(options.ranges))) + b"\n")
     return 0
+
+
+def _length(found: Record | Damage) -> int:
+    """How many octets of the journal it is; of a record that is being written, none yet."""
+    if isinstance(found, Damage):
+        return 0 if found.torn_tail else found.length_bytes
+    return HEADER_BYTES + len(found.payload)
+
+
+def _moved(line: Line, first: int) -> Line:
+    """Count the position of a damage from the journal's beginning."""
+    if isinstance(line, Access) or not first:
+        return line
+    return msgspec.structs.replace(line, position=first + line.position)
 
 
 def _open(path: Path) -> BinaryIO:

@@ -16,6 +16,7 @@ from rig.experiments.run.scan_service import (
     JournalDamage,
     Line,
     decode_lines,
+    decode_part,
     main,
     observe,
     scan_medium,
@@ -221,3 +222,23 @@ def test_a_line_leaves_out_what_is_as_usual() -> None:
     line = msgspec.json.encode(observe(Record(4, 5, Op.FLUSH, 0, 0, 0)))
     told = json.loads(line)
     assert told == {"sequence": 4, "time_ns": 5, "op": "flush", "lba": 0, "blocks": 0}
+
+
+def test_a_journal_that_grows_is_read_on_from_where_the_last_look_ended(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    records = [encode(write(number, stamped(8))) for number in range(4)]
+    file, end = tmp_path / "journal.bin", 0
+    seen: list[Line] = []
+    whole = b"".join(records)
+    for length in (0, len(records[0]), len(whole) - 100, len(whole)):
+        file.write_bytes(whole[:length])
+        assert main(["journal", str(file), "--from", str(end)]) == 0
+        _, lines, end = decode_part(capsysbinary.readouterr().out.decode())
+        seen += lines
+    assert end == len(whole)
+    accesses = [one for one in seen if isinstance(one, Access)]
+    assert [one.sequence for one in accesses] == [0, 1, 2, 3]
+    (torn,) = [one for one in seen if isinstance(one, JournalDamage)]
+    assert torn.torn_tail
+    assert torn.position == 3 * len(records[0])
