@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+from rig.errors import UserError
 from rig.experiments.run.options import LUN_SLACK_BYTES, Recovery, RunOptions, check_wishes
-from rig.integrity.filesystems import MIB, file_system
-from rig.integrity.workloads.table import USUAL, WORKLOADS
+from rig.integrity.filesystems import MIB, RAW, file_system
+from rig.integrity.workloads.table import USUAL, WORKLOADS, Kind
+from rig.integrity.workloads.table import workload as kind_of
 from rig.lab.attachment import DUMMY
 from rig.lab.paths import PathName
 
@@ -81,3 +84,18 @@ def _lun_mib(names: tuple[str, ...], bytes_each: int) -> int:
     partition = max(2 * written + 8 * MIB, *(file_system(name).smallest_bytes for name in names))
     needed = len(names) * partition + LUN_SLACK_BYTES
     return max(SMALLEST_LUN_MIB, -(-needed // MIB))
+
+
+def kind_for(name: str, file_systems: Sequence[str]) -> Kind:
+    """Look a workload up that can be run on all of these.
+
+    Raises:
+        UserError: There is none of this name, or it needs files and one is the raw device.
+    """
+    kind = kind_of(name)
+    if RAW.name in file_systems and not kind.on_raw_device:
+        raise UserError(
+            f"Workload '{name}' needs files, and the raw device has none.",
+            hint="Take another workload.",
+        )
+    return kind
