@@ -37,9 +37,12 @@ _READING = """\
 - *no split driver*, xhci: Linux's own driver, on the machine into which the disk is plugged. Behind
   an error `xhci_hcd` moves the endpoint past the failed transfer and rings its doorbell; the
   client's completion handler, which takes the others back, runs a little later, as a bottom half
-  (`HCD_BH`). In between the next URB is on the wire. `ehci_hcd` keeps its endpoint until the
-  handler has returned. A split driver with one URB at a time in the controller has nothing there
-  that could run: with policy `hold` the disk is safer than plugged in directly.
+  (`HCD_BH`). In between the next URB is on the wire. A split driver with one URB at a time in the
+  controller has nothing there that could run: with policy `hold` the disk is safer than plugged in
+  directly.
+- *no split driver*, ehci: a few runs there prove nothing about `ehci_hcd`. What reaches the cable
+  soon behind an error is held for 3 ms, in which QEMU takes back what it had queued before; on a
+  station with much else to do QEMU may be later than that, and on xHCI alone the cable can tell.
 - *misdirected*: runs in which correct data arrived at an LBA where it does not belong, as the
   stamps in it say. A retry may have repaired it later; until then, or a power cut, it was there.
 - *blocks*: of 512 octets, in all runs together.
