@@ -42,7 +42,7 @@ _READING = """\
   directly.
 - *no split driver*, ehci: a few runs there prove nothing about `ehci_hcd`. What reaches the cable
   soon behind an error is held for 3 ms, in which QEMU takes back what it had queued before; on a
-  station with much else to do QEMU may be later than that. On xHCI its cancels tell when it is done.
+  station with much else to do QEMU may be later than that. On xHCI its cancels tell of its end.
 - *misdirected*: runs in which correct data arrived at an LBA where it does not belong, as the
   stamps in it say. A retry may have repaired it later; until then, or a power cut, it was there.
 - *blocks*: of 512 octets, in all runs together.
