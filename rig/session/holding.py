@@ -71,7 +71,7 @@ def hold_on_screen(options: RunOptions, out: Path | None) -> Held:
         _interpreter(session, options, patience) as interpreter,
     ):
         engine = session.engine
-        run_screen(engine.snapshot, interpreter, engine.leave)
+        run_screen(engine.snapshot, interpreter, engine.leave, lambda: engine.wait(END_S))
         patience.give_up(leaving=True)
     return _held(engine, Ended(0, lost=False))
 

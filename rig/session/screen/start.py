@@ -8,25 +8,33 @@ from collections.abc import Callable
 
 from rig.session.screen.app import SessionApp
 from rig.session.screen.brain import Brain
-from rig.session.screen.terminal import PatientDriver, Terminal
-from rig.session.snapshot import Snapshot
+from rig.session.screen.terminal import PatientDriver, Terminal, ctrl_c_is_a_key
+from rig.session.snapshot import Mode, Snapshot
 
 
-def run_screen(look: Callable[[], Snapshot], brain: Brain, leave: Callable[[], None]) -> None:
+def run_screen(
+    look: Callable[[], Snapshot],
+    brain: Brain,
+    leave: Callable[[], None],
+    wait: Callable[[], object],
+) -> None:
     """Show a session on the terminal until it is over.
 
-    The session may still be starting.  Returns when its mode is ``ended`` or, after the person has
-    asked to leave, ``broken``; when the terminal has gone, or a SIGTERM came; or when the person
-    did not want to wait for the end.  In every case `leave` has been called: the caller waits for
-    the end of the session, and prints its verdict on the terminal, which is as it was before.
+    The session may still be starting.  The screen goes when the session's mode is ``ended`` or,
+    after the person has asked to leave, ``broken``; when the terminal has gone, or a SIGTERM came;
+    or when the person did not want to watch the end.  In every case `leave` is called, and `wait`
+    has the rest: until it is back, no signal but SIGKILL cuts the session's end short, and Ctrl-C
+    only where the screen has gone.  Afterwards the terminal is as it was before, for the verdict.
 
-    Must be called from the main thread, with standard input and output at a terminal.
+    Must be called from the main thread, with standard input and output at a terminal.  Nobody else
+    may print anything while it lasts.
 
     Args:
         look: Says how things are, at once: `rig.session.deeds.Deeds.snapshot`.
-        brain: Its commands.
+        brain: The session's commands: a `rig.session.interpreter.Interpreter`.
         leave: Tells the session to end in order.  Must not wait for it; may be called more than
-            once, from a signal handler, too.
+            once, from another thread, too.
+        wait: Waits until the session is over, and its run directory is complete.
     """
     # A lock in `leave` may be held by what a signal interrupted: another thread can wait for it.
     told = threading.Event()
@@ -37,8 +45,12 @@ def run_screen(look: Callable[[], Snapshot], brain: Brain, leave: Callable[[], N
             threading.Thread(target=leave, name="leave").start()
 
     terminal = Terminal(sys.stdin.fileno(), gone)
-    try:
-        with terminal.watched():
-            SessionApp(look, brain, gone, terminal.lost, PatientDriver).run()
-    finally:
-        gone()
+    with terminal.watched():
+        try:
+            with ctrl_c_is_a_key():
+                SessionApp(look, brain, gone, terminal.lost, PatientDriver).run()
+        finally:
+            gone()
+            if look().mode is not Mode.ENDED:
+                print("The session ends in order; this takes a while.", flush=True)
+            wait()
