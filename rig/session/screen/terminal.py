@@ -39,9 +39,6 @@ class Terminal:
     def watched(self) -> Iterator[None]:
         """Take the signals that say that it has gone, for as long as this lasts."""
         before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
-        # Ctrl-C is a key here.  In a shell that has the terminal meanwhile it is the shell's, and
-        # the signal comes here, too; a handler is not handed down to the shell, as ignoring is.
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             yield
         finally:
@@ -69,6 +66,20 @@ class Terminal:
         if not self._told:
             self._told = True
             self._gone()
+
+
+@contextmanager
+def ctrl_c_is_a_key() -> Iterator[None]:
+    """Let SIGINT end nothing.
+
+    In a shell that has the terminal meanwhile Ctrl-C is the shell's, and the signal comes here,
+    too.  A handler, since it is not handed down to the shell, as ignoring is.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Patient:

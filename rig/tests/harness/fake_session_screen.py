@@ -24,6 +24,7 @@ from rig.session.snapshot import (
     UrbRow,
     WorkloadRow,
 )
+from rig.tests.harness.fake_deeds import Seat
 
 
 def live(**changes: object) -> Snapshot:
@@ -114,3 +115,28 @@ class FakeSession:
     def leave(self) -> None:
         self.left = True
         self.now = msgspec.structs.replace(self.now, mode=Mode.ENDED, words="judged")
+
+
+class Seated(FakeSession):
+    """The same in front of the real interpreter of commands.
+
+    Attributes:
+        seat: What it sits on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seat = Seat()
+
+    def snapshot(self) -> Snapshot:
+        return self.seat.deeds.snapshot()
+
+    def ask(self, line: str) -> Answer:
+        self.asked.append(line)
+        return self.seat.interpreter.ask(line)
+
+    def complete(self, text: str) -> Sequence[str]:
+        return self.seat.interpreter.complete(text)
+
+    def journal(self) -> Sequence[str]:
+        return self.seat.interpreter.journal()

@@ -8,8 +8,10 @@ SIGHUP.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from rig.session.interpreter import Answer
@@ -23,6 +25,7 @@ class Noting(FakeSession):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        self._told = threading.Event()
 
     def ask(self, line: str) -> Answer:
         self._note(line)
@@ -33,6 +36,13 @@ class Noting(FakeSession):
     def leave(self) -> None:
         self._note("left")
         super().leave()
+        self._told.set()
+
+    def wait(self) -> None:
+        """Wait until the session is over, while somebody is impatient."""
+        assert self._told.wait(30)
+        os.kill(os.getpid(), signal.SIGTERM)
+        self._note("over")
 
     def _note(self, text: str) -> None:
         with self._path.open("a") as file:
@@ -43,5 +53,5 @@ if __name__ == "__main__":
     if "deaf" in sys.argv[2:]:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     session = Noting(Path(sys.argv[1]))
-    run_screen(session.snapshot, session, session.leave)
+    run_screen(session.snapshot, session, session.leave, session.wait)
     print("Verdict: PASS", flush=True)

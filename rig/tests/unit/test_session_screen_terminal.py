@@ -62,7 +62,7 @@ def test_the_verdict_stays_on_the_terminal_and_a_shell_gives_it_back(tmp_path: P
         child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == 0
-        assert notes.read_text().splitlines() == ["shell back", "left"]
+        assert notes.read_text().splitlines() == ["shell back", "left", "over"]
 
 
 def test_a_signal_to_end_leaves_in_order(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_signal_to_end_leaves_in_order(tmp_path: Path) -> None:
         child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == 0
-        assert notes.read_text() == "left\n"
+        assert notes.read_text() == "left\nover\n"
 
 
 @pytest.mark.parametrize("deaf", [False, True], ids=["told by a signal", "not told"])
@@ -81,4 +81,4 @@ def test_a_terminal_that_goes_away_leaves_in_order(tmp_path: Path, deaf: bool) -
         child.ptyproc.fileobj.close()
         wait_for_end(child.pid)
     assert child.exitstatus == 0
-    assert notes.read_text() == "left\n"
+    assert notes.read_text() == "left\nover\n"
