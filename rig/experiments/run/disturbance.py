@@ -15,7 +15,7 @@ import msgspec
 
 from rig.control.server import served_by_thread
 from rig.daemon import Command, Events
-from rig.errors import MachineError
+from rig.errors import CommandFailure, MachineError
 from rig.experiments.run.client import DiskUser
 from rig.experiments.run.observing import observe
 from rig.experiments.run.options import RunOptions, check_machine
@@ -250,13 +250,23 @@ class Disturbance:
         while (rest_s := until_s - time.monotonic()) > 0:
             self._check_daemons()
             disk = self._look_for_disk(min(rest_s, LOOK_S))
-            probe = PROBE.format(disk=disk)
-            if disk and self._lab.client.run(probe, rest_s + LEEWAY_S).status == 0:
+            if disk and self._answers(disk, rest_s + LEEWAY_S):
                 return disk
         raise NotBackError(
             f"The disk could not be read again in {self.patience_s:g} s after it had gone.",
             hint="See front/kernel.log and the daemons' logs in the run's directory.",
         )
+
+    def _answers(self, disk: str, deadline_s: float) -> bool:
+        """Whether a disk can be read.
+
+        Raises:
+            NotBackError: It says neither yes nor no in time.
+        """
+        try:
+            return self._lab.client.run(PROBE.format(disk=disk), deadline_s).status == 0
+        except CommandFailure as error:
+            raise NotBackError(f"The disk {disk} does not answer.", hint=error.message) from error
 
     def _look_for_disk(self, deadline_s: float) -> str:
         """Return the disk, or "" if there is none in time."""
