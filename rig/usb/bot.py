@@ -27,11 +27,17 @@ _COMMAND_10: Final = struct.Struct(">BBIBHB")
 """Opcode, flags, LBA, group number, blocks, control: READ(10), WRITE(10), SYNCHRONIZE CACHE(10) and
 READ CAPACITY(10) alike (SBC-3 §5)."""
 _CAPACITY: Final = struct.Struct(">II")  # SBC-3 table 64
+_FIXED_FORMAT: Final = struct.Struct(">BBBIB4xBB4x")
+"""Response code, segment, sense key, information, additional length, code and qualifier (SPC-4
+§4.5.3)."""
+_VALID = 0x80
+"""In the response code: the information is of the meaning that the standards give it, an LBA."""
+_LAST_OF_32_BITS = 2**32 - 1
 
 CBW_BYTES: Final = _CBW.size
 CSW_BYTES: Final = _CSW.size
 CAPACITY_BYTES: Final = _CAPACITY.size
-SENSE_BYTES: Final = 18
+SENSE_BYTES: Final = _FIXED_FORMAT.size
 """Of fixed-format sense data (SPC-4 §4.5.3)."""
 MOST_BLOCKS: Final = 0xFFFF
 """Of one READ(10) or WRITE(10)."""
@@ -104,11 +110,32 @@ class Capacity(msgspec.Struct, frozen=True):
 
 
 class SenseData(msgspec.Struct, frozen=True):
-    """Why a command failed: sense key, additional sense code and qualifier (SPC-4 §4.5)."""
+    """Why a command failed (SPC-4 §4.5).
+
+    Attributes:
+        key: Sense key.
+        asc: Additional sense code.
+        ascq: Its qualifier.
+        lba: The first block that is concerned; None where none is, or that is not told.
+    """
 
     key: int
     asc: int
     ascq: int
+    lba: int | None = None
+
+    def pack(self) -> bytes:
+        """Return the 18 octets of fixed format (SPC-4 §4.5.3), which know LBAs of 32 bits alone."""
+        told = self.lba is not None and self.lba <= _LAST_OF_32_BITS
+        return _FIXED_FORMAT.pack(
+            0x70 | (_VALID if told else 0),
+            0,
+            self.key,
+            self.lba if self.lba is not None and told else 0,
+            _FIXED_FORMAT.size - 8,  # octets behind this one
+            self.asc,
+            self.ascq,
+        )
 
 
 def write_10(tag: int, lba: int, blocks: int, block_bytes: int = 512) -> bytes:
@@ -195,7 +222,8 @@ def parse_sense(octets: bytes) -> SenseData:
     full = octets + bytes(max(SENSE_BYTES - len(octets), 0))
     code = full[0] & 0x7F
     if code in _FIXED_SENSE:
-        return SenseData(full[2] & 0x0F, full[12], full[13])
+        _, _, key, information, _, asc, ascq = _FIXED_FORMAT.unpack_from(full)
+        return SenseData(key & 0x0F, asc, ascq, information if full[0] & _VALID else None)
     if code in _DESCRIPTOR_SENSE:
         return SenseData(full[1] & 0x0F, full[2], full[3])
     raise RemoteProtocolError(f"{octets[:SENSE_BYTES].hex(' ')} is no sense data.")

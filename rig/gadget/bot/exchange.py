@@ -14,6 +14,8 @@ An injected effect changes one of these steps, and nothing else.  Pure.
 
 from __future__ import annotations
 
+import msgspec
+
 from rig.faults.rules.device import (
     CSW_BYTES,
     EXTRA_BYTES,
@@ -37,8 +39,8 @@ from rig.gadget.bot.actions import (
     Wait,
     WriteMedium,
 )
-from rig.gadget.bot.scsi import BLOCK_BYTES, Sense, Task, Unit
-from rig.usb.bot import Cbw, CommandStatus, Csw
+from rig.gadget.bot.scsi import BLOCK_BYTES, Task, Unit
+from rig.usb.bot import Cbw, CommandStatus, Csw, SenseData
 from rig.usb.urb import Direction
 
 
@@ -253,11 +255,11 @@ class Exchange:
         elif self._moved_bytes % self._packet_bytes == 0:
             yield Send(b"")  # a short packet of no length
         if effect.sense is not None:
-            self._fail(Sense(*effect.sense))
+            self._fail(SenseData(*effect.sense))
 
-    def _fail(self, sense: Sense, lba: int | None = None) -> None:
+    def _fail(self, sense: SenseData, lba: int | None = None) -> None:
         self._status = CommandStatus.FAILED
-        self._unit.fail(sense if lba is None else Sense(sense.key, sense.asc, sense.ascq, lba))
+        self._unit.fail(sense if lba is None else msgspec.structs.replace(sense, lba=lba))
 
     # The status stage.
 

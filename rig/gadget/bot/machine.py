@@ -14,8 +14,8 @@ from rig.faults.rules.device import DeviceEffect, DeviceKind, DeviceRequest
 from rig.gadget.bot import scsi
 from rig.gadget.bot.actions import Halt, Receive, Session, Stage
 from rig.gadget.bot.exchange import Exchange
-from rig.gadget.bot.scsi import Refuse, Sense, Task, Unit
-from rig.usb.bot import Cbw, parse_cbw
+from rig.gadget.bot.scsi import Refuse, Task, Unit
+from rig.usb.bot import Cbw, SenseData, parse_cbw
 from rig.usb.urb import Direction
 
 Decide = Callable[[DeviceRequest], DeviceEffect | None]
@@ -82,7 +82,7 @@ class Disk:
 
     def _task(self, cbw: Cbw, effect: DeviceEffect | None) -> Task:
         if effect is not None and effect.kind is DeviceKind.SENSE and effect.sense is not None:
-            return Refuse(Sense(*effect.sense))
+            return Refuse(SenseData(*effect.sense))
         return self.unit.task(cbw.lun, cbw.command)
 
     @staticmethod

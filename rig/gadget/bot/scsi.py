@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import msgspec
 
+from rig.usb.bot import SenseData
 from rig.usb.urb import Direction
 
 BLOCK_BYTES = 512
@@ -46,48 +47,17 @@ COMMAND_BYTES = {0: 6, 1: 10, 2: 10, 4: 16, 5: 12}
 """Length of a command block by the three upper bits of its operation code (SPC-4 §4.2.5.1)."""
 
 
-class Sense(msgspec.Struct, frozen=True):
-    """Why a command failed: sense key, additional sense code and its qualifier (SPC-4 §4.5).
-
-    Attributes:
-        key: Sense key.
-        asc: Additional sense code.
-        ascq: Its qualifier.
-        lba: The first block that is concerned; None where none is.
-    """
-
-    key: int
-    asc: int
-    ascq: int
-    lba: int | None = None
-
-    def pack(self) -> bytes:
-        """Return the 18 octets of fixed format (SPC-4 §4.5.3)."""
-        valid = self.lba is not None and self.lba <= _LAST_OF_32_BITS
-        information = self.lba if self.lba is not None and valid else 0
-        return struct.pack(
-            ">BBBIB4xBB4x",
-            0x70 | (0x80 if valid else 0),
-            0,
-            self.key,
-            information,
-            10,  # octets behind this one
-            self.asc,
-            self.ascq,
-        )
-
-
-NO_SENSE = Sense(0x0, 0x00, 0x00)
-MEDIUM_NOT_PRESENT = Sense(0x2, 0x3A, 0x00)
-WRITE_ERROR = Sense(0x3, 0x0C, 0x00)
-READ_ERROR = Sense(0x3, 0x11, 0x00)
-COMMUNICATION_FAILURE = Sense(0x4, 0x08, 0x00)
-INVALID_OPCODE = Sense(0x5, 0x20, 0x00)
-LBA_OUT_OF_RANGE = Sense(0x5, 0x21, 0x00)
-INVALID_FIELD = Sense(0x5, 0x24, 0x00)
-NO_SUCH_UNIT = Sense(0x5, 0x25, 0x00)
-MEDIUM_CHANGED = Sense(0x6, 0x28, 0x00)
-RESET_OCCURRED = Sense(0x6, 0x29, 0x00)
+NO_SENSE = SenseData(0x0, 0x00, 0x00)
+MEDIUM_NOT_PRESENT = SenseData(0x2, 0x3A, 0x00)
+WRITE_ERROR = SenseData(0x3, 0x0C, 0x00)
+READ_ERROR = SenseData(0x3, 0x11, 0x00)
+COMMUNICATION_FAILURE = SenseData(0x4, 0x08, 0x00)
+INVALID_OPCODE = SenseData(0x5, 0x20, 0x00)
+LBA_OUT_OF_RANGE = SenseData(0x5, 0x21, 0x00)
+INVALID_FIELD = SenseData(0x5, 0x24, 0x00)
+NO_SUCH_UNIT = SenseData(0x5, 0x25, 0x00)
+MEDIUM_CHANGED = SenseData(0x6, 0x28, 0x00)
+RESET_OCCURRED = SenseData(0x6, 0x29, 0x00)
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -100,7 +70,7 @@ class Nothing(msgspec.Struct, frozen=True):
 class Refuse(msgspec.Struct, frozen=True):
     """Nothing was done: CHECK CONDITION."""
 
-    sense: Sense
+    sense: SenseData
     direction: ClassVar[Direction | None] = None
     length_bytes: ClassVar[int] = 0
 
@@ -199,7 +169,7 @@ class Unit:
         self.removable = removable
         self.present = True
         self._inquiry = inquiry.encode("ascii")
-        self._attention: Sense | None = None
+        self._attention: SenseData | None = None
         self._sense = NO_SENSE
 
     def was_reset(self) -> None:
@@ -216,7 +186,7 @@ class Unit:
         self.present = True
         self._attention = MEDIUM_CHANGED
 
-    def fail(self, sense: Sense) -> None:
+    def fail(self, sense: SenseData) -> None:
         """Keep why a command failed until REQUEST SENSE, or another command, comes."""
         self._sense = sense
 

@@ -79,6 +79,21 @@ def test_sense_is_read_in_either_format(octets: str) -> None:
     assert bot.parse_sense(bytes.fromhex(octets)) == bot.SenseData(6, 0x29, 1)
 
 
+@given(
+    st.integers(0, 15),
+    st.integers(0, 255),
+    st.integers(0, 255),
+    st.none() | st.integers(0, 2**32 - 1),
+)
+def test_sense_survives_the_way(key: int, asc: int, ascq: int, lba: int | None) -> None:
+    sense = bot.SenseData(key, asc, ascq, lba)
+    assert bot.parse_sense(sense.pack()) == sense
+
+
+def test_an_lba_that_does_not_fit_is_not_told() -> None:
+    assert bot.SenseData(3, 0x11, 0, lba=2**32).pack()[:7] == bytes((0x70, 0, 3, 0, 0, 0, 0))
+
+
 @given(st.binary(max_size=20))
 def test_what_is_no_sense_is_refused_and_nothing_else(octets: bytes) -> None:
     if octets and octets[0] & 0x7F in (0x70, 0x71, 0x72, 0x73):
