@@ -247,6 +247,8 @@ class Typed:
             text = readline.get_line_buffer()[: readline.get_endidx()].lstrip()
             kept = text.rfind(" ") + 1
             self._found = [line[kept:] for line in self._complete(text)]
+            if len(self._found) == 1 and not self._found[0].endswith(("=", " ")):
+                self._found[0] += " "
         return self._found[number] if number < len(self._found) else None
 
     def _keep_history(self) -> None:

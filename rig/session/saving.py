@@ -34,6 +34,8 @@ LEAST_MIB = 16
 MARK = "# Saved from a manual session: "
 """How the file of such a plan begins."""
 LEEWAY_S = 5.0
+LEAST_BPS = 2_000_000
+"""A machine without KVM writes so quickly when nothing else keeps it busy."""
 QUICKER = 1.5
 """A run does not rest between two passes: it writes more in the same time."""
 OCTETS_A_MATCH = 128 << 10
@@ -283,6 +285,7 @@ def replay_mib(
         if rule.at_s is None and rule.times != NO_LIMIT
     )
     quick = max((sample.written_bps for sample in seen.samples), default=0.0)
+    quick = max(quick, LEAST_BPS)
     octets = max(chain([last_s * quick * QUICKER], (n * OCTETS_A_MATCH for n in counted)))
     share = sum(1 / WORKLOADS[name].divisor for name in workloads)
     return max(LEAST_MIB, int(-(-octets // (MIB * file_systems * share))))

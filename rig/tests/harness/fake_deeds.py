@@ -205,9 +205,10 @@ class Seat:
         self.files: dict[str, str] = {}
         self.now_s = 10.0
         self.doings = Doings(Journal(self.lines.append), lambda: self.now_s)
+        self.settings = settings or Settings(Plan(name="calm", seed=7), ("--fs", "ext4"))
         self.interpreter = Interpreter(
             self.deeds,
-            settings or Settings(Plan(name="calm", seed=7), ("--fs", "ext4")),
+            self.settings,
             self.doings,
             AtOnce(),
             self.files.__setitem__,
