@@ -47,11 +47,13 @@ class Row(msgspec.Struct, frozen=True):
         plan: The plan.
         verdict: Of the run.
         difference: A sentence about what is not as the plan says; empty if all is.
+        earlier: Whether an earlier run left the verdict, and nothing was run now.
     """
 
     plan: Plan
     verdict: Verdict
     difference: str
+    earlier: bool = False
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -93,10 +95,10 @@ def run_all(
     """
     for name in names:
         options = check_wishes(name, FILE_SYSTEM, KERNEL, seed)
-        verdict = find_verdict(options, out / name)
-        if verdict is None:
-            verdict = runner(options, unused(out / name))
-        yield name, Row(options.plan, verdict, surprise(options.plan, verdict))
+        found = find_verdict(options, out / name)
+        verdict = runner(options, unused(out / name)) if found is None else found
+        difference = surprise(options.plan, verdict)
+        yield name, Row(options.plan, verdict, difference, earlier=found is not None)
 
 
 def find_verdict(options: RunOptions, directory: Path) -> Verdict | None:
@@ -192,13 +194,16 @@ def main(runner: Runner = _run_in_lab) -> int:
         for name, row in run_all(names, out, options.seed, runner):
             rows.append(row)
             (out / "table.md").write_text(table(rows), encoding="utf-8")
-            print(f"{name}: {row.verdict.verdict}. {row.difference}".rstrip(), flush=True)
+            earlier = " (of an earlier run)" if row.earlier else ""
+            print(f"{name}: {row.verdict.verdict}{earlier}. {row.difference}".rstrip(), flush=True)
     except KeyboardInterrupt:
         print(f"\nEnded by hand; '--out {out}' goes on from here.", file=sys.stderr)
         raise
     print("\n" + table(rows))
     different = [row.difference for row in rows if row.difference]
     print("\n".join(different) or f"{_all(len(rows))} as expected.")
+    if kept := sum(row.earlier for row in rows):
+        print(f"{kept} of {len(rows)} were run earlier; a new '--out' runs all of them.")
     print(f"All of it is in {out}/")
     return 1 if different else 0
 

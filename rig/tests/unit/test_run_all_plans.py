@@ -108,6 +108,21 @@ def test_a_verdict_that_is_there_is_not_asked_for_again(
     assert rig.ran == ["calm", "demo"]
 
 
+def test_a_verdict_of_an_earlier_run_is_told_as_that(
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call(rig, monkeypatch, tmp_path, *only("calm"))
+    assert "earlier" not in capsys.readouterr().out
+    call(rig, monkeypatch, tmp_path, *only("calm", "link-cut"))
+    said = capsys.readouterr().out
+    assert "calm: pass (of an earlier run)." in said
+    assert said.count("(of an earlier run)") == 1
+    assert "1 of 2 were run earlier; a new '--out' runs all of them." in said
+
+
 def test_what_another_seed_gave_another_plan_or_a_machine_that_failed_does_not_count(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
