@@ -115,7 +115,7 @@ def test_a_verdict_of_an_earlier_run_is_told_as_that(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     call(rig, monkeypatch, tmp_path, *only("calm"))
-    assert "earlier" not in capsys.readouterr().out
+    assert "of an earlier run" not in capsys.readouterr().out
     call(rig, monkeypatch, tmp_path, *only("calm", "link-cut"))
     said = capsys.readouterr().out
     assert "calm: pass (of an earlier run)." in said
