@@ -103,7 +103,7 @@ class Engine(LiveRun):
         """See `Deeds.switch`."""
         wanted, watch = check_recovery(policy), self._live()
         before = self._recovery
-        self._sitting.do(lambda scene: self._switch(scene, watch, wanted))
+        self._sitting.do(lambda scene: self._switch(scene, watch, wanted), without_disk=True)
         return str(before)
 
     def mark(self, text: str) -> None:
@@ -119,9 +119,12 @@ class Engine(LiveRun):
 
     def _switch(self, scene: Scene, watch: Watch, wanted: Recovery) -> None:
         self._sitting.set_mode(self._sitting.mode, f"Both ends begin anew, policy {wanted}.")
+        away = self._sitting.away
         switch(scene, wanted, self.directory.file("plan.toml"), watch.rules)
         self._recovery = wanted
         self._sitting.policies += (str(wanted),)
+        if not away:  # else it is being waited for already
+            scene.use.follow()
 
     def _changing(self, do: Callable[[], T]) -> T:
         """Do something to rules, and show at once what has become of them."""

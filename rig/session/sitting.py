@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rig.errors import MachineError, RigError, UserError
 from rig.experiments.run.disturbance import BACK_DEADLINE_S
@@ -34,6 +34,14 @@ WARM_UP = (
 )
 AWAY_HINT = "Plug it in, or release what took it away."
 T = TypeVar("T")
+
+
+class _Job(NamedTuple):
+    """What is to be done between two passes, and who waits for it."""
+
+    do: Callable[[], Any]
+    future: Future[Any]
+    without_disk: bool
 
 
 class Sitting:
@@ -87,7 +95,7 @@ class Sitting:
         self._opened = opened
         self._closed = closed
         self._wake = threading.Condition()
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._paused = False
         self._leaving = False
         self._leave_by_s = 0.0
@@ -141,8 +149,12 @@ class Sitting:
             self._wake.notify_all()
         return before
 
-    def do(self, job: Callable[[Scene], T]) -> T:
+    def do(self, job: Callable[[Scene], T], *, without_disk: bool = False) -> T:
         """Have something done between two passes, and wait for it.
+
+        Args:
+            job: Called with what is written to.
+            without_disk: It can be done, too, while the disk is away.
 
         Raises:
             RigError: It could not be done, or the session is broken or over.
@@ -152,10 +164,10 @@ class Sitting:
         with self._wake:
             if self._is_over or self.scene is None:
                 raise self._over()
-            if self._away:
+            if self._away and not without_disk:
                 raise MachineError(self.words, hint=AWAY_HINT)
             scene = self.scene
-            self._jobs.append((lambda: job(scene), future))
+            self._jobs.append(_Job(lambda: job(scene), future, without_disk))
             self._wake.notify_all()
         return future.result()
 
@@ -170,6 +182,11 @@ class Sitting:
             raise UserError("The session has not begun yet.", hint="Wait until it is live.")
         if self._is_over:
             raise self._over()
+
+    @property
+    def away(self) -> bool:
+        """Whether the disk is being waited for."""
+        return self._away
 
     @property
     def _is_over(self) -> bool:
@@ -210,7 +227,9 @@ class Sitting:
             if self._leaving and time.monotonic() > self._leave_by_s:
                 raise away
             self._away = True
-        self._refuse_jobs(MachineError(away.message, hint=AWAY_HINT))
+        self._refuse_jobs(MachineError(away.message, hint=AWAY_HINT), away=True)
+        while self._jobs:
+            self._do_next()
         self.set_mode(self.mode, f"The disk is away: {away.message}")
 
     def set_mode(self, mode: Mode, words: str) -> None:
@@ -281,9 +300,9 @@ class Sitting:
             )
 
     def _do_next(self) -> None:
-        job, future = self._jobs.popleft()
+        do, future, _ = self._jobs.popleft()
         try:
-            future.set_result(job())
+            future.set_result(do())
         except Hung as hang:
             future.set_exception(MachineError(f"{hang.sentence}."))
             raise
@@ -309,7 +328,11 @@ class Sitting:
         self.set_mode(Mode.ENDING, "The session ends: everything is checked and read back.")
         self._refuse_jobs(self._over())
 
-    def _refuse_jobs(self, why: MachineError) -> None:
+    def _refuse_jobs(self, why: MachineError, *, away: bool = False) -> None:
+        """Refuse what is to be done; while the disk is away, only what needs it."""
         with self._wake:
-            while self._jobs:
-                self._jobs.popleft()[1].set_exception(why)
+            kept = [job for job in self._jobs if away and job.without_disk]
+            refused = [job for job in self._jobs if job not in kept]
+            self._jobs = deque(kept)
+        for job in refused:
+            job.future.set_exception(why)

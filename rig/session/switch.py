@@ -19,7 +19,7 @@ READY = {"front": "attached", "back": "listening"}
 
 
 def switch(scene: Scene, recovery: Recovery, plan: Path, rules: LiveRules) -> None:
-    """Start both ends anew under other rules; the workload follows its disk.
+    """Start both ends anew under other rules; the disk goes away with the old ones.
 
     The faults of the old back end that can still fire go to the new one.
 
@@ -31,7 +31,7 @@ def switch(scene: Scene, recovery: Recovery, plan: Path, rules: LiveRules) -> No
 
     Raises:
         UserError: The device is not carried by the split driver.
-        MachineError: An end did not start, or the disk did not come back.
+        MachineError: An end did not start.
     """
     lab, options = scene.lab, dataclasses.replace(scene.options, recovery=recovery)
     if options.driver is not PathName.SPLIT:
@@ -47,4 +47,3 @@ def switch(scene: Scene, recovery: Recovery, plan: Path, rules: LiveRules) -> No
         daemon.wait_event(READY[name], setup.ready_deadline_s)
     scene.disturbance.set_phase(Phase.WRITE)
     rules.restore("back", kept)
-    scene.use.follow()

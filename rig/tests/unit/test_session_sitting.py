@@ -243,3 +243,20 @@ def test_what_was_left_before_it_began_writes_nothing(stage: Stage) -> None:
     stage.begin()
     stage.leave()
     assert stage.use.log == []
+
+
+def test_what_needs_no_disk_is_done_while_it_is_away(stage: Stage) -> None:
+    back, away = threading.Event(), NotBackError("The disk could not be read.")
+
+    def lose(number: int) -> str:
+        while not back.is_set():
+            stage.use.patience.wait_for(away)
+            back.wait(0.01)
+        return ""
+
+    stage.use.does = lose
+    stage.begin()
+    stage.wait(lambda: stage.sitting.away)
+    assert stage.sitting.do(lambda scene: 7, without_disk=True) == 7
+    back.set()
+    stage.wait(lambda: not stage.sitting.away)

@@ -114,7 +114,7 @@ def test_a_session_is_looked_at_changed_verified_and_left_with_a_pass(tmp_path: 
         check_endpoint_error(engine)
         check_workload(engine)
         check_unplugging(engine)
-        assert engine.switch("aca") == "hold"
+        assert engine.switch("naive") == "hold"
         passes_more(engine)
         assert engine.verify()[0] == "Nothing is wrong."
         engine.mark("all is well")
@@ -126,7 +126,7 @@ def test_a_session_is_looked_at_changed_verified_and_left_with_a_pass(tmp_path: 
     verdict = engine.verdict
     assert verdict is not None
     assert (verdict.verdict, verdict.reasons) == (Outcome.PASS, ())
-    assert verdict.policy == "hold, then aca (EPROTO)"
+    assert verdict.policy == "hold, then naive"
     assert verdict.workloads == ("usual", "random")
     assert {one.rule: one.fired for one in verdict.faults.rules} == {"cut": 1, "off": 1}
     kept = msgspec.json.decode((tmp_path / "run/verdict.json").read_bytes(), type=Verdict)
