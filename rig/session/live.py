@@ -206,7 +206,14 @@ class LiveRun:
         return watch.rules.release() + undo_moments(scene.lab, effects)
 
     def _scene(self) -> Scene:
-        self._sitting.check()
+        """Return what is in use; rules can be changed, too, when nothing can be written any more.
+
+        Raises:
+            UserError: The session has not begun.
+            MachineError: It ends.
+        """
+        if self._sitting.mode is not Mode.BROKEN:
+            self._sitting.check()
         if self._sitting.scene is None:
             raise UserError("The session has not begun yet.", hint="Wait until it is live.")
         return self._sitting.scene

@@ -23,7 +23,7 @@ from rig.session.start import session_options
 
 pytestmark = pytest.mark.vm
 
-LONG_S = 120.0
+LONG_S = 200.0
 LOOK_S = 0.1
 SNAPSHOT_S = 0.02
 CUT = "layer=endpoint direction=out endpoint=2 min_bytes=4096 status=EPROTO when=middle nth=1"
