@@ -7,11 +7,40 @@ from pathlib import Path
 
 from rig.errors import UserError
 from rig.experiments.monitor.judging import Judging
+from rig.experiments.monitor.run_logs import RunLogs
+from rig.experiments.monitor.words import line_of
 from rig.integrity.monitors.breach import Breach
 
 POLL_S = 0.5
 Tell = Callable[[Path, Breach], None]
 Wait = Callable[[float], object]
+
+
+def follow_all(
+    what: Sequence[Path] | RunLogs, judging: Judging, say: Callable[[str], None], wait: Wait
+) -> None:
+    """Follow files until ``wait`` raises something, or the logs of a run until that is over.
+
+    Args:
+        what: The files, or the run.
+        judging: Judges them.
+        say: Told of each broken rule as it is seen, in a line.
+        wait: Waits for so many seconds.
+
+    Raises:
+        UserError: See `Follower.follow`.
+    """
+
+    def tell(path: Path, breach: Breach) -> None:
+        say(f"{path}: {line_of(breach)}")
+
+    if not isinstance(what, RunLogs):
+        Follower(what, judging, tell, may_come=False).follow(lambda: False, wait)
+        return
+    Follower(what.files, judging, tell, may_come=True).follow(lambda: what.over, wait)
+    if what.complete:
+        for breach in judging.finish():
+            tell(what.directory, breach)
 
 
 class Follower:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rig.errors import UserError
 from rig.integrity.monitors.breach import Rule
 from rig.integrity.monitors.capture import CaptureEvent, watch_capture
-from rig.integrity.monitors.formats import read_capture
+from rig.integrity.monitors.formats import CaptureReader, read_capture
 from rig.usb.urb import TransferType
 
 BULK = TransferType.BULK
@@ -187,3 +187,23 @@ def test_an_unlinked_urb_that_moved_data_behind_a_failed_one_is_told() -> None:
 
 def test_an_unlinked_urb_that_moved_data_behind_none_is_well() -> None:
     assert not rules(event("S", 1), event("C", 1, 100, UNLINKED))
+
+
+GROWING = b"""\
+ffff88 100 S Bo:1:003:1 -115 31 = 55534243 01000000
+ffff88 200 C Bo:1:003:1 0 31 >
+
+ffff89 300 S Co:1:003:0 s 02 01 0000 0001 0000 0
+ffff89 400 C Co:1:003:0 -71 0"""
+
+
+@given(st.sampled_from(["pcap", "pcapng", "text"]), st.lists(st.integers(0, 2000), max_size=9))
+def test_a_capture_that_grows_is_read_as_when_it_is_whole(kind: str, cuts: list[int]) -> None:
+    traffic = [event("S", 1), event("C", 1), event("S", 2), event("C", 2)]
+    octets = {"pcap": pcap(*traffic), "pcapng": pcapng(*traffic), "text": GROWING}[kind]
+    places = sorted(min(cut, len(octets)) for cut in cuts)
+    reader = CaptureReader()
+    events: list[CaptureEvent] = []
+    for first, behind in zip([0, *places], [*places, len(octets)], strict=True):
+        events += reader.feed(octets[first:behind])
+    assert [*events, *reader.finish()] == list(read_capture(octets)) != []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -114,3 +116,151 @@ def test_two_logs_of_one_end_are_refused(tmp_path: Path) -> None:
     files = [log(tmp_path / name, *submitted(1)) for name in ("one", "two")]
     with pytest.raises(UserError, match="second log of the same end"):
         call(["monitor", *files])
+
+
+# Runs' directories.
+
+
+def run_directory(path: Path, watched: object = None, *, over: bool = True) -> Path:
+    """A run's directory, without logs."""
+    (path / "plan.toml").write_text("")
+    for end in ("front", "back"):
+        (path / end).mkdir()
+    if over:
+        (path / "verdict.json").write_bytes(msgspec.json.encode({"watched": watched}))
+    return path
+
+
+def put(directory: Path, events: list[UrbEvent]) -> None:
+    for place in Place:
+        end = directory / place.name.lower()
+        log(end / "urbs.bin", *(event for event in events if event.place is place))
+
+
+def test_a_runs_directory_stands_for_its_logs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(run_directory(tmp_path, {"urbs": 1}), crossing(arrived=6))
+    assert call(["monitor", str(tmp_path)]) == Exit.FAIL
+    assert "ends-agree: URB 1 was started" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("follow", [[], ["--follow"]])
+def test_a_directory_that_is_none_of_a_run_is_refused(tmp_path: Path, follow: list[str]) -> None:
+    with pytest.raises(UserError, match="no directory of a run"):
+        call(["monitor", *follow, str(tmp_path)])
+
+
+def test_a_run_that_goes_on_has_to_be_followed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no directory of a run that is over") as told:
+        call(["monitor", str(run_directory(tmp_path, over=False))])
+    assert "--follow" in (told.value.hint or "")
+
+
+def test_logs_that_do_not_tell_a_whole_run_are_refused(tmp_path: Path) -> None:
+    put(run_directory(tmp_path), crossing())
+    with pytest.raises(UserError, match="no logs of URBs that tell its whole run"):
+        call(["monitor", str(tmp_path)])
+
+
+def test_a_directory_stands_alone(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not all that was named"):
+        call(["monitor", str(run_directory(tmp_path)), "usb.pcap"])
+
+
+# Files that grow.
+
+
+class Writer:
+    """Goes on with files whenever the follower waits; then comes Ctrl-C."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self._steps = list(steps)
+
+    def wait(self, _: float) -> None:
+        if not self._steps:
+            raise KeyboardInterrupt
+        self._steps.pop(0)()
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def set_steps(*steps: Callable[[], object]) -> None:
+        monkeypatch.setattr(threading, "Event", lambda: Writer(*steps))
+
+    return set_steps
+
+
+def append(path: Path, octets: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(octets)
+
+
+def test_files_are_followed_until_ctrl_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: Callable[..., None]
+) -> None:
+    file = tmp_path / "usb.pcap"
+    octets = pcap(event("S", 1), event("C", 1), event("C", 1))
+    file.write_bytes(octets[:-30])
+    seen: list[str] = []
+    written(
+        lambda: seen.append(capsys.readouterr().out),
+        lambda: append(file, octets[-30:]),
+        lambda: seen.append(capsys.readouterr().out),
+    )
+    assert call(["monitor", "--follow", str(file)]) == Exit.FAIL
+    assert seen[0] == ""
+    assert "usb.pcap: event 2, 7.000000 s, one-completion" in seen[1]
+    assert capsys.readouterr().out == f"{file}: 1 URBs, 1 breach.\n"
+
+
+def test_a_cut_off_end_breaks_no_rule(tmp_path: Path, written: Callable[..., None]) -> None:
+    cut_off = (Kind.END, Kind.GIVEBACK)
+    stream = [e for e in crossing() if e.place is Place.FRONT or e.kind not in cut_off]
+    files = logs(tmp_path, stream)
+    written()
+    assert call(["monitor", "--follow", *files]) == Exit.PASS
+    assert call(["monitor", *files]) == Exit.FAIL
+
+
+def test_a_run_is_followed_until_it_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: Callable[..., None]
+) -> None:
+    run_directory(tmp_path, over=False)
+    whole = msgspec.json.encode({"watched": {"urbs": 1}})
+    written(
+        lambda: put(tmp_path, crossing(told=-71)[:3]),
+        lambda: put(tmp_path, crossing(told=-71)),
+        lambda: (tmp_path / "verdict.json").write_bytes(whole),
+    )
+    assert call(["monitor", "--follow", str(tmp_path)]) == Exit.FAIL
+    out = capsys.readouterr().out
+    assert "ends-agree: URB 1 ended with" in out
+    assert "1 URBs, 1 breach." in out
+
+
+def test_json_is_printed_at_the_end_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: Callable[..., None]
+) -> None:
+    written()
+    lone = UrbEvent(Kind.GIVEBACK, Place.BACK, 1, 1)
+    assert call(["monitor", "--follow", "--json", log(tmp_path / "log", lone)]) == Exit.FAIL
+    (looked,) = msgspec.json.decode(capsys.readouterr().out)
+    assert len(looked["breaches"]) == 1
+
+
+def test_a_file_that_becomes_shorter_is_another(
+    tmp_path: Path, written: Callable[..., None]
+) -> None:
+    file = Path(log(tmp_path / "log", *submitted(1)))
+    written(lambda: file.write_bytes(HEADER))
+    with pytest.raises(UserError, match="has become shorter"):
+        call(["monitor", "--follow", str(file)])
+
+
+def test_a_file_that_is_not_there_is_not_waited_for(
+    tmp_path: Path, written: Callable[..., None]
+) -> None:
+    written()
+    with pytest.raises(UserError, match="cannot be read"):
+        call(["monitor", "--follow", str(tmp_path / "none")])

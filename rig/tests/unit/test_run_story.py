@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ from rig.progress import Silent
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Outcome, Verdict, Watched
 from rig.tests.harness.fake_lab import make_image
-from rig.usb.urblog import HEADER, Kind, Place, UrbEvent
+from rig.usb.urblog import HEADER, Kind, Place, UrbEvent, read_events
 
 PLAN = """
 name = "mine"
@@ -1101,6 +1102,78 @@ def test_a_broken_rule_of_urbs_fails_a_run_whose_data_are_right(stage: Stage) ->
     assert verdict.verdict is Outcome.FAIL
     assert verdict.reasons[0].startswith("URBs, rule one-completion is broken: ")
     assert verdict.sectors[SectorClass.OK] == sum(verdict.sectors.values())
+
+
+LONE = [UrbEvent(Kind.UP, Place.FRONT, 1), UrbEvent(Kind.GIVEBACK, Place.FRONT, 1, 7, 0x81)]
+BROKEN = [
+    UrbEvent(Kind.UP, Place.BACK, 1),
+    UrbEvent(Kind.GIVEBACK, Place.BACK, 1, 7, 0x81, t_ns=1_700_000_000_000_000_000),
+]
+
+
+class Told(Silent):
+    """Keeps notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.came = threading.Event()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.came.set()
+
+
+def test_a_rule_that_is_broken_is_told_while_the_run_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    monkeypatch.setitem(globals(), "Silent", lambda: told)
+    world = stage.world
+    world.urbs["back"] = world.followed["back"] = BROKEN
+    noted: list[str] = []
+
+    def wait(_: int, step: str) -> None:
+        if step == "workload prepare":
+            assert told.came.wait(10)
+            noted.extend(told.notes)
+
+    world.fails = wait
+    verdict = stage.run()
+    (note,) = noted
+    assert note.startswith("URBs, rule one-completion is broken at 22:13:20 UTC, back end: URB 7")
+    assert told.notes == noted, "and not again when the whole logs are there"
+    assert verdict.watched is not None
+    assert [breach.urb for breach in verdict.watched.breaches] == [7]
+    (line,) = [x for x in read_trace(stage.out / "trace.jsonl") if x.event == "broken"]
+    assert (line.machine, line.what["broken"], line.what["urb"]) == ("back", "one-completion", 7)
+
+
+def test_what_was_broken_before_a_daemon_was_killed_counts(stage: Stage) -> None:
+    stage.world.followed["back"] = BROKEN
+    stage.killed = ["back"]
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.FAIL
+    assert verdict.watched is not None
+    assert len(verdict.watched.breaches) == 1
+
+
+def test_what_has_come_of_a_log_stays_when_the_rest_does_not(stage: Stage) -> None:
+    stage.world.followed["front"] = LONE
+
+    def lose(_: int, step: str) -> None:
+        if " get /run/rig-urbs.bin" in step:
+            raise CommandFailure("The copy failed.")
+
+    stage.world.fails = lose
+    assert stage.run().watched is None
+    assert len(list(read_events((stage.out / "front/urbs.bin").read_bytes()))) == len(LONE)
+
+
+def test_a_damaged_log_is_no_verdict_on_the_data(stage: Stage) -> None:
+    stage.world.followed["back"] = [UrbEvent(0, Place.BACK, 1)]  # type: ignore[arg-type]
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert "no meaning" in verdict.reasons[0]
 
 
 def test_logs_that_a_killed_daemon_began_are_not_judged(stage: Stage) -> None:

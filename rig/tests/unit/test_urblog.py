@@ -12,6 +12,7 @@ from rig.usb.urblog import (
     HEADER,
     RECORD_BYTES,
     Kind,
+    LogReader,
     Place,
     UrbEvent,
     command_of,
@@ -19,6 +20,7 @@ from rig.usb.urblog import (
     read_events,
 )
 
+EVENT = UrbEvent(Kind.END, Place.BACK, 1, 7, 0x81, -71, 13, t_ns=9)
 U32 = st.integers(0, 2**32 - 1)
 EVENTS = st.builds(
     UrbEvent,
@@ -82,3 +84,28 @@ def test_a_wrapper_tells_its_command() -> None:
 @pytest.mark.parametrize("data", [b"", bytes(31), b"USBC" + bytes(27), bytes(512)])
 def test_what_is_no_wrapper_tells_none(data: bytes) -> None:
     assert command_of(data) == (None, 0)
+
+
+def test_a_log_that_grows_gives_each_record_when_it_is_whole() -> None:
+    octets = HEADER + EVENT.pack() + EVENT.pack()
+    reader = LogReader()
+    came = [len(reader.feed(octets[at : at + 1])) for at in range(len(octets))]
+    assert [at for at, events in enumerate(came, 1) if events] == [
+        len(HEADER) + RECORD_BYTES,
+        len(HEADER) + 2 * RECORD_BYTES,
+    ]
+    assert (reader.taken_bytes, reader.renewed) == (len(octets), False)
+
+
+@pytest.mark.parametrize("left", [0, 5, 47])
+def test_a_log_that_begins_anew_is_read_up_to_there(left: int) -> None:
+    reader = LogReader()
+    former = HEADER + EVENT.pack() + EVENT.pack()[:left]
+    assert reader.feed(former + HEADER + EVENT.pack()) == [EVENT]
+    assert reader.renewed
+    assert reader.feed(EVENT.pack()) == []
+
+
+def test_what_begins_as_no_log_is_refused_at_once() -> None:
+    with pytest.raises(RemoteProtocolError, match="does not begin"):
+        LogReader().feed(b"RIGX")
