@@ -29,8 +29,8 @@ from rig.session.making import unused
 from rig.session.snapshot import FaultRow, Snapshot
 
 MIB = 1 << 20
-LEAST_MIB = 16
-"""What a run writes on each file system if nothing else is said."""
+LEAST_MIB = 4
+"""What a pass of a session writes on each file system if nothing else is said."""
 MARK = "# Saved from a manual session: "
 """How the file of such a plan begins."""
 LEEWAY_S = 5.0

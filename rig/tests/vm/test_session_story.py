@@ -1,0 +1,91 @@
+"""The whole story of a manual session: by hand in a real pseudo-terminal, and again as a plan."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import msgspec
+import pexpect
+import pytest
+
+from rig.experiments.run.trace import read_trace
+from rig.session.holding import JOURNAL
+
+pytestmark = pytest.mark.vm
+
+RIG = [sys.executable, "-m", "rig"]
+PROMPT = "rig> "
+LONG_S = 240
+RULE = (
+    "arm layer=endpoint endpoint=2 direction=out opcode=0x2A stage=data status=EPROTO when=before"
+    " nth=1 name=lost"
+)
+
+
+class Terminal:
+    """A program in a terminal of its own."""
+
+    def __init__(self, *words: str, state: Path) -> None:
+        self.child = pexpect.spawn(
+            RIG[0],
+            [*RIG[1:], *words],
+            env={**os.environ, "XDG_STATE_HOME": str(state), "TERM": "xterm"},
+            encoding="utf-8",
+            timeout=LONG_S,
+            dimensions=(24, 200),
+        )
+
+    def give(self, line: str) -> str:
+        """Type a line; return what is printed up to the next prompt."""
+        self.child.sendline(line)
+        self.child.expect_exact("\n")
+        self.child.expect_exact(PROMPT)
+        return str(self.child.before)
+
+    def end(self) -> tuple[str, int]:
+        """Wait for the program's end; return what it said, and its exit status."""
+        self.child.expect(pexpect.EOF)
+        self.child.close()
+        return str(self.child.before), int(self.child.exitstatus or 0)
+
+
+def verdict(directory: Path) -> dict[str, object]:
+    told: dict[str, object] = msgspec.json.decode((directory / "verdict.json").read_bytes())
+    return {key: told[key] for key in ("verdict", "policy", "driver", "kernel")}
+
+
+def fired(directory: Path) -> list[str]:
+    return [line.rule for line in read_trace(directory / "trace.jsonl") if line.event == "fault"]
+
+
+@pytest.mark.timeout(900)
+def test_a_session_that_was_saved_as_a_plan_ends_as_before_when_it_is_replayed(
+    tmp_path: Path,
+) -> None:
+    by_hand, again, plan = tmp_path / "by-hand", tmp_path / "again", tmp_path / "mine.toml"
+    terminal = Terminal("session", "--plain", "--out", str(by_hand), state=tmp_path / "state")
+    terminal.child.expect_exact(PROMPT)
+    assert "The session is live." in terminal.give(f"wait live {LONG_S}")
+    assert "no endpoint 9 OUT" in terminal.give(RULE.replace("endpoint=2", "endpoint=9"))
+    assert "lost is armed" in terminal.give(RULE)
+    assert "lost has fired." in terminal.give(f"wait fired lost {LONG_S}")
+    assert "Nothing is wrong." in terminal.give("verify")
+    saved = terminal.give(f"save {plan}")
+    replay = next(line for line in saved.splitlines() if line.startswith("Replay: "))
+    terminal.child.sendline("quit")
+    said, status = terminal.end()
+    assert "Verdict: PASS" in said
+    assert status == 0
+    assert fired(by_hand) == ["lost"]
+    entries = [msgspec.json.decode(line) for line in (by_hand / JOURNAL).read_text().splitlines()]
+    assert [entry["line"].split()[0] for entry in entries] == ["arm", "verify"]
+
+    words = shlex.split(replay.removeprefix("Replay: rig "))
+    said, status = Terminal(*words, "--out", str(again), state=tmp_path / "state").end()
+    assert "This is what the plan expects." in said
+    assert status == 0
+    assert fired(again) == ["lost"]
+    assert verdict(again) == verdict(by_hand)
