@@ -82,6 +82,7 @@ class LiveRun:
         self._snapshot = Snapshot()
         self._compose()
         story = Story(options, directory, Steps(progress, self._on_step), self._sitting)
+        self._view.watching = story.watching
         self._story = threading.Thread(target=self._tell, args=(story,), name="story", daemon=True)
         self._poller = threading.Thread(target=self._poll, name="watch", daemon=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rig.experiments.run.options import RunOptions
+from rig.experiments.run.watching import Watching
 from rig.faults.rules.base import BLOCK_BYTES
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Verdict
@@ -28,6 +29,7 @@ class View:
         watch: Sees the rig; None: there is none yet.
         verified: What came of the last reading of everything.
         verdict: What the run came to; None while it lasts.
+        watching: Judges the URBs; None: nobody does.
         step: What is done while there is nothing to watch yet.
     """
 
@@ -35,6 +37,7 @@ class View:
         self.watch: Watch | None = None
         self.verified = Verified()
         self.verdict: Verdict | None = None
+        self.watching: Watching | None = None
         self.step = ""
         self._options = options
         self._directory = directory
@@ -92,7 +95,14 @@ class View:
     def _findings(self) -> tuple[str, ...]:
         if self.verdict is not None:
             return tuple(finding.sentence for finding in self.verdict.findings)
-        return (*self.verified.findings, *self._recovered())
+        return (*self._broken(), *self._recovered(), *self.verified.findings)
+
+    def _broken(self) -> tuple[str, ...]:
+        """The rules that URBs have broken, as the monitors see them on line."""
+        if self.watching is None:
+            return ()
+        events = [event for end in MACHINES for event in self.watching.events(end)]
+        return tuple(f"URBs, rule {e['broken']} is broken: {e['text']}" for e in events)
 
     def _recovered(self) -> tuple[str, ...]:
         """What was wrong after the disk had come back, before anything was written again."""

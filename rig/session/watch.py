@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from rig.control.ways import load_ways
-from rig.errors import MachineError, UserError
+from rig.errors import MachineError, RemoteProtocolError, UserError
+from rig.experiments.explain.recorded import URBS
 from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
-from rig.experiments.run.places import STORE, URBS_ON_MACHINE
+from rig.experiments.run.places import STORE
 from rig.experiments.run.sitting import Scene
 from rig.experiments.run.trace import read_events
 from rig.lab.daemons import Daemon
@@ -28,10 +28,8 @@ from rig.report.rundir import RunDirectory
 from rig.session import lookout
 from rig.session.rules import LiveRules
 from rig.session.snapshot import DaemonRow, FaultRow, LogLine, MachineRow, PortRow, Sample, UrbRow
-from rig.session.tail import Tail
 from rig.session.told import LastingMoments, StruckMachines, machine_row, port_rows, sentence
-from rig.session.urbs import Urbs
-from rig.usb.urblog import UrbEvent
+from rig.session.urbs import Records, Urbs
 
 ASK_DEADLINE_S = 5.0
 STOP_DEADLINE_S = 2.0
@@ -78,7 +76,9 @@ class Watch:
         self._meter = lookout.Meter()
         self._urbs = Urbs()
         self._urbs_lock = threading.Lock()
-        self._tail: Tail | None = None
+        self._log_of_urbs = directory.file(f"back/{URBS}")
+        self._records = Records()
+        self._urbs_read = 0
         self._ended = False
         self._posting = threading.Lock()
         self.moments = LastingMoments()
@@ -88,8 +88,6 @@ class Watch:
         self._ended = True
         self.rules.close()
         with self._posting:
-            if self._tail is not None:
-                self._tail.close()
             for _, daemon in self._lookouts.values():
                 daemon.stop(STOP_DEADLINE_S)
 
@@ -100,6 +98,7 @@ class Watch:
             if not self._ended:
                 self._post_lookouts()
                 self._look_at_back_end()
+        self._read_urbs()
         self._hear()
         if not self._ended:
             with suppress(MachineError, UserError):
@@ -233,10 +232,20 @@ class Watch:
         if self._scene.options.notes_urbs:
             with suppress(MachineError, UserError):
                 back.ask("urbs", ASK_DEADLINE_S)
-                if self._tail is None or self._tail.ended:
-                    ssh = load_ways(self._directory.path).ssh[back.machine]
-                    self._tail = Tail(ssh, URBS_ON_MACHINE, self._take_urb)
 
-    def _take_urb(self, event: UrbEvent) -> None:
+    def _read_urbs(self) -> None:
+        """Read on in the back end's log, which the run keeps here while it is written."""
+        if not self._log_of_urbs.exists():
+            return
+        with self._log_of_urbs.open("rb") as log:
+            log.seek(self._urbs_read)
+            octets = log.read()
+        self._urbs_read += len(octets)
+        try:
+            events = self._records.feed(octets)
+        except RemoteProtocolError:  # cut off where its daemon died: it goes on behind a header
+            self._records, events = Records(), []
+        now_s = self._clock()
         with self._urbs_lock:
-            self._urbs.feed(event, self._clock())
+            for event in events:
+                self._urbs.feed(event, now_s)
