@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rig.errors import UserError
 from rig.faults.plan import Fault
 from rig.faults.rules.base import NO_LIMIT
+from rig.faults.rules.endpoint import EndpointFault
 from rig.session import making
 from rig.session.deeds import Deeds
 from rig.session.doings import Doings, Lasting, Undo, Undone, lasting, undone_by
@@ -24,14 +25,16 @@ class RuleCommands:
     Args:
         deeds: Has it done.
         doings: Is told of it.
+        settle: Waits until it is known what the device has.
 
     Attributes:
         handlers: By the command's name.
     """
 
-    def __init__(self, deeds: Deeds, doings: Doings) -> None:
+    def __init__(self, deeds: Deeds, doings: Doings, settle: Callable[[], object]) -> None:
         self._deeds = deeds
         self._doings = doings
+        self._settle = settle
         self.handlers: dict[str, Handler] = {
             "arm": lambda line, words: self._add(line, making.armed_rules(words[0], self.taken)),
             "recipe": lambda line, words: self._add(line, [making.recipe_rule(words, self.taken)]),
@@ -61,6 +64,8 @@ class RuleCommands:
     # Rules that are added.
 
     def _add(self, line: str, rules: list[Fault], undo: Undo | None = None) -> list[str]:
+        if any(isinstance(rule, EndpointFault) and rule.endpoint for rule in rules):
+            self._settle()
         now_s = self._doings.now_s()
         timed = [making.from_now(rule, now_s) for rule in rules]
         names = tuple(self._deeds.add(timed))

@@ -30,6 +30,8 @@ from rig.session.saving import Settings, plan_text
 from rig.session.snapshot import Mode, Snapshot
 
 WAIT_S = 60.0
+SETTLE_S = 15.0
+"""For the first look at machines and endpoints, behind the beginning of the workload."""
 MACHINES = ("back", "front")
 
 
@@ -81,7 +83,7 @@ class Interpreter:
         self._doings = doings
         self._patience = patience
         self._keep = keep
-        self._rules = RuleCommands(deeds, doings)
+        self._rules = RuleCommands(deeds, doings, self._settle)
         self._handlers: dict[str, Handler] = {
             **self._rules.handlers,
             "help": lambda _, words: help_lines(*words),
@@ -231,6 +233,7 @@ class Interpreter:
             return self._wait_fired(name, making.seconds(rest[0]) if rest else WAIT_S)
         deadline_s = making.seconds(rest[0]) if rest else WAIT_S
         self._wait_for(lambda: self._seen.mode == what, f"The session is not {what}", deadline_s)
+        self._settle()
         return [f"The session is {what}."]
 
     def _wait_fired(self, name: str, deadline_s: float) -> Sequence[str]:
@@ -256,6 +259,15 @@ class Interpreter:
         if in_time:
             raise MachineError(f"{not_yet}, and cannot any more: {self._seen.words}")
         raise UserError(f"{not_yet} after {deadline_s:g} s.")
+
+    def _settle(self) -> None:
+        """Let a session that has just begun see what there is; who does not answer is not seen."""
+
+        def seen() -> bool:
+            known = self._seen
+            return known.mode is not Mode.LIVE or bool(known.ports or not self._settings.split)
+
+        self._patience.until(seen, SETTLE_S)
 
     def _save(self, _: str, words: Words) -> Sequence[str]:
         (file,) = words

@@ -89,7 +89,7 @@ class Conversation:
         teller.start()
         with suppress(Gone):
             if not by_hand:
-                self._patience.until(lambda: self._look().mode is not Mode.STARTING, START_S)
+                self._patience.until(self._has_begun, START_S)
             for line in lines:
                 if self._is_last(line, by_hand=by_hand) or self._speaker.lost:
                     break
@@ -97,6 +97,13 @@ class Conversation:
         over.set()
         teller.join()
         return Ended(self._failed, self._speaker.lost)
+
+    def _has_begun(self) -> bool:
+        """Whether there is something to do things to, and it was looked at."""
+        seen = self._look()
+        return seen.mode is not Mode.STARTING and (
+            seen.mode is not Mode.LIVE or bool(seen.machines)
+        )
 
     def _is_last(self, line: str, *, by_hand: bool) -> bool:
         answer = self._answer(line)

@@ -182,9 +182,14 @@ class FakeDeeds:
 
 
 class AtOnce:
-    """Waits for nothing: what is not so now never is."""
+    """Waits for no time: what is not so behind `meanwhile` never is."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def until(self, condition: Callable[[], bool], deadline_s: float) -> bool:
+        if not condition():
+            self.meanwhile()
         return condition()
 
 
@@ -197,6 +202,7 @@ class Seat:
         lines: Of the journal, in JSON.
         files: That were saved, by name.
         now_s: Since the writing phase began.
+        patience: Waits.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -204,13 +210,14 @@ class Seat:
         self.lines: list[str] = []
         self.files: dict[str, str] = {}
         self.now_s = 10.0
+        self.patience = AtOnce()
         self.doings = Doings(Journal(self.lines.append), lambda: self.now_s)
         self.settings = settings or Settings(Plan(name="calm", seed=7), ("--fs", "ext4"))
         self.interpreter = Interpreter(
             self.deeds,
             self.settings,
             self.doings,
-            AtOnce(),
+            self.patience,
             self.files.__setitem__,
         )
 

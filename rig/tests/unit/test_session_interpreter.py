@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from rig.errors import MachineError, UserError
+from rig.faults.plan import Plan
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.machine import MachineFault, MachineKind
+from rig.session.saving import Settings
 from rig.session.snapshot import Mode
 from rig.tests.harness.fake_deeds import Seat
 
@@ -193,6 +195,22 @@ def test_a_wait_ends_with_the_session(seat: Seat) -> None:
 def test_what_is_asked_for_is_told_a_row_a_line(seat: Seat, line: str, said: str) -> None:
     assert seat.ask(line)[0] == said
     assert seat.lines == []
+
+
+@pytest.mark.parametrize("line", [f"{RULE} endpoint=2", "wait live 3"])
+def test_the_endpoints_are_waited_for_before_they_are_asked_for(seat: Seat, line: str) -> None:
+    ports = seat.deeds.now.ports
+    seat.deeds.change(ports=())
+    seat.patience.meanwhile = lambda: seat.deeds.change(ports=ports)
+    seat.ask(line)
+    assert seat.deeds.now.ports == ports
+
+
+def test_without_a_split_driver_no_endpoints_are_waited_for() -> None:
+    seat = Seat(Settings(Plan(name="calm"), split=False))
+    seat.deeds.change(ports=())
+    seat.patience.meanwhile = lambda: pytest.fail("it waits")
+    seat.ask("wait live 3")
 
 
 # Undo

@@ -16,7 +16,7 @@ from rig.session.plain import Conversation, Ended, history_file
 from rig.session.snapshot import Mode, Snapshot
 from rig.session.speaking import Speaker, Spoken
 from rig.session.waiting import Patience
-from rig.tests.harness.fake_deeds import Seat
+from rig.tests.harness.fake_deeds import LIVE, Seat
 
 PROMPT = "rig> "
 IN_PTY = "rig.tests.harness.plain_in_pty"
@@ -251,7 +251,8 @@ def test_the_first_line_waits_until_the_session_has_begun() -> None:
     asked: list[Mode] = []
 
     def look() -> Snapshot:
-        return Snapshot(mode=next(seen, Mode.LIVE))
+        mode = next(seen, Mode.LIVE)
+        return Snapshot(mode=mode, machines=() if mode is Mode.STARTING else LIVE.machines)
 
     def ask(line: str) -> Answer:
         asked.append(look().mode)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rig.cli import main as cli
+from rig.errors import UserError
+from rig.experiments.run.options import RunOptions
+from rig.faults.reader import parse_plan
+from rig.progress import Progress
+from rig.report.rundir import RunDirectory
+from rig.report.verdict import Faults, Outcome, Verdict
+from rig.session import holding
+from rig.session.holding import Held, hold_plainly, keep, settings_of
+from rig.session.plain import Ended
+from rig.session.saving import MARK
+from rig.session.start import session_options
+from rig.tests.harness.fake_deeds import FakeDeeds
+
+PASS = Verdict(
+    verdict=Outcome.PASS,
+    reasons=(),
+    sectors={},
+    views={},
+    findings=(),
+    checks=(),
+    faults=Faults.of(()),
+    durations_s={"total": 1.0},
+    kernel="6.12",
+    policy="hold",
+    seed=1,
+    plan="calm",
+    file_systems=("ext4",),
+    accelerator="tcg",
+    boot_retries=0,
+    rig_version="0",
+)
+
+
+class FakeEngine(FakeDeeds):
+    """An engine without a lab."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        super().__init__()
+        self.directory = directory
+        self.verdict: Verdict | None = None
+        self.began_s: float | None = 0.0
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, options: RunOptions, out: Path | None, progress: Progress
+    ) -> Iterator[FakeEngine]:
+        with progress.step("start the machines"):
+            engine = cls(RunDirectory.create("session", out))
+        try:
+            yield engine
+        finally:
+            engine.leave()
+            engine.wait(0)
+
+    def leave(self) -> None:
+        self.done.append("leave")
+
+    def wait(self, deadline_s: float) -> bool:
+        if self.verdict is None:
+            self.verdict = PASS
+            self.directory.conclude(PASS)
+        return True
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Held]:
+    """Hold a session without a lab."""
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+
+    def run(*lines: str, strict: bool = False) -> Held:
+        return hold_plainly(session_options(), tmp_path / "run", lines, strict=strict)
+
+    return run
+
+
+def test_a_session_leaves_its_journal_in_the_run_directory(
+    hold: Callable[..., Held], tmp_path: Path
+) -> None:
+    held = hold("recipe write-lost", "note here")
+    assert (held.verdict, held.ended) == (PASS, Ended(0, lost=False))
+    lines = (tmp_path / "run" / "session.jsonl").read_text().splitlines()
+    assert [msgspec.json.decode(line)["line"] for line in lines] == [
+        "recipe write-lost",
+        "note here",
+    ]
+
+
+def test_answers_go_to_the_output_and_nothing_else_does(
+    hold: Callable[..., Held], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hold("policy")
+    said = capsys.readouterr()
+    assert said.out == "The policy is hold.\n"
+    assert "The session ends in order" in said.err
+
+
+# What a replay needs
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, "--fs ext4 --kernel 6.12 --client usb-storage"),
+        ({"file_systems": "ext4,vfat"}, "--fs ext4,vfat --kernel 6.12 --client usb-storage"),
+        ({"driver": "usbip"}, "--fs ext4 --kernel 6.12 --driver usbip --client usb-storage"),
+        (
+            {"attachment": "xhci", "file_systems": "vfat"},
+            "--fs vfat --kernel 6.12 --client usb-storage --attachment xhci",
+        ),
+    ],
+)
+def test_the_surroundings_are_options_of_a_run(more: dict[str, str], words: str) -> None:
+    settings = settings_of(session_options(**more))  # type: ignore[arg-type]
+    assert " ".join(settings.words) == words
+    assert settings.split == ("driver" not in more)
+
+
+# Plans that are saved
+
+
+def test_a_plan_is_written_and_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    for name in ("one", "two"):
+        keep(str(file), f'{MARK}x\nname = "{name}"\n')
+    assert parse_plan(file.read_text(), "mine").name == "two"
+
+
+def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "thesis.txt"
+    file.write_text("years of work")
+    with pytest.raises(UserError, match="is no plan of a session"):
+        keep(str(file), MARK)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="is no text"):
+        keep(str(file), MARK)
+    assert file.read_bytes() == b"\xff\xfe"
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written: No such file or directory"):
+        keep(str(tmp_path / "nowhere" / "mine.toml"), MARK)
+    with pytest.raises(UserError, match="cannot be written: Is a directory"):
+        keep(str(tmp_path), MARK)
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "status"),
+    [
+        ("policy\n", (), 0),
+        ("moon\npolicy\n", (), 0),
+        ("moon\npolicy\n", ("--strict",), 2),
+        ("policy\n", ("--strict",), 0),
+    ],
+)
+def test_the_verdict_is_the_exit_status_unless_a_strict_session_met_a_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    lines: str,
+    options: tuple[str, ...],
+    status: int,
+) -> None:
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    out = tmp_path / "run"
+    assert cli.run(["session", "--out", str(out), *options]) == status
+    said = capsys.readouterr().out
+    assert "Verdict: PASS" in said
+    assert f"All of it is in {out}/" in said
+
+
+def test_commands_come_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    story = tmp_path / "story.txt"
+    story.write_text("# policy?\npolicy\n")
+    assert cli.run(["session", str(story), "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.startswith("The policy is hold.\n")
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        cli.run(["session", str(tmp_path / "none"), "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--fs", "moonfs"), "moonfs"),
+        (("--policy", "moon"), "no policy 'moon'"),
+        (("--workload", "moon"), "workload 'moon'"),
+        (("--mib", "9000"), "do not fit"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_told_before_anything_is_started(
+    options: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        cli.run(["session", "--plain", *options])
