@@ -148,6 +148,14 @@ class RunOptions:
         return self.driver is PathName.SPLIT and wanted
 
     @property
+    def taps_usbmon(self) -> bool:
+        """Whether usbmon's log stands for those of a split driver that is not ours.
+
+        Only if it is asked for: what it takes of the machine's time would be felt in comparisons.
+        """
+        return self.driver is not PathName.SPLIT and self.urbs is True
+
+    @property
     def link_words(self) -> str:
         """What joins the two ends, as a verdict names it; empty if nothing does."""
         if self.driver is PathName.DIRECT:

@@ -88,6 +88,7 @@ class Story:
             directory, options.recovery.window, holds=holds, tell=self._tell_broken
         )
         self._told_broken = 0
+        self._usbmon: Daemon | None = None
         self._whole_logs: list[Path] = []
 
     def tell(self, image: GuestImage, accelerator: str, lab: Lab | None = None) -> Verdict:
@@ -150,6 +151,12 @@ class Story:
                 self._sitting.prepare(lab)
             with self._part("attach", shown=False):
                 lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
+                if self._options.taps_usbmon:
+                    log = ("--urb-log", URBS_ON_MACHINE)
+                    self._usbmon = lab.back.start_daemon(
+                        ["rig", "usbmon", *log, "--supervised"], "usbmon"
+                    )
+                    self._usbmon.wait_event("ready", STEP_DEADLINE_S)
                 lab.transition("attached")
             self._clocks.measure(lab.strategy.daemons)
             if self._options.notes_urbs:
@@ -224,11 +231,14 @@ class Story:
             except MachineError as error:
                 log = f"could not be read: {error}\n"
             self._directory.write(f"{role}/kernel.log", log)
-            self._keep_urbs(machine, lab.strategy.daemons.get(role))
+            if self._options.notes_urbs:
+                self._keep_urbs(machine, lab.strategy.daemons.get(role))
+            elif self._usbmon is not None and machine is lab.back:
+                self._keep_urbs(machine, self._usbmon)
 
     def _keep_urbs(self, machine: Machine, daemon: Daemon | None) -> None:
-        """Save what an end of the split driver has noted of URBs."""
-        if daemon is None or not self._options.notes_urbs:
+        """Save what an end of the split driver, or usbmon, has noted of URBs."""
+        if daemon is None:
             return
         # One that has died has told of URBs what it had written.
         with suppress(MachineError):

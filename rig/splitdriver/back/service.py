@@ -26,11 +26,12 @@ from rig.splitdriver.back.port import Port
 from rig.splitdriver.backend import BackEnd, capabilities
 from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import Message, Role, ToPort, port_of
-from rig.splitdriver.tap import TappedBackEnd, UrbLog, flush
+from rig.splitdriver.tap import TappedBackEnd
 from rig.splitdriver.transport.link import Stream, refuse
 from rig.splitdriver.transport.meeting import Door, MakeDoor
 from rig.splitdriver.transport.peer import Peer
 from rig.usb import sysfs, uevent
+from rig.usb.urblog_file import UrbLog, flush
 
 _stale: StaleError | None = None
 try:

@@ -19,7 +19,7 @@ from rig.splitdriver.frontend import FrontEnd
 from rig.splitdriver.lane import Ready, StaleError
 from rig.splitdriver.messages import ALL_CAPABILITIES, Capability, Message, Role, ToPort, port_of
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.tap import TappedFrontEnd, UrbLog, flush
+from rig.splitdriver.tap import TappedFrontEnd
 from rig.splitdriver.transport import security, virtio_port
 from rig.splitdriver.transport.caller import Caller
 from rig.splitdriver.transport.link import Stream
@@ -27,6 +27,7 @@ from rig.splitdriver.transport.meeting import MakeCalls
 from rig.splitdriver.transport.peer import Peer
 from rig.splitdriver.transport.virtio_port import PortCaller
 from rig.usb import vhci
+from rig.usb.urblog_file import UrbLog, flush
 
 _stale: StaleError | None = None
 try:

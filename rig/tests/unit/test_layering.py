@@ -64,6 +64,7 @@ PURE = {
     "rig.usb.descriptors",
     "rig.usb.usbip",
     "rig.usb.urblog",
+    "rig.usb.usbmon",
     "rig.usb.bot",
     "rig.usb.bot_stages",
     "rig.faults.plan",

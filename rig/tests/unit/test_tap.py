@@ -17,10 +17,11 @@ from rig.splitdriver.frontend import Fence
 from rig.splitdriver.frontend import Send as FrontSend
 from rig.splitdriver.messages import ALL_CAPABILITIES
 from rig.splitdriver.policy import Policy
-from rig.splitdriver.tap import TappedBackEnd, TappedFrontEnd, UrbLog
+from rig.splitdriver.tap import TappedBackEnd, TappedFrontEnd
 from rig.usb.setup import SetupPacket
 from rig.usb.urb import Speed, TransferType
 from rig.usb.urblog import Kind, Place, UrbEvent, digest_of, read_events
+from rig.usb.urblog_file import UrbLog
 from rig.usb.usbip import CmdSubmit, CmdUnlink
 
 DATA = b"\x11" * 512
