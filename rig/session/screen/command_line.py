@@ -42,7 +42,11 @@ class CommandLine(Input):
 
     def __init__(self, complete: Complete) -> None:
         super().__init__(
-            id="command", compact=True, placeholder="Press : and type a command, or 'help'"
+            id="command",
+            compact=True,
+            # What stands there is gone on with, not typed over.
+            select_on_focus=False,
+            placeholder="Press : and type a command, or 'help'",
         )
         self._complete = complete
         self._typed: list[str] = []

@@ -223,8 +223,7 @@ def test_a_fault_is_armed_for_the_picked_machine() -> None:
     async def script(player: Player) -> None:
         await player.press("shift+tab")
         await player.sees("picked: the back machine")
-        await player.press("a", "enter")
-        await player.press(*["down"] * 4, "enter")
+        await player.press("a", *["right"] * 4)
         assert player.value("#rule") == "layer=machine machine=back effect=pause for_s=10 at_s=0"
 
     play(script)
@@ -317,8 +316,8 @@ def test_what_is_typed_meanwhile_is_not_overwritten_by_a_refused_line() -> None:
 
 def test_the_line_is_kept_while_the_person_looks_at_the_panes() -> None:
     async def script(player: Player) -> None:
-        await player.press("colon", "'note x", "escape", "2", "colon")
-        assert player.value("#command") == "note x"
+        await player.press("colon", "'note x", "escape", "2", "colon", "'yz")
+        assert player.value("#command") == "note xyz"
 
     assert play(script).asked == []
 

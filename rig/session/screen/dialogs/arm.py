@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Grid
-from textual.widgets import Button, Input, Label, Select
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Static
 
 from rig.session.screen.dialogs.base import Dialog, Do
+from rig.session.screen.dialogs.choose import Choose
 from rig.session.screen.picks import TRIGGERS, Choice, Subject, rule_line
+
+_LABELS = "What\nEffect\nWhen\nNumber\nLBAs\nName\nRule"
+_NTH = next(number for number, (_, key) in enumerate(TRIGGERS) if key == "nth")
+_AT_S = next(number for number, (_, key) in enumerate(TRIGGERS) if key == "at_s")
 
 
 class ArmDialog(Dialog):
@@ -23,109 +30,90 @@ class ArmDialog(Dialog):
         lbas: To begin with.
     """
 
-    HELP = "Enter arms it, Tab goes on, Escape leaves.  The rule may be edited."
+    HELP = "Enter arms it, Left and Right choose, Tab goes on, Escape leaves."
     DEFAULT_CSS = """
-    ArmDialog Grid { grid-size: 2; grid-columns: 11 1fr; grid-rows: auto; height: auto; }
-    ArmDialog Select, ArmDialog Input { height: auto; }
-    ArmDialog Select:focus > SelectCurrent { text-style: reverse; }
-    ArmDialog Button { width: auto; min-width: 10; }
+    ArmDialog Horizontal { height: 7; }
+    ArmDialog #labels { width: 9; }
+    ArmDialog Vertical.fields { width: 1fr; height: 7; }
     """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "app.focus_next", "Next line", show=False),
+        Binding("up", "app.focus_previous", "Line before", show=False),
+        Binding("enter", "arm", "Arm it", show=False),
+    ]
 
     def __init__(self, do: Do, subjects: Sequence[Subject], key: str, *, lbas: str = "") -> None:
         super().__init__("Arm a fault", do)
-        self._subjects = {subject.key: subject for subject in subjects}
-        self._key = key if key in self._subjects else next(iter(self._subjects))
+        self._subjects = tuple(subjects)
+        keys = [subject.key for subject in subjects]
+        self._first = keys.index(key) if key in keys else 0
         self._lbas = lbas
         self._written = ""
 
     def compose_inside(self) -> ComposeResult:
         """See `Dialog.compose_inside`."""
-        subject = self._subjects[self._key]
-        with Grid():
-            yield Label("What")
-            yield Select(
-                [(each.label, each.key) for each in self._subjects.values()],
-                value=self._key,
-                allow_blank=False,
-                compact=True,
-                id="subject",
-            )
-            yield Label("Effect")
-            yield Select(_labels(subject), allow_blank=False, compact=True, id="effect")
-            yield Label("When")
-            yield Select(TRIGGERS, value="nth", allow_blank=False, compact=True, id="trigger")
-            yield Label("Number")
-            yield Input("1", id="value", compact=True)
-            yield Label("LBAs")
-            yield Input(
-                self._lbas,
-                id="lbas",
-                compact=True,
-                select_on_focus=False,
-                placeholder="FIRST-LAST; all if empty",
-            )
-            yield Label("Name")
-            yield Input(id="name", compact=True, placeholder="given by the session if empty")
-            yield Label("Rule")
-            yield Input(id="rule", compact=True, select_on_focus=False)
-        yield Button("Arm it", id="arm", compact=True)
+        with Horizontal():
+            yield Static(_LABELS, id="labels")
+            with Vertical(classes="fields"):
+                yield Choose([each.label for each in self._subjects], self._first, id="subject")
+                yield Choose(_effects(self._subjects[self._first]), id="effect")
+                yield Choose([label for label, _ in TRIGGERS], _NTH, id="trigger")
+                yield Input("1", id="value", compact=True)
+                yield _line("lbas", "FIRST-LAST; all if empty", self._lbas)
+                yield _line("name", "given by the session if empty")
+                yield _line("rule", "layer=...")
 
     def on_mount(self) -> None:
         """Fill in what follows from what was picked."""
         self._fit_trigger()
         self._write()
-        if self._subject.has_blocks:
-            self.query_one("#lbas").focus()
-        else:
-            self.query_one("#effect").focus()
+        self.query_one("#lbas" if self._subject.has_blocks else "#effect").focus()
+
+    def _chosen(self, id_: str) -> int:
+        return self.query_one(f"#{id_}", Choose).chosen
 
     @property
     def _subject(self) -> Subject:
-        return self._subjects[str(self.query_one("#subject", Select).value)]
+        return self._subjects[self._chosen("subject")]
 
     @property
     def _choice(self) -> Choice:
-        number = self.query_one("#effect", Select).value
-        return self._subject.choices[number if isinstance(number, int) else 0]
+        return self._subject.choices[self._chosen("effect")]
 
-    @on(Select.Changed, "#subject")
+    @on(Choose.Changed, "#subject")
     def _another_subject(self) -> None:
-        if self._subject.key != self._key:
-            self._key = self._subject.key
-            self.query_one("#effect", Select).set_options(_labels(self._subject))
-        self._fit_trigger()
-        self._write()
+        self.query_one("#effect", Choose).offer(_effects(self._subject))
 
-    @on(Select.Changed, "#effect")
+    @on(Choose.Changed, "#effect")
     def _another_effect(self) -> None:
         self._fit_trigger()
         self._write()
 
     def _fit_trigger(self) -> None:
         """What fires by the clock has no match; what waits for a match counts them."""
-        trigger = self.query_one("#trigger", Select)
-        value = self.query_one("#value", Input)
-        if self._choice.by_clock and trigger.value != "at_s":
-            trigger.value, value.value = "at_s", "0"
-        elif not self._choice.by_clock and trigger.value == "at_s" and value.value == "0":
-            trigger.value, value.value = "nth", "1"
+        trigger, value = self.query_one("#trigger", Choose), self.query_one("#value", Input)
+        if self._choice.by_clock and trigger.chosen != _AT_S:
+            trigger.choose(_AT_S)
+            value.value = "0"
+        elif not self._choice.by_clock and trigger.chosen == _AT_S and value.value == "0":
+            trigger.choose(_NTH)
+            value.value = "1"
 
-    @on(Select.Changed, "#trigger")
+    @on(Choose.Changed, "#trigger")
     @on(Input.Changed, "#value")
     @on(Input.Changed, "#lbas")
     @on(Input.Changed, "#name")
     def _write(self) -> None:
-        text = {id_: self.query_one(f"#{id_}", Input).value for id_ in ("value", "lbas", "name")}
-        trigger = str(self.query_one("#trigger", Select).value)
         self.query_one("#lbas", Input).disabled = not self._subject.has_blocks
         rule = self.query_one("#rule", Input)
         if rule.value != self._written:
             self.say("The rule was edited: it is taken as it stands.  Empty it to begin anew.")
             return
+        text = {id_: self.query_one(f"#{id_}", Input).value for id_ in ("value", "lbas", "name")}
         self._written = rule_line(
             self._subject,
             self._choice,
-            trigger,
+            TRIGGERS[self._chosen("trigger")][1],
             text["value"],
             lbas=text["lbas"],
             name=text["name"],
@@ -139,10 +127,15 @@ class ArmDialog(Dialog):
             self.say(self.HELP)
 
     @on(Input.Submitted)
-    @on(Button.Pressed)
-    def _arm(self) -> None:
+    def action_arm(self) -> None:
+        """Have the rule armed."""
         self.have(f"arm {self.query_one('#rule', Input).value.strip()}")
 
 
-def _labels(subject: Subject) -> list[tuple[str, int]]:
-    return [(choice.label, number) for number, choice in enumerate(subject.choices)]
+def _line(id_: str, placeholder: str, value: str = "") -> Input:
+    # Typing goes on with what stands there, and does not replace it.
+    return Input(value, id=id_, compact=True, select_on_focus=False, placeholder=placeholder)
+
+
+def _effects(subject: Subject) -> list[str]:
+    return [choice.label for choice in subject.choices]
