@@ -7,6 +7,7 @@ while its file systems are mounted; `Disturbance.follow` finds it.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -214,7 +215,8 @@ class Disturbance:
         rules += [self._rule(rule, own, 0) for rule in own.planned]
         if not {rule.rule for rule in rules} >= self._of_plan.keys():
             raise MachineError("The daemons do not know the faults of the plan.")
-        return Faults.of(tuple(rules))
+        forgotten = self._forgotten({rule.rule for rule in rules})
+        return Faults.of((*rules, *forgotten))
 
     def _rule(self, name: str, told: _ToldFaults, fired_before: int) -> FaultRule:
         fired = told.fired.get(name, 0) + fired_before
@@ -222,6 +224,19 @@ class Disturbance:
         planned = told.planned[name] if name in self._of_plan else fired
         layer = self._of_plan.get(name) or told.layers.get(name, "")
         return FaultRule(name, layer, planned, fired)
+
+    def _forgotten(self, known: set[str]) -> Iterator[FaultRule]:
+        """Yield what fired in daemons that are no more, and what nobody that lives knows of."""
+        fired = [
+            event
+            for daemon in self._lab.strategy.crew.former
+            for event in daemon.events
+            if event.get("event") == "fault" and event["rule"] not in known
+        ]
+        layers = {str(event["rule"]): str(event.get("layer", "")) for event in fired}
+        for name, layer in layers.items():
+            count = sum(event["rule"] == name for event in fired)
+            yield FaultRule(name, layer, count, count)
 
     def _fired_before(self, name: str, rule: str) -> int:
         """How often a rule fired in daemons that are no more; their successors began anew."""

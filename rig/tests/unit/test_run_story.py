@@ -1181,3 +1181,11 @@ def test_logs_that_a_killed_daemon_began_are_not_judged(stage: Stage) -> None:
     stage.killed = ["front"]
     verdict = stage.run()
     assert (verdict.verdict, verdict.watched) == (Outcome.PASS, None)
+
+
+def test_what_fired_by_hand_in_a_daemon_that_is_no_more_is_counted(stage: Stage) -> None:
+    stage.killed = ["back"]
+    hand = {"event": "fault", "t": time.time(), "layer": "endpoint", "rule": "hand", "match": 1}
+    stage.world.events["back"] = [hand, hand]
+    told = {r.rule: (r.layer, r.planned, r.fired) for r in stage.run().faults.rules}
+    assert told["hand"] == ("endpoint", 2, 2)
