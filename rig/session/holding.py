@@ -95,16 +95,23 @@ def hold_plainly(
     aside = sys.stdout if lines is None else sys.stderr
     speaker = Speaker(sys.stdout, aside, PROMPT if lines is None else "")
     ended = Ended(0, lost=False)
-    with ended_by_signals(), _open(options, out, Spoken(speaker.tell)) as session:
-        engine = session.engine
-        with _interpreter(session, options, patience) as interpreter, suppress(Gone):
-            talk = Conversation(interpreter.ask, engine.snapshot, patience, speaker, strict=strict)
-            typed = Typed(speaker, interpreter.complete, history_file())
-            by_hand = lines is None
-            ended = talk.hold(typed if lines is None else lines, by_hand=by_hand)
-        engine.leave()
-        speaker.tell("The session ends in order; this takes a while.")
-        _wait(engine, speaker)
+    with ended_by_signals():
+        try:
+            with _open(options, out, Spoken(speaker.tell)) as session:
+                engine = session.engine
+                with _interpreter(session, options, patience) as interpreter, suppress(Gone):
+                    talk = Conversation(
+                        interpreter.ask, engine.snapshot, patience, speaker, strict=strict
+                    )
+                    typed = Typed(speaker, interpreter.complete, history_file())
+                    by_hand = lines is None
+                    ended = talk.hold(typed if lines is None else lines, by_hand=by_hand)
+                engine.leave()
+                speaker.tell("Everything is checked and read back; this takes a while.")
+                with suppress(Gone):
+                    _wait(engine, speaker)
+        except Gone as gone:  # before there was anything to be ended
+            raise SystemExit(128 + gone.number) from None
     return _held(engine, ended._replace(lost=speaker.lost))
 
 

@@ -38,7 +38,15 @@ Look = Callable[[], Snapshot]
 
 
 class Gone(BaseException):
-    """A signal says that the session is to end.  Not an error: nobody is to catch it as one."""
+    """A signal says that the session is to end.  Not an error: nobody is to catch it as one.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Ended(NamedTuple):

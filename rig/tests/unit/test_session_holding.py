@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,9 @@ PASS = Verdict(
     boot_retries=0,
     rig_version="0",
 )
+
+
+MAIN = threading.main_thread().ident or 0
 
 
 class FakeEngine(FakeDeeds):
@@ -103,7 +108,28 @@ def test_answers_go_to_the_output_and_nothing_else_does(
     hold("policy")
     said = capsys.readouterr()
     assert said.out == "The policy is hold.\n"
-    assert "The session ends in order" in said.err
+    assert "Everything is checked and read back" in said.err
+
+
+def test_a_signal_before_there_is_a_session_ends_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def build(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(FakeEngine, "open", build)
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    with pytest.raises(SystemExit) as ended:
+        hold_plainly(session_options(), tmp_path / "run", [], strict=False)
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
+def test_a_signal_in_the_midst_of_it_has_it_end_in_order(
+    hold: Callable[..., Held], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEngine, "reset", lambda _: signal.pthread_kill(MAIN, signal.SIGTERM))
+    held = hold("reset", *["wait paused 60"] * 3)
+    assert held.verdict == PASS
 
 
 # What a replay needs
