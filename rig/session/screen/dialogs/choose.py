@@ -1,6 +1,6 @@
 """A line that shows one of several choices; Left and Right change it.
 
-Lighter than a drop-down list, which makes a dialog take twice as long to open; and one line to read.
+Lighter than a drop-down list, with which a dialog takes twice as long to open.
 """
 
 from __future__ import annotations
