@@ -55,9 +55,10 @@ from rig.integrity.filesystems import MIB, file_system
 from rig.integrity.ledger import CacheLost, Event
 from rig.integrity.readback import drop_caches, read_back
 from rig.integrity.watchdog import Watchdog
-from rig.integrity.workload import Outcome, Settings, Writing
 from rig.integrity.workloads.make import make_workload
+from rig.integrity.workloads.pen import Outcome
 from rig.integrity.workloads.table import Pattern
+from rig.integrity.workloads.writing import Settings, Writing
 
 MOUNTS = Path("/run/rig/mnt")
 _ROOM_BYTES = 32 * MIB

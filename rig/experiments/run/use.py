@@ -341,4 +341,4 @@ class Use:
 
 
 _DEFAULTS = {"pattern": "blocks", "passes": 2, "again": 4, "order": "ascending", "access": "cached"}
-"""Of `rig.integrity.workload.Settings`, and of the command ``write``."""
+"""Of `rig.integrity.workloads.writing.Settings`, and of the command ``write``."""

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from rig.integrity.filesystems import FileSystem
 from rig.integrity.ledger import Event
-from rig.integrity.workload import Settings, Workload, Writing
+from rig.integrity.workloads.blocks import Blocks
 from rig.integrity.workloads.replace import TruncateRename
 from rig.integrity.workloads.small import SmallFiles
 from rig.integrity.workloads.table import Pattern
 from rig.integrity.workloads.writers import Writers
+from rig.integrity.workloads.writing import Settings, Writing
 
 _MAKERS: dict[Pattern, Callable[..., Writing]] = {
-    Pattern.BLOCKS: Workload,
+    Pattern.BLOCKS: Blocks,
     Pattern.SMALL: SmallFiles,
     Pattern.REPLACE: TruncateRename,
     Pattern.WRITERS: Writers,

@@ -19,76 +19,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rig.integrity.filemap import MappedFile
-from rig.integrity.filesystems import FileSystem
 from rig.integrity.ledger import ZEROS, Event, Flushed, WriteFailed, WriteReturned
 from rig.integrity.stamp import SECTOR_BYTES
-from rig.integrity.workload import WHOLE, Settings, map_files, sync_directory
 from rig.integrity.workloads.access import Cached
-from rig.integrity.workloads.pen import Outcome, Pen, Span, Stopped, flush_end
+from rig.integrity.workloads.pen import Span, flush_end
+from rig.integrity.workloads.writing import Writing, sync_directory
 
 
-class TruncateRename:
-    """Replaces, cuts and grows files.  See `rig.integrity.workload.Writing`.
+class TruncateRename(Writing):
+    """Replaces, cuts and grows files.  See `Writing`."""
 
-    Args:
-        settings: What to write.
-        row: The file system's properties.
-        directory: Where it is mounted.
-        start_lba: Where its partition begins.
-        tell: Receives batches of ledger events.
-        progress: Receives bytes done and bytes in all.
-    """
+    file_name = "replaced"
+    moves = True
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        row: FileSystem,
-        directory: Path,
-        start_lba: int,
-        tell: Callable[[list[Event]], None],
-        progress: Callable[[int, int], None],
-    ) -> None:
-        settings.validate()
-        self._settings = settings
-        self._row = row
-        self._start_lba = start_lba
-        self._directory = directory
-        self._progress = progress
-        self.paths = {number: directory / f"replaced-{number}" for number in settings.ids}
-        self.known: list[MappedFile] = []
-        self.part = WHOLE
-        self._pen = Pen(settings.run_id, tell)
-
-    def run(self) -> Outcome:
-        """See `rig.integrity.workload.Writing`."""
-        return self._run(self._settings.passes)
-
-    def run_again(self) -> Outcome:
-        """See `rig.integrity.workload.Writing`."""
-        self._pen.begin_anew()
-        return self._run(1)
-
-    def mapped(self) -> list[MappedFile]:
-        """See `rig.integrity.workload.Writing`."""
-        there = {number: path for number, path in self.paths.items() if path.exists()}
-        return map_files(there, self._row, self._start_lba, moves=True)
-
-    def _run(self, rounds: int) -> Outcome:
-        stopped = ""
-        steps = [step for _ in range(rounds) for step in (self._replace, self._cut, self._grow)]
+    def _write_passes(self, passes: int, create: int) -> None:  # noqa: ARG002 - makes each anew
+        steps = [step for _ in range(passes) for step in (self._replace, self._cut, self._grow)]
         each, done = self._settings.bytes_of_file, 0
         total = len(steps) * len(self.paths) * each
-        try:
-            for step in steps:
-                for file_id in self.paths:
-                    self._confirm(step, file_id)
-                    done += each
-                    self._progress(done, total)
-        except Stopped as reason:
-            stopped = str(reason)
-        return self._pen.outcome(self.paths, stopped)
+        for step in steps:
+            for file_id in self.paths:
+                self._confirm(step, file_id)
+                done += each
+                self._progress(done, total)
 
     def _confirm(self, step: Callable[[int], int], file_id: int) -> None:
         """Take a step until it is promised, or the attempts are used up."""

@@ -8,81 +8,29 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
-from pathlib import Path
 
-from rig.integrity.filemap import MappedFile
-from rig.integrity.filesystems import FileSystem
 from rig.integrity.ledger import Event, FlushFailed, WriteFailed, WriteReturned
-from rig.integrity.workload import WHOLE, Settings, map_files, sync_directory
-from rig.integrity.workloads.pen import Outcome, Pen, Span, Stopped, flush_end
+from rig.integrity.workloads.pen import Span, flush_end
+from rig.integrity.workloads.writing import Writing, sync_directory
 
 BATCH_FILES = 16
 """So many share one fsync of their directory."""
 
 
-class SmallFiles:
-    """Files of one block each.  See `rig.integrity.workload.Writing`.
+class SmallFiles(Writing):
+    """Files of one block each.  See `Writing`."""
 
-    Args:
-        settings: What to write; a file is one block.
-        row: The file system's properties.
-        directory: Where it is mounted.
-        start_lba: Where its partition begins.
-        tell: Receives batches of ledger events.
-        progress: Receives bytes done and bytes in all.
-    """
+    file_name = "small"
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        row: FileSystem,
-        directory: Path,
-        start_lba: int,
-        tell: Callable[[list[Event]], None],
-        progress: Callable[[int, int], None],
-    ) -> None:
-        settings.validate()
-        self._settings = settings
-        self._row = row
-        self._start_lba = start_lba
-        self._directory = directory
-        self._progress = progress
-        self.paths = {number: directory / f"small-{number}" for number in settings.ids}
-        self.known: list[MappedFile] = []
-        self.part = WHOLE
-        self._pen = Pen(settings.run_id, tell)
-
-    def run(self) -> Outcome:
-        """See `rig.integrity.workload.Writing`."""
-        return self._run(self._settings.passes)
-
-    def run_again(self) -> Outcome:
-        """See `rig.integrity.workload.Writing`."""
-        self._pen.begin_anew()
-        return self._run(1)
-
-    def mapped(self) -> list[MappedFile]:
-        """See `rig.integrity.workload.Writing`."""
-        there = {number: path for number, path in self.paths.items() if path.exists()}
-        self.known = map_files(there, self._row, self._start_lba)
-        return self.known
-
-    def _run(self, passes: int) -> Outcome:
-        stopped = ""
+    def _write_passes(self, passes: int, create: int) -> None:  # noqa: ARG002 - makes each anew
         chosen = [self._choose(number) for number in range(1, passes + 1)]
         size, done = self._settings.bytes_of_file, 0
-        try:
-            for ids in chosen:
-                for at in range(0, len(ids), BATCH_FILES):
-                    batch = ids[at : at + BATCH_FILES]
-                    self._confirm(batch)
-                    done += len(batch) * size
-                    self._progress(done, sum(map(len, chosen)) * size)
-        except Stopped as reason:
-            stopped = str(reason)
-        return self._pen.outcome(self.paths, stopped)
+        for ids in chosen:
+            for at in range(0, len(ids), BATCH_FILES):
+                batch = ids[at : at + BATCH_FILES]
+                self._confirm(batch)
+                done += len(batch) * size
+                self._progress(done, sum(map(len, chosen)) * size)
 
     def _choose(self, number: int) -> list[int]:
         ids, settings = list(self.paths), self._settings

@@ -21,7 +21,7 @@ class Pattern(StrEnum):
     """What kind of code writes it."""
 
     BLOCKS = "blocks"
-    """Blocks of few files: `rig.integrity.workload`."""
+    """Blocks of few files: `rig.integrity.workloads.blocks`."""
     SMALL = "small"
     """Many files of one block: `rig.integrity.workloads.small`."""
     REPLACE = "replace"
@@ -83,7 +83,7 @@ class Kind(msgspec.Struct, frozen=True):
         return self.pattern is Pattern.BLOCKS and self.access is Access.CACHED
 
     def sizes(self, bytes_each: int, *, raw: bool = False) -> dict[str, int]:
-        """What it writes, as the settings of `rig.integrity.workload` name it.
+        """What it writes, as the settings of `rig.integrity.workloads.writing` name it.
 
         Args:
             bytes_each: What a run writes on each file system.

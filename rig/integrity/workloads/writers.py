@@ -14,26 +14,19 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from rig.errors import MachineError, UserError
-from rig.integrity.filemap import FileMap, MappedFile
+from rig.errors import UserError
 from rig.integrity.filesystems import FileSystem
 from rig.integrity.ledger import Event, WriteFailed, WriteReturned
 from rig.integrity.stamp import SECTOR_BYTES
-from rig.integrity.workload import WHOLE, Settings, map_files, sync_directory
 from rig.integrity.workloads.access import Cached
-from rig.integrity.workloads.pen import Outcome, Pen, Span, Stopped, flush_end
+from rig.integrity.workloads.pen import Span, Stopped, flush_end
+from rig.integrity.workloads.writing import Settings, Writing, sync_directory
 
 
-class Writers:
-    """Writers at once.  See `rig.integrity.workload.Writing`.
+class Writers(Writing):
+    """Writers at once.  See `Writing`.
 
-    Args:
-        settings: What to write: one file of each writer, and the last is shared.
-        row: The file system's properties.
-        directory: Where it is mounted.
-        start_lba: Where its partition begins.
-        tell: Receives batches of ledger events, from any thread, one at a time.
-        progress: Receives bytes done and bytes in all, likewise.
+    The settings' files are one of each writer, and the last is shared.
 
     Raises:
         UserError: There is no file to share.
@@ -49,18 +42,16 @@ class Writers:
         tell: Callable[[list[Event]], None],
         progress: Callable[[int, int], None],
     ) -> None:
-        settings.validate()
+        super().__init__(
+            settings,
+            row=row,
+            directory=directory,
+            start_lba=start_lba,
+            tell=tell,
+            progress=progress,
+        )
         if settings.files < 3:
             raise UserError("Two writers need three files: one each, and one that they share.")
-        self._settings = settings
-        self._row = row
-        self._start_lba = start_lba
-        self._directory = directory
-        self._progress = progress
-        self.paths = {number: directory / f"stamped-{number}" for number in settings.ids}
-        self.known: list[MappedFile] = []
-        self.part = WHOLE
-        self._pen = Pen(settings.run_id, tell)
         self._progress_lock = threading.Lock()
         self._done = self._total = 0
         self._stops: list[Stopped] = []
@@ -71,23 +62,7 @@ class Writers:
         """How many."""
         return self._settings.files - 1
 
-    def run(self) -> Outcome:
-        """See `rig.integrity.workload.Writing`."""
-        return self._run(self._settings.passes, os.O_CREAT | os.O_TRUNC)
-
-    def run_again(self) -> Outcome:
-        """See `rig.integrity.workload.Writing`."""
-        self._pen.begin_anew()
-        self.known = []
-        return self._run(1, os.O_CREAT)
-
-    def mapped(self) -> list[MappedFile]:
-        """See `rig.integrity.workload.Writing`."""
-        there = {number: path for number, path in self.paths.items() if path.exists()}
-        return map_files(there, self._row, self._start_lba)
-
-    def _run(self, passes: int, flags: int) -> Outcome:
-        stopped = ""
+    def _write_passes(self, passes: int, create: int) -> None:
         work = [
             [self._choose(number, writer) for writer in range(self.writers)]
             for number in range(1, passes + 1)
@@ -95,13 +70,9 @@ class Writers:
         size = self._settings.block_bytes
         self._total = size * sum(len(blocks) for one in work for blocks in one)
         self._done = 0
-        try:
-            self._create(flags)
-            for number, blocks in enumerate(work, 1):
-                self._pass(number, blocks)
-        except Stopped as reason:
-            stopped = str(reason)
-        return self._pen.outcome(self.paths, stopped)
+        self._create(create)
+        for number, blocks in enumerate(work, 1):
+            self._pass(number, blocks)
 
     def _choose(self, number: int, writer: int) -> list[tuple[int, int]]:
         """What one writer writes in one pass: (file_id, block), its own and shared ones mixed."""
@@ -148,13 +119,6 @@ class Writers:
             raise self._bugs[0]
         if self._stops:
             raise self._stops.pop()
-
-    def _learn_places(self) -> None:
-        try:
-            self.known = self.mapped()
-            self._pen.map = FileMap(self.known)
-        except (OSError, MachineError):
-            self._pen.map = FileMap([])
 
     def _write_all(self, writer: int, blocks: list[tuple[int, int]]) -> None:
         """One writer's part of one pass; runs in a thread."""

@@ -22,9 +22,10 @@ from rig.integrity.oracle import Oracle
 from rig.integrity.readback import read_back
 from rig.integrity.scan import scan
 from rig.integrity.stamp import SECTOR_BYTES
-from rig.integrity.workload import Outcome, Settings
 from rig.integrity.workloads.make import make_workload
+from rig.integrity.workloads.pen import Outcome
 from rig.integrity.workloads.table import USUAL, WORKLOADS, Kind, described, workload
+from rig.integrity.workloads.writing import Settings
 
 RUN_ID = 5
 BYTES = 512 << 10

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from rig.errors import UserError
-from rig.integrity import workload
 from rig.integrity.filemap import Extent, FileMap, MappedFile
 from rig.integrity.filesystems import FILE_SYSTEMS, FileSystem
 from rig.integrity.judgement import Judgement, SectorClass, combine
@@ -20,7 +19,10 @@ from rig.integrity.model import Model
 from rig.integrity.oracle import Oracle
 from rig.integrity.scan import scan
 from rig.integrity.stamp import SECTOR_BYTES, UNKNOWN_LBA, Stamp, decode
-from rig.integrity.workload import Outcome, Settings, Workload
+from rig.integrity.workloads import writing
+from rig.integrity.workloads.blocks import Blocks
+from rig.integrity.workloads.pen import Outcome
+from rig.integrity.workloads.writing import Settings
 
 SETTINGS = Settings(
     run_id=5, seed=1, files=2, bytes_total=128 << 10, block_bytes=4096, flush_bytes=16 << 10
@@ -36,7 +38,7 @@ class Bench:
     ) -> None:
         self.events: list[Event] = []
         self.progress: list[tuple[int, int]] = []
-        self.workload = Workload(
+        self.workload = Blocks(
             settings,
             row=row,
             directory=directory,
@@ -183,13 +185,16 @@ def test_a_short_write_is_continued(bench: Bench, monkeypatch: pytest.MonkeyPatc
 def test_stamps_carry_their_lba_once_an_in_place_map_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mapped(paths: dict[int, Path], row: FileSystem, start_lba: int) -> list[MappedFile]:
+    def mapped(
+        paths: dict[int, Path], row: FileSystem, start_lba: int, *, moves: bool
+    ) -> list[MappedFile]:
+        assert not moves
         return [
             MappedFile(n, str(path), 65536, row.in_place, [Extent(0, 1000 * n, 128)])
             for n, path in paths.items()
         ]
 
-    monkeypatch.setattr(workload, "map_files", mapped)
+    monkeypatch.setattr(writing, "map_files", mapped)
     bench = Bench(tmp_path, row=VFAT)
     bench.run()
     for number, path in bench.workload.paths.items():
@@ -202,10 +207,10 @@ def test_stamps_carry_their_lba_once_an_in_place_map_is_known(
 def test_a_map_that_cannot_be_had_leaves_stamps_without_lbas(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mapped(*_: object) -> list[MappedFile]:
+    def mapped(*_: object, **__: object) -> list[MappedFile]:
         raise OSError(errno.EIO, "cannot map")
 
-    monkeypatch.setattr(workload, "map_files", mapped)
+    monkeypatch.setattr(writing, "map_files", mapped)
     bench = Bench(tmp_path, row=VFAT)
     assert bench.run().stopped == ""
     assert bench.count(SectorClass.OK) == SETTINGS.bytes_total // SECTOR_BYTES
