@@ -242,7 +242,10 @@ class Story:
             return
         # One that has died has told of URBs what it had written.
         with suppress(MachineError):
-            daemon.ask("urbs")
+            told = daemon.ask("urbs")
+            if told and told["lost"]:
+                what = f"usbmon has lost {told['lost']} events: chains may lack URBs."
+                self._notes = (*self._notes, what)
         with suppress(MachineError):
             # Beside what has come of it, which others may follow, and in whose place it is put.
             path = self._directory.file(f"{machine.name}/{URBS}")

@@ -24,6 +24,7 @@ from rig.lab.daemons import Daemon, Event
 from rig.lab.machine import Machine
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Watched
+from rig.usb.urblog import HEADER
 
 PIECE_BYTES = 1 << 16
 QUIET_S = 1.0
@@ -189,8 +190,11 @@ class _Follower:
     def _read(self) -> None:
         assert self._child.stdout is not None
         with self._child.stdout as stream, self._path.open("wb", buffering=0) as kept:
+            came_bytes = 0
             while octets := os.read(stream.fileno(), PIECE_BYTES):
-                self._came_s = time.monotonic()
+                came_bytes += len(octets)
+                if came_bytes > len(HEADER):
+                    self._came_s = time.monotonic()
                 with suppress(OSError):  # a full disk is no reason to see no more
                     kept.write(octets)
                 self._take(self._path, octets)

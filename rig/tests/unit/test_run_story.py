@@ -35,6 +35,7 @@ from rig.lab.daemons import NoAnswerError
 from rig.lab.environment import Role
 from rig.lab.health import Health
 from rig.lab.machine import CompletedCommand
+from rig.lab.paths import PathName
 from rig.lab.strategy import Setup
 from rig.progress import Silent
 from rig.report.rundir import RunDirectory
@@ -133,6 +134,7 @@ class World:
         self.refuses = False  # the host refuses the next step
         self.prepared: list[dict[str, object]] = []
         self.urbs: dict[str, list[UrbEvent]] = {"back": [], "front": []}
+        self.lost = 0  # events of usbmon
         self.followed: dict[str, list[UrbEvent]] = {}  # what of it is told while it grows
         self.moves = 0  # the disk goes away so often
         self.dead: set[str] = set()  # daemons
@@ -210,8 +212,12 @@ class FakeDaemon:
         self._world.step(f"{self._name} stop")
         return 0
 
-    def _urbs(self) -> None:
+    def _urbs(self) -> object:
         """Have it on the disk."""
+        return {"lost": self._world.lost} if self._name == "usbmon" else None
+
+    def wait_event(self, event: str, deadline_s: float) -> None:
+        self._world.step(f"{self._name} is {event}")
 
     def _phase(self, name: str | None) -> None:
         assert name in {"write", "read", None}
@@ -1174,6 +1180,26 @@ def test_a_damaged_log_is_no_verdict_on_the_data(stage: Stage) -> None:
     verdict = stage.run()
     assert verdict.verdict is Outcome.INFRASTRUCTURE
     assert "no meaning" in verdict.reasons[0]
+
+
+REFUSES = PLAN[: PLAN.index("[[fault]]")] + PLAN[PLAN.rindex("[[fault]]") :]
+
+
+def test_without_a_split_driver_of_ours_usbmon_keeps_a_log_if_asked_to(stage: Stage) -> None:
+    stage.world.lost = 3
+    verdict = stage.run(REFUSES, driver=PathName.USBIP, urbs=True)
+    log = stage.world.log
+    assert log.index("usbmon is ready") < log.index("transition attached")
+    assert "usbmon urbs" in log
+    assert (stage.out / "back/urbs.bin").exists()
+    assert not (stage.out / "front/urbs.bin").exists()
+    assert verdict.watched is None
+    assert verdict.notes == ("usbmon has lost 3 events: chains may lack URBs.",)
+
+
+def test_usbmon_is_left_alone_if_nobody_asks_for_it(stage: Stage) -> None:
+    stage.run(REFUSES, driver=PathName.USBIP)
+    assert not [step for step in stage.world.log if "urbs" in step or "usbmon" in step]
 
 
 def test_logs_that_a_killed_daemon_began_are_not_judged(stage: Stage) -> None:
