@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rig
 from rig.control.rules import table_of_words
 from rig.faults.reader import parse_rule
 from rig.session.commands import COMMANDS
@@ -112,3 +115,9 @@ def test_the_palette_has_every_key_command_and_recipe() -> None:
     listed = {item.key for item in everything()}
     assert listed >= {f"line:{name}" for name in COMMANDS} | {f"recipe:{n}" for n in RECIPES}
     assert listed >= {f"key:{key.action}" for key in KEYS}
+
+
+def test_the_manual_has_every_key() -> None:
+    manual = (Path(rig.__file__).parent.parent / "docs" / "manual.md").read_text()
+    for key in KEYS:
+        assert f"| `{key.shown}` | {key.words} |" in manual
