@@ -104,32 +104,54 @@ def check_unplugging(engine: Engine) -> None:
     passes_more(engine)
 
 
+def begun(engine: Engine) -> None:
+    with pytest.raises(UserError, match="not begun"):
+        engine.verify()
+    wait_until(engine, lambda seen: seen.mode is Mode.LIVE and bool(seen.ports))
+
+
+def check_judgement(engine: Engine) -> None:
+    assert engine.verify()[0] == "Nothing is wrong."
+    engine.mark("all is well")
+    began_s = time.monotonic()
+    seen = engine.snapshot()
+    assert time.monotonic() - began_s < SNAPSHOT_S
+    assert seen.verdict == PASSES
+
+
+def check_what_is_left(engine: Engine, directory: Path, fired: dict[str, int]) -> Verdict:
+    verdict = engine.verdict
+    assert verdict is not None
+    assert (verdict.verdict, verdict.reasons) == (Outcome.PASS, ())
+    assert {one.rule: one.fired for one in verdict.faults.rules} == fired
+    kept = msgspec.json.decode((directory / "verdict.json").read_bytes(), type=Verdict)
+    assert kept == verdict
+    trace = read_trace(directory / "trace.jsonl")
+    assert ("note", "all is well") in [(line.event, line.what.get("text")) for line in trace]
+    return verdict
+
+
 @pytest.mark.timeout(600)
-def test_a_session_is_looked_at_changed_verified_and_left_with_a_pass(tmp_path: Path) -> None:
+def test_a_session_is_looked_at_verified_and_left_with_a_pass(tmp_path: Path) -> None:
     with Engine.open(session_options(), tmp_path / "run", Silent()) as engine:
-        with pytest.raises(UserError, match="not begun"):
-            engine.verify()
-        wait_until(engine, lambda seen: seen.mode is Mode.LIVE and bool(seen.ports))
+        begun(engine)
         check_refusals(engine)
+        check_endpoint_error(engine)
+        check_judgement(engine)
+    verdict = check_what_is_left(engine, tmp_path / "run", {"cut": 1})
+    assert (verdict.policy, verdict.workloads) == ("hold", ("usual",))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_a_session_outlasts_all_that_is_done_to_its_disk(tmp_path: Path) -> None:
+    with Engine.open(session_options(), tmp_path / "run", Silent()) as engine:
+        begun(engine)
         check_endpoint_error(engine)
         check_workload(engine)
         check_unplugging(engine)
         assert engine.switch("naive") == "hold"
         passes_more(engine)
-        assert engine.verify()[0] == "Nothing is wrong."
-        engine.mark("all is well")
-        began_s = time.monotonic()
-        seen = engine.snapshot()
-        assert time.monotonic() - began_s < SNAPSHOT_S
-        assert seen.verdict == PASSES
-
-    verdict = engine.verdict
-    assert verdict is not None
-    assert (verdict.verdict, verdict.reasons) == (Outcome.PASS, ())
-    assert verdict.policy == "hold, then naive"
-    assert verdict.workloads == ("usual", "random")
-    assert {one.rule: one.fired for one in verdict.faults.rules} == {"cut": 1, "off": 1}
-    kept = msgspec.json.decode((tmp_path / "run/verdict.json").read_bytes(), type=Verdict)
-    assert kept == verdict
-    trace = read_trace(tmp_path / "run/trace.jsonl")
-    assert ("note", "all is well") in [(line.event, line.what.get("text")) for line in trace]
+        check_judgement(engine)
+    verdict = check_what_is_left(engine, tmp_path / "run", {"cut": 1, "off": 1})
+    assert (verdict.policy, verdict.workloads) == ("hold, then naive", ("usual", "random"))
