@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -245,6 +246,17 @@ def split(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise UserError(f"A quotation in '{text}' has no end.") from error
+
+
+def one_of(word: str, known: Sequence[str]) -> str:
+    """Return the word if it is known.
+
+    Raises:
+        UserError: It is not.
+    """
+    if word not in known:
+        raise UserError(f"'{word}' is not known here.", hint=f"Say one of: {', '.join(known)}.")
+    return word
 
 
 def help_lines(name: str | None = None) -> list[str]:

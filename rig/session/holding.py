@@ -23,18 +23,12 @@ from rig.session.engine import Engine
 from rig.session.interpreter import Interpreter
 from rig.session.journal import Journal
 from rig.session.live import END_S
-from rig.session.plain import (
-    PROMPT,
-    Conversation,
-    Ended,
-    Gone,
-    Typed,
-    ended_by_signals,
-    history_file,
-)
+from rig.session.plain import Conversation, Ended
 from rig.session.saving import MARK, Settings
 from rig.session.screen.start import run_screen
+from rig.session.signals import Gone, ended_by_signals
 from rig.session.speaking import Speaker, Spoken
+from rig.session.typed import PROMPT, Typed, history_file
 from rig.session.waiting import Patience
 
 JOURNAL = "session.jsonl"

@@ -14,12 +14,13 @@ needs this much:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from rig.errors import MachineError, UserError
+from rig.errors import UserError
 from rig.integrity.workloads.table import described
 from rig.session import making, telling
-from rig.session.commands import WAITS, help_lines, parse
+from rig.session.awaiting import Patient, Waits
+from rig.session.commands import help_lines, one_of, parse
 from rig.session.completion import complete
 from rig.session.deeds import Deeds
 from rig.session.doings import Doings, Undo, lasting, undone_by
@@ -27,11 +28,8 @@ from rig.session.handling import Handler, RuleCommands, Words
 from rig.session.journal import Entry
 from rig.session.recipes import search
 from rig.session.saving import Settings, plan_text
-from rig.session.snapshot import Mode, Snapshot
+from rig.session.snapshot import Snapshot
 
-WAIT_S = 60.0
-SETTLE_S = 15.0
-"""For the first look at machines and endpoints, behind the beginning of the workload."""
 MACHINES = ("back", "front")
 
 
@@ -49,14 +47,6 @@ class Answer(NamedTuple):
     sentences: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     leaving: bool = False
-
-
-class Patient(Protocol):
-    """Waits; see `rig.session.waiting.Patience`."""
-
-    def until(self, condition: Callable[[], bool], deadline_s: float) -> bool:
-        """Wait until a condition holds; return whether it does in time."""
-        ...
 
 
 class Interpreter:
@@ -81,9 +71,9 @@ class Interpreter:
         self._deeds = deeds
         self._settings = settings
         self._doings = doings
-        self._patience = patience
+        self._waits = Waits(deeds, patience, split=settings.split)
         self._keep = keep
-        self._rules = RuleCommands(deeds, doings, self._settle)
+        self._rules = RuleCommands(deeds, doings, self._waits.settle)
         self._handlers: dict[str, Handler] = {
             **self._rules.handlers,
             "help": lambda _, words: help_lines(*words),
@@ -102,7 +92,7 @@ class Interpreter:
             "journal": lambda *_: self.journal() or ["Nothing was done yet."],
             "log": self._log,
             "urbs": self._urbs,
-            "wait": self._wait,
+            "wait": lambda _, words: self._waits.wait(words, lambda: self._rules.taken),
             "save": self._save,
         }
 
@@ -122,7 +112,7 @@ class Interpreter:
         if name == "quit":
             return Answer(line, ("The session ends in order.",), leaving=True)
         if name == "shell":
-            return Answer(line, argv=tuple(self._deeds.shell(_one_of(words[0], MACHINES))))
+            return Answer(line, argv=tuple(self._deeds.shell(one_of(words[0], MACHINES))))
         return Answer(line, tuple(self._handlers[name](whole, words)))
 
     def complete(self, text: str) -> list[str]:
@@ -215,68 +205,15 @@ class Interpreter:
         machine = next((word for word in words if not word.isdigit()), "")
         lines = next((making.whole(word) for word in words if word.isdigit()), telling.LOG_LINES)
         if machine:
-            _one_of(machine, MACHINES)
+            one_of(machine, MACHINES)
         return telling.log_lines(self._seen.log, machine, lines)
 
     def _urbs(self, _: str, words: Words) -> Sequence[str]:
         lines = making.whole(words[0]) if words else telling.LOG_LINES
         return telling.urb_lines(self._seen.urbs, lines)
 
-    # Waiting and saving
-
-    def _wait(self, _: str, words: Words) -> Sequence[str]:
-        what, rest = _one_of(words[0], WAITS), words[1:]
-        if what == "fired":
-            if not rest:
-                raise UserError("'wait fired' needs the name of a rule.")
-            name, rest = rest[0], rest[1:]
-            return self._wait_fired(name, making.seconds(rest[0]) if rest else WAIT_S)
-        deadline_s = making.seconds(rest[0]) if rest else WAIT_S
-        self._wait_for(lambda: self._seen.mode == what, f"The session is not {what}", deadline_s)
-        self._settle()
-        return [f"The session is {what}."]
-
-    def _wait_fired(self, name: str, deadline_s: float) -> Sequence[str]:
-        if name not in self._rules.taken:
-            known = ", ".join(row.name for row in self._seen.faults) or "none"
-            raise UserError(f"There is no rule '{name}'.", hint=f"There are: {known}.")
-
-        def fired() -> int:
-            row = self._rules.row(name)
-            return 0 if row is None else row.fired
-
-        self._wait_for(lambda: fired() > 0, f"{name} has not fired", deadline_s)
-        count = fired()
-        return [f"{name} has fired{'' if count == 1 else f' {count} times'}."]
-
-    def _wait_for(self, condition: Callable[[], bool], not_yet: str, deadline_s: float) -> None:
-        def over() -> bool:
-            return self._seen.mode in (Mode.BROKEN, Mode.ENDED)
-
-        in_time = self._patience.until(lambda: condition() or over(), deadline_s)
-        if condition():
-            return
-        if in_time:
-            raise MachineError(f"{not_yet}, and cannot any more: {self._seen.words}")
-        raise UserError(f"{not_yet} after {deadline_s:g} s.")
-
-    def _settle(self) -> None:
-        """Let a session that has just begun see what there is; who does not answer is not seen."""
-
-        def seen() -> bool:
-            known = self._seen
-            return known.mode is not Mode.LIVE or bool(known.ports or not self._settings.split)
-
-        self._patience.until(seen, SETTLE_S)
-
     def _save(self, _: str, words: Words) -> Sequence[str]:
         (file,) = words
         saved = plan_text(self._settings, self._doings, self._seen, file)
         self._keep(file, saved.text)
         return saved.sentences
-
-
-def _one_of(word: str, known: Sequence[str]) -> str:
-    if word not in known:
-        raise UserError(f"'{word}' is not known here.", hint=f"Say one of: {', '.join(known)}.")
-    return word

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from rig.faults.phases import PHASES, Phase
+from rig.faults.phases import PHASES
 from rig.faults.plan import DataClass, Expect, Fault, Head, Plan
 from rig.faults.reader import parse_plan
-from rig.faults.rules.base import NO_LIMIT, TRIGGERS
-from rig.faults.rules.device import DeviceFault, DeviceKind
+from rig.faults.rules.base import NO_LIMIT
 from rig.faults.shown import printable
 from rig.faults.writer import text_of
 from rig.integrity.workloads.table import WORKLOADS
 from rig.session.doings import Doings
 from rig.session.journal import Deed, Entry
-from rig.session.making import unused
-from rig.session.snapshot import FaultRow, Snapshot
+from rig.session.kept import kept_rules
+from rig.session.snapshot import Snapshot
 
 MIB = 1 << 20
 LEAST_MIB = 4
@@ -44,7 +43,10 @@ SOON = frozenset({DataClass.LOST, DataClass.STALE, DataClass.FOREIGN, DataClass.
 """Which of these it is depends on what was there before."""
 _CLASSES = re.compile(rf"\b({'|'.join(DataClass)}): ")
 _OLD_DATA = "old data: "
-_KEY = re.compile(r"'(\w+)'")
+_TOO_LATE = (
+    "A run may have written everything before the last moments come: it has room for {} MiB on each"
+    " file system, and they need {}."
+)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -80,16 +82,6 @@ class Saved(NamedTuple):
     sentences: tuple[str, ...]
 
 
-class _Rule:
-    """What became of a rule."""
-
-    def __init__(self, rule: Fault) -> None:
-        self.rule = rule
-        self.hands: list[float] = []
-        self.fired = 0
-        self.gone = False
-
-
 def plan_text(settings: Settings, doings: Doings, seen: Snapshot, file: str) -> Saved:
     """Make the plan.
 
@@ -107,8 +99,7 @@ def plan_text(settings: Settings, doings: Doings, seen: Snapshot, file: str) -> 
         for number, entry in enumerate(doings.journal.entries)
         if not doings.journal.is_struck(number) and entry.undoes < 0
     ]
-    told = _told(settings.plan, entries, seen.faults)
-    kept, left_out = _kept(told)
+    kept, left_out = kept_rules(settings.plan, entries, seen.faults)
     head = _head(settings.plan, seen)
     plan = Plan(**msgspec.structs.asdict(head), faults=tuple(kept))
     changed = [entry.line.split()[1] for entry in entries if entry.line.startswith("workload ")]
@@ -128,107 +119,8 @@ def plan_text(settings: Settings, doings: Doings, seen: Snapshot, file: str) -> 
     text = begin + "".join(f"# {comment}\n" for comment in comments) + text_of(plan)
     parse_plan(text, file, PHASES)
     rules = "1 rule is" if len(kept) == 1 else f"{len(kept)} rules are"
-    said = [f"{rules} saved in {file}.", f"Replay: {line}"]
-    if mib > settings.most_mib:
-        said.append(
-            "A run may have written everything before the last moments come: it has room for"
-            f" {settings.most_mib} MiB on each file system, and they need {mib}."
-        )
-    return Saved(text, tuple(said))
-
-
-def _told(plan: Plan, entries: Iterable[Entry], rows: Iterable[FaultRow]) -> list[_Rule]:
-    """Say what became of each rule, in the order in which they came."""
-    all_rules = [_Rule(rule) for rule in plan.faults]
-    living = {one.rule.name: one for one in all_rules}
-    for entry in entries:
-        if entry.deed is Deed.ADDED:
-            added = [_Rule(_from(rule, entry.at_s)) for rule in entry.rules]
-            all_rules += added
-            living |= {one.rule.name: one for one in added}
-        known = [living[name] for name in entry.names if name in living]
-        for one in known:
-            if entry.deed is Deed.FIRED:
-                one.hands.append(entry.at_s)
-            if entry.deed is Deed.ARMED:
-                one.rule = _from(one.rule, entry.at_s)
-        if entry.deed is Deed.REMOVED:
-            for one, fired in zip(known, entry.fired, strict=False):
-                one.gone, one.fired = True, fired
-                del living[one.rule.name]
-    there = {row.name: row for row in rows}
-    for name, one in living.items():
-        row = there.get(name)
-        # A rule that nobody has any more, and nobody removed, was used up before its process ended.
-        one.fired = row.fired if row is not None else 1
-        one.gone = row is not None and not row.armed
-    return all_rules
-
-
-def _from(rule: Fault, at_s: float) -> Fault:
-    """Return a rule that goes by the clock from when it was armed on."""
-    if rule.at_s is None or rule.phase not in (None, Phase.WRITE):
-        return rule
-    return msgspec.structs.replace(rule, at_s=max(rule.at_s, round(at_s, 1)))
-
-
-def _kept(told: Sequence[_Rule]) -> tuple[list[Fault], list[str]]:
-    """Return the rules of the plan, and the names of those that are left out."""
-    kept: list[Fault] = []
-    left_out: list[str] = []
-    names: set[str] = set()
-    for one in _plugged(told):
-        rules = [_by_clock(one.rule, at_s) for at_s in one.hands]
-        if one.fired > len(one.hands) or not (one.hands or one.gone):
-            rules.insert(0, one.rule)
-        if not rules:
-            left_out.append(one.rule.name)
-        for rule in rules:
-            name = unused(rule.name, names)
-            names.add(name)
-            kept.append(msgspec.structs.replace(rule, name=name, phase=rule.phase or Phase.WRITE))
-    return kept, left_out
-
-
-def _plugged(told: Iterable[_Rule]) -> list[_Rule]:
-    """Join an unplugging for ever with the plugging behind it: one rule that lasts so long."""
-    joined: list[_Rule] = []
-    away: _Rule | None = None
-    for one in told:
-        rule = one.rule
-        if (
-            isinstance(rule, DeviceFault)
-            and rule.kind is DeviceKind.SOFT_DISCONNECT
-            and rule.at_once
-        ):
-            if rule.for_s == 0:
-                if away is not None:
-                    for_s = round((rule.at_s or 0.0) - (away.rule.at_s or 0.0), 1)
-                    away.rule = msgspec.structs.replace(
-                        rule, name=away.rule.name, at_s=away.rule.at_s, for_s=for_s
-                    )
-                away = None
-                continue
-            away = one if rule.for_s is None else None
-        joined.append(one)
-    return joined
-
-
-def _by_clock(rule: Fault, at_s: float) -> Fault:
-    """Return a rule that fires at a moment what another one has fired by hand."""
-    changes: dict[str, Any] = dict.fromkeys(TRIGGERS) | {
-        "at_s": round(at_s, 1),
-        "phase": Phase.WRITE,
-    }
-    changed = msgspec.structs.replace(rule, **changes, times=1, interval=1, space=0)
-    usual = {field.name: field.default for field in msgspec.structs.fields(rule)}
-    # What is about events is of no use in a rule that goes by the clock alone.
-    while (found := _KEY.search(changed.contradiction())) and found[1] in usual:
-        key = found[1]
-        if getattr(changed, key) == usual[key]:
-            break
-        changed = msgspec.structs.replace(changed, **{key: usual[key]})
-    return changed
+    too_late = [_TOO_LATE.format(settings.most_mib, mib)] if mib > settings.most_mib else []
+    return Saved(text, (f"{rules} saved in {file}.", f"Replay: {line}", *too_late))
 
 
 def _head(plan: Plan, seen: Snapshot) -> Head:

@@ -13,9 +13,11 @@ import threading
 from pathlib import Path
 
 from rig.session.interpreter import Interpreter
-from rig.session.plain import PROMPT, Conversation, Typed, ended_by_signals
+from rig.session.plain import Conversation
+from rig.session.signals import ended_by_signals
 from rig.session.snapshot import Mode, Snapshot
 from rig.session.speaking import Speaker
+from rig.session.typed import PROMPT, Typed
 from rig.session.waiting import Patience
 from rig.tests.harness.fake_deeds import FakeDeeds, Seat
 

@@ -12,9 +12,10 @@ import pexpect
 import pytest
 
 from rig.session.interpreter import Answer
-from rig.session.plain import Conversation, Ended, history_file
+from rig.session.plain import Conversation, Ended
 from rig.session.snapshot import Mode, Snapshot
 from rig.session.speaking import Speaker, Spoken
+from rig.session.typed import history_file
 from rig.session.waiting import Patience
 from rig.tests.harness.fake_deeds import LIVE, Seat
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -52,8 +54,26 @@ class Terminal:
     def end(self) -> tuple[str, int]:
         """Wait for the program's end; return what it said, and its exit status."""
         self.child.expect(pexpect.EOF)
-        self.child.close()
+        self.close()
         return str(self.child.before), int(self.child.exitstatus or 0)
+
+    def close(self) -> None:
+        """Take the terminal away, and the program with it if it is still there."""
+        self.child.close(force=True)
+
+
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path) -> Iterator[Open]:
+    """Start a command of the rig in a terminal, which goes when the test does."""
+    with ExitStack() as stack:
+
+        def start(*words: str) -> Terminal:
+            return stack.enter_context(closing(Terminal(*words, state=tmp_path / "state")))
+
+        yield start
 
 
 def verdict(directory: Path) -> dict[str, object]:
@@ -67,10 +87,10 @@ def fired(directory: Path) -> list[str]:
 
 @pytest.mark.timeout(900)
 def test_a_session_that_was_saved_as_a_plan_ends_as_before_when_it_is_replayed(
-    tmp_path: Path,
+    open_terminal: Open, tmp_path: Path
 ) -> None:
     by_hand, again, plan = tmp_path / "by-hand", tmp_path / "again", tmp_path / "mine.toml"
-    terminal = Terminal("session", "--plain", "--out", str(by_hand), state=tmp_path / "state")
+    terminal = open_terminal("session", "--plain", "--out", str(by_hand))
     terminal.child.expect_exact(PROMPT)
     terminal.give(f"wait live {LONG_S}", "The session is live.")
     terminal.give(RULE.replace("endpoint=2", "endpoint=9"), "error: The device has no endpoint 9")
@@ -87,7 +107,7 @@ def test_a_session_that_was_saved_as_a_plan_ends_as_before_when_it_is_replayed(
     assert [entry["line"].split()[0] for entry in entries] == ["arm", "verify"]
 
     words = shlex.split(replay)
-    said, status = Terminal(*words, "--out", str(again), state=tmp_path / "state").end()
+    said, status = open_terminal(*words, "--out", str(again)).end()
     assert "This is what the plan expects." in said
     assert status == 0
     assert fired(again) == ["lost"]

@@ -1,0 +1,101 @@
+"""The command ``wait``, and what else a session waits for.  Pure over `Deeds`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rig.errors import MachineError, UserError
+from rig.session import making
+from rig.session.commands import WAITS, one_of
+from rig.session.deeds import Deeds
+from rig.session.snapshot import Mode
+
+WAIT_S = 60.0
+SETTLE_S = 15.0
+"""For the first look at machines and endpoints, behind the beginning of the workload."""
+
+
+class Patient(Protocol):
+    """Waits; see `rig.session.waiting.Patience`."""
+
+    def until(self, condition: Callable[[], bool], deadline_s: float) -> bool:
+        """Wait until a condition holds; return whether it does in time."""
+        ...
+
+
+class Waits:
+    """See the module.
+
+    Args:
+        deeds: Tells how things are.
+        patience: Waits.
+        split: Whether the split driver is there, whose back end tells of endpoints.
+    """
+
+    def __init__(self, deeds: Deeds, patience: Patient, *, split: bool) -> None:
+        self._deeds = deeds
+        self._patience = patience
+        self._split = split
+
+    def wait(self, words: Sequence[str], had: Callable[[], set[str]]) -> list[str]:
+        """Do the command.
+
+        Args:
+            words: Behind its name.
+            had: Returns the names of rules that there are, or were.
+
+        Raises:
+            UserError: There is no such thing to wait for, or it does not come about in time.
+            MachineError: It cannot come about any more.
+        """
+        what, rest = one_of(words[0], WAITS), words[1:]
+        if what == "fired":
+            if not rest:
+                raise UserError("'wait fired' needs the name of a rule.")
+            return self._fired(rest[0], _deadline(rest[1:]), had)
+        self._for(lambda: self._mode == what, f"The session is not {what}", _deadline(rest))
+        self.settle()
+        return [f"The session is {what}."]
+
+    def settle(self) -> None:
+        """Let a session that has just begun see what there is; who does not answer is not seen."""
+
+        def seen() -> bool:
+            known = self._deeds.snapshot()
+            return known.mode is not Mode.LIVE or bool(known.ports or not self._split)
+
+        self._patience.until(seen, SETTLE_S)
+
+    @property
+    def _mode(self) -> Mode:
+        return self._deeds.snapshot().mode
+
+    def _fired(self, name: str, deadline_s: float, had: Callable[[], set[str]]) -> list[str]:
+        if name not in had():
+            rows = self._deeds.snapshot().faults
+            known = ", ".join(row.name for row in rows) or "none"
+            raise UserError(f"There is no rule '{name}'.", hint=f"There are: {known}.")
+
+        def fired() -> int:
+            return sum(row.fired for row in self._deeds.snapshot().faults if row.name == name)
+
+        self._for(lambda: fired() > 0, f"{name} has not fired", deadline_s)
+        count = fired()
+        return [f"{name} has fired{'' if count == 1 else f' {count} times'}."]
+
+    def _for(self, condition: Callable[[], bool], not_yet: str, deadline_s: float) -> None:
+        def over() -> bool:
+            return self._mode in (Mode.BROKEN, Mode.ENDED)
+
+        in_time = self._patience.until(lambda: condition() or over(), deadline_s)
+        if condition():
+            return
+        if in_time:
+            words = self._deeds.snapshot().words
+            raise MachineError(f"{not_yet}, and cannot any more: {words}")
+        raise UserError(f"{not_yet} after {deadline_s:g} s.")
+
+
+def _deadline(words: Sequence[str]) -> float:
+    return making.seconds(words[0]) if words else WAIT_S
