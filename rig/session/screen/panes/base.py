@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rich.text import Text
 from textual import on
@@ -43,7 +43,6 @@ class Rows(DataTable[str]):
     Rows > .datatable--cursor { text-style: none; background: $background; color: $foreground; }
     Rows > .datatable--header { text-style: bold underline; background: $background; }
     """
-    HEADINGS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, headings: Sequence[str], *, id: str) -> None:  # noqa: A002
         super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=1)
