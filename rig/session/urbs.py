@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 
 from rig.session.snapshot import UrbRow
@@ -90,7 +89,8 @@ class Urbs:
         took_s, self._took_s = self._took_s, []
         if not took_s:
             return None, None
-        return statistics.median(took_s), max(took_s)
+        took_s.sort()
+        return took_s[len(took_s) // 2], took_s[-1]
 
     def _moment(self, t_ns: int, now_s: float) -> float:
         """Turn the machine's time into the session's: nothing was read before it happened."""
