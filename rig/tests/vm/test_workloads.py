@@ -46,8 +46,9 @@ name = "refusals"
 [[fault]]
 layer = "medium"
 op = "write"
+max_bytes = 12288  # of the journal: behind an error of data alone ext4 goes on
 phase = "write"
-nth = 60
+nth = 4
 times = 60
 error = "EIO"
 """
