@@ -45,11 +45,6 @@ class Controller(StrEnum):
         return self is Controller.EHCI
 
     @property
-    def takes_back_all(self) -> bool:
-        """Whether QEMU takes back an endpoint's transfers all together (``xhci_ep_nuke_xfers``)."""
-        return self in (Controller.XHCI, Controller.XHCI_RAW)
-
-    @property
     def bulk_bytes_per_s(self) -> int:
         """What a bus of its speed carries: full packets, nothing else (USB 2.0, §5.8.4)."""
         return _BULK_BYTES_PER_S[self.speed]

@@ -8,14 +8,15 @@ the error only when it reads the answer, and meanwhile more may be on its way.  
 1. One transfer at a time is with the device, the oldest.
 2. When it ends in an error, all that stands behind it is *stale*: it never starts, and its place is
    held until QEMU has taken it back.  While one is there nothing starts.
-3. What arrives after that may be stale too: QEMU may not have read the answer yet.  It is held
-   until QEMU has read it - the edge sees that - and `SETTLE_S` more, for what QEMU does about it
-   comes at once.  Whatever was not taken back by then was queued afterwards, and runs.  On xHCI
-   it is known earlier (``takes_back_all``): an endpoint's transfers are only ever taken back all
-   together, the oldest first, so the cancel of one behind the error, without that of the one that
-   failed, says that QEMU has read the error and that it had no others then.  Linux's driver lets
-   its endpoint go on within a millisecond, and what a wire held back longer than that would not
-   be seen to run.
+3. What arrives after that may be stale too: QEMU may not have acted on the answer yet.  Nothing
+   starts until it is proven that it has.  Either it takes back what stands behind the error: an
+   endpoint's transfers are only ever taken back all together, the oldest first
+   (``usb_packet_complete``, ``xhci_ep_nuke_xfers``, ``ehci_cancel_queue``), so the cancel of one
+   behind the error, without that of the one that failed, says that QEMU has acted on the error and
+   had no others then; when the last of them is gone, what arrives is new, and starts at once.  Or
+   QEMU has read the answer, and then what was sent to it after that (the *fence*): it acts on what
+   it has received before it receives more, so its cancels were written before that second read.
+   How long it takes does not matter: a station with much else to do makes it later, never wrong.
 4. On EHCI a short IN transfer may halt QEMU's endpoint like an error (``short_not_ok``), or not:
    rule 3 holds for what is behind it, too.
 5. The cancel of a transfer may cross its answer.  Then QEMU takes the answer for the cancel's, and
@@ -28,18 +29,26 @@ the error only when it reads the answer, and meanwhile more may be on its way.  
 The default control pipe is not handed over ahead (``pipelined`` is false): rules 2 to 5 are idle
 there.
 
-Pure: time is an argument.
+Pure, and without a clock.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
+from enum import IntEnum
 
 import msgspec
 
-SETTLE_S = 0.003
-"""Between QEMU's read of an answer and its last cancel there is nothing but QEMU's own work."""
+
+class Stop(IntEnum):
+    """What is known of QEMU while an endpoint is stopped by an answer."""
+
+    ANSWERED = 0
+    """It was answered."""
+    READ = 1
+    """QEMU has read the answer; it may not have acted on it."""
+    FENCED = 2
+    """QEMU has read what was sent after that: its cancels are in the socket, or were taken."""
 
 
 class Transfer(msgspec.Struct, eq=False):
@@ -72,43 +81,31 @@ class Queue:
     Args:
         pipelined: Whether QEMU hands over transfers before the first has ended.
         short_stops: Whether a short transfer may halt QEMU's endpoint.
-        takes_back_all: Whether QEMU takes back all of an endpoint's transfers if it does one.
     """
 
-    def __init__(
-        self, *, pipelined: bool, short_stops: bool = False, takes_back_all: bool = False
-    ) -> None:
+    def __init__(self, *, pipelined: bool, short_stops: bool = False) -> None:
         self._pipelined = pipelined
         self._short_stops = short_stops
-        self._takes_back_all = takes_back_all
         self._waiting: deque[Transfer] = deque()
         self.running: Transfer | None = None
-        self._unread = False  # QEMU has not read an answer that may have stopped the endpoint
-        self._settled_s = -math.inf
+        self._stop: Stop | None = None
         self._stopped_by: int | None = None
 
     def __len__(self) -> int:
         return len(self._waiting) + (self.running is not None)
 
     @property
-    def unread(self) -> bool:
-        """Whether the queue waits for QEMU to read what was sent to it."""
-        return self._unread
-
-    @property
-    def deadline_s(self) -> float | None:
-        """When `start` may return something that it does not return now; None: it will not."""
-        if self._unread or self.running is not None or not self._waiting:
-            return None
-        return None if self._waiting[0].stale else self._settled_s
+    def stop(self) -> Stop | None:
+        """What is known of QEMU while nothing may start; None: it may."""
+        return self._stop
 
     def arrive(self, transfer: Transfer) -> None:
         """Take a transfer that QEMU has handed over."""
         self._waiting.append(transfer)
 
-    def start(self, now_s: float) -> Transfer | None:
+    def start(self) -> Transfer | None:
         """Return the transfer that starts now, if one does."""
-        if self.running or self._unread or now_s < self._settled_s or not self._waiting:
+        if self.running or self._stop is not None or not self._waiting:
             return None
         if self._waiting[0].stale:
             return None
@@ -133,15 +130,19 @@ class Queue:
                 for behind in self._waiting:
                     behind.stale = True
             if failed or (short and self._short_stops):
-                self._unread = True
+                self._stop = Stop.ANSWERED
                 self._stopped_by = transfer.id
         return transfer
 
-    def read(self, now_s: float) -> None:
+    def read(self) -> None:
         """Take note that QEMU has read all that was sent to it."""
-        if self._unread:
-            self._unread = False
-            self._settled_s = now_s + SETTLE_S
+        if self._stop is not None:
+            self._stop = Stop.READ if self._stop is Stop.ANSWERED else Stop.FENCED
+
+    def drained(self) -> None:
+        """Take note that all was taken that QEMU had written when the last `read` was seen."""
+        if self._stop is Stop.FENCED:
+            self._go_on()
 
     def crossed(self, transfer_id: int) -> None:
         """Take note of a cancel that means no transfer here: it may have crossed its answer."""
@@ -170,7 +171,7 @@ class Queue:
         if transfer is self.running:
             return True
         self._waiting.remove(transfer)
-        if self._takes_back_all and self._stopped_by is not None:
+        if self._stopped_by is not None:
             for behind in self._waiting:
                 behind.stale = True  # its cancel is the next one
             if not self._waiting:
@@ -200,6 +201,5 @@ class Queue:
         return gone
 
     def _go_on(self) -> None:
-        self._unread = False
-        self._settled_s = -math.inf
+        self._stop = None
         self._stopped_by = None

@@ -155,7 +155,23 @@ class CableService:
             self._progress()
 
     def _progress(self) -> None:
-        """Send what there is to send, tell what there is to tell, and set the timers."""
+        """Pass on what there is, look what QEMU has read, and set the timers."""
+        wire = self._wire
+        self._pass_on()
+        while wire.unread and self._qemu.read:
+            wire.read()
+            # What QEMU wrote before it read is in the socket now; it has to be known first.
+            if not self._take_packets():
+                return
+            wire.drained(time.monotonic())
+            self._pass_on()
+        if wire.unread:
+            self._reactor.at("read", time.monotonic() + READ_POLL_S, self._progress)
+        if wire.deadline_s is not None:
+            self._reactor.at("tick", wire.deadline_s, self._on_time)
+
+    def _pass_on(self) -> None:
+        """Send what there is to send, and tell what there is to tell."""
         wire = self._wire
         for happened in wire.faults:
             self._tell(happened)
@@ -166,18 +182,6 @@ class CableService:
         if self._plugged != wire.plugged:
             self._plugged = wire.plugged
             self._events.emit("plugged" if self._plugged else "unplugged")
-        self._watch_reading()
-        deadline_s = wire.deadline_s
-        if deadline_s is not None:
-            self._reactor.at("tick", deadline_s, self._on_time)
-
-    def _watch_reading(self) -> None:
-        if not self._wire.unread:
-            return
-        if self._qemu.read:
-            self._wire.read(time.monotonic())
-        else:
-            self._reactor.at("read", time.monotonic() + READ_POLL_S, self._progress)
 
     def _tell(self, happened: FaultHappened) -> None:
         fired, transfer = happened.fired, happened.transfer

@@ -64,7 +64,6 @@ class Present:
                 self.queues[address] = Queue(
                     pipelined=endpoint.transfer_type is TransferType.BULK,
                     short_stops=self._controller.short_stops and bool(address & DIRECTION_IN),
-                    takes_back_all=self._controller.takes_back_all,
                 )
         self.endpoints = wanted
         return dropped

@@ -130,7 +130,7 @@ class Transfers:
         while again:  # a transfer that fails before it runs makes room for the next one
             again = False
             for queue in self._queues():
-                transfer = queue.start(now_s)
+                transfer = queue.start()
                 if transfer is not None:
                     again = True
                     self._start(transfer, queue, now_s)

@@ -17,7 +17,7 @@ from functools import partial
 
 from rig.cable.asking import Asker, FaultHappened
 from rig.cable.controllers import Controller
-from rig.cable.discipline import Transfer
+from rig.cable.discipline import Stop, Transfer
 from rig.cable.enumeration import DescriptorReader
 from rig.cable.polling import Polling
 from rig.cable.present import Dropped, Present
@@ -33,6 +33,10 @@ from rig.usb.setup import SetupPacket
 from rig.usb.urb import DIRECTION_IN
 
 VERSION = b"rig cable".ljust(64, b"\0")
+
+FENCE = redir.InterruptReceivingStatus(0, Status.SUCCESS, 0x8F)
+"""Means nothing to QEMU, which takes note of a success and does not answer
+(``usbredir_interrupt_receiving_status``); what matters is when it is read."""
 
 Finish = Callable[[Outcome], None]
 """What is done with the end of a transfer of the cable's own."""
@@ -104,14 +108,12 @@ class Wire:
     @property
     def unread(self) -> bool:
         """Whether something depends on QEMU having read what was sent to it."""
-        return any(queue.unread for queue in self._present.queues.values())
+        return any(queue.stop is not None for queue in self._present.queues.values())
 
     @property
     def deadline_s(self) -> float | None:
         """When `tick` is to be called; None: not for now."""
-        queues = self._present.queues.values()
-        deadlines_s = (self._transfers.deadline_s, *(queue.deadline_s for queue in queues))
-        return min((s for s in deadlines_s if s is not None), default=None)
+        return self._transfers.deadline_s
 
     # What the edge tells.
 
@@ -136,10 +138,18 @@ class Wire:
             self._send(redir.DeviceDisconnect(0))
         self.plugged, self._reader = False, None
 
-    def read(self, now_s: float) -> None:
+    def read(self) -> None:
         """QEMU has read all that was ever sent to it."""
+        queues = self._present.queues.values()
+        for queue in queues:
+            queue.read()
+        if any(queue.stop is Stop.READ for queue in queues):
+            self._send(FENCE)
+
+    def drained(self, now_s: float) -> None:
+        """All was taken that QEMU had written when `read` was told of its reading."""
         for queue in self._present.queues.values():
-            queue.read(now_s)
+            queue.drained()
         self._transfers.pump(now_s)
 
     def tick(self, now_s: float) -> None:

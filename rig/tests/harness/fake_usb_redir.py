@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from rig.cable.usbredir import packets as redir
 from rig.cable.usbredir.packets import Packet
 from rig.cable.usbredir.vocabulary import Status
+from rig.cable.wire import FENCE
 
 
 @dataclass
@@ -26,14 +27,11 @@ class FakeUsbRedir:
 
     Attributes:
         sent: Packets on their way to the cable.
-        takes_back_all: Whether an unlink takes back all of its endpoint, as xHCI's Stop Endpoint
-            does (``xhci_ep_nuke_xfers``).
         halted_behind: Serial numbers of transfers that an error has taken back.
         answers: Of each id handed over, how many answers are due.
     """
 
     def __init__(self) -> None:
-        self.takes_back_all = False
         self.sent: deque[Packet] = deque()
         self.endpoints: dict[int, Endpoint] = {}
         self.halted_behind: set[int] = set()
@@ -59,14 +57,13 @@ class FakeUsbRedir:
         self.sent.append(redir.BulkPacket.of(packet_id, endpoint, 0, length, data))
         return self._serial
 
-    def cancel(self, endpoint: int, position: int) -> None:
-        """The guest's driver unlinks a transfer."""
+    def cancel(self, endpoint: int) -> None:
+        """The guest's driver stops an endpoint, to unlink one of its transfers.
+
+        All are taken back then (``xhci_ep_nuke_xfers``, ``ehci_cancel_queue``).
+        """
         queue = self.endpoints[endpoint].queue
-        if not self.takes_back_all:
-            serial = queue[position]
-            del queue[position]
-            self._take_back(serial)
-        while self.takes_back_all and queue:
+        while queue:
             self._take_back(queue.popleft())
 
     def receive(self, packet: Packet) -> None:
@@ -75,6 +72,8 @@ class FakeUsbRedir:
         Raises:
             AssertionError: It is not what QEMU's own assertions demand, or one too many.
         """
+        if packet == FENCE:
+            return
         assert isinstance(packet, redir.BulkPacket), packet
         assert self.answers[packet.id] > 0, f"an answer too many for {packet.id}"
         self.answers[packet.id] -= 1

@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 
 from rig.buffers import ReceiveBuffer
 from rig.cable.controllers import Controller
-from rig.cable.discipline import SETTLE_S, Queue, Transfer
+from rig.cable.discipline import Queue, Transfer
+from rig.cable.transfers import GONE_S
 from rig.cable.usbredir import packets as redir
 from rig.cable.usbredir.codec import unpack
 from rig.cable.usbredir.vocabulary import CAPABILITIES
@@ -35,18 +36,26 @@ def transfer(number: int) -> Transfer:
     return Transfer(number, 0x01, 512)
 
 
-def started(queue: Queue, *numbers: int, now_s: float = 0.0) -> None:
+def started(queue: Queue, *numbers: int) -> None:
     """The queue starts exactly the transfers of these numbers, each when the former has ended."""
     for number in numbers:
-        running = queue.start(now_s)
+        running = queue.start()
         assert running is not None
         assert running.id == number
         queue.ended(failed=False)
-    assert queue.start(now_s) is None
+    assert queue.start() is None
 
 
-def queue_with(*numbers: int, short_stops: bool = False, takes_back_all: bool = False) -> Queue:
-    queue = Queue(pipelined=True, short_stops=short_stops, takes_back_all=takes_back_all)
+def proven(queue: Queue) -> None:
+    """QEMU has read the answer, and the fence after it, and all that it wrote was taken."""
+    queue.read()
+    queue.drained()
+    queue.read()
+    queue.drained()
+
+
+def queue_with(*numbers: int, short_stops: bool = False) -> Queue:
+    queue = Queue(pipelined=True, short_stops=short_stops)
     for number in numbers:
         queue.arrive(transfer(number))
     return queue
@@ -63,8 +72,8 @@ def cancel(queue: Queue, number: int) -> bool | None:
 
 def test_one_transfer_runs_at_a_time() -> None:
     queue = queue_with(1, 2)
-    assert queue.start(0.0)
-    assert queue.start(0.0) is None
+    assert queue.start()
+    assert queue.start() is None
 
 
 def test_transfers_run_in_the_order_of_their_arrival() -> None:
@@ -73,78 +82,93 @@ def test_transfers_run_in_the_order_of_their_arrival() -> None:
 
 def test_what_stands_behind_an_error_never_starts() -> None:
     queue = queue_with(1, 2, 3)
-    queue.start(0.0)
+    queue.start()
     queue.ended(failed=True)
-    queue.read(0.0)
-    assert queue.start(1e9) is None
+    proven(queue)
+    assert queue.start() is None
 
 
 def test_the_place_of_a_stale_transfer_is_held_until_it_is_taken_back() -> None:
     queue = queue_with(1, 2)
-    queue.start(0.0)
+    queue.start()
     queue.ended(failed=True)
-    queue.read(0.0)
+    proven(queue)
     queue.arrive(transfer(3))
-    assert queue.start(1.0) is None
+    assert queue.start() is None
     assert cancel(queue, 2) is False
-    started(queue, 3, now_s=1.0)
+    started(queue, 3)
 
 
-def test_what_arrives_behind_an_error_waits_until_it_is_read_and_settled() -> None:
+def test_what_arrives_behind_an_error_waits_until_a_fence_was_read_and_all_was_taken() -> None:
     queue = queue_with(1)
-    queue.start(0.0)
+    queue.start()
     queue.ended(failed=True)
     queue.arrive(transfer(2))
-    assert queue.start(9.0) is None
-    queue.read(9.0)
-    assert queue.start(9.0) is None
-    assert queue.deadline_s == 9.0 + SETTLE_S
-    started(queue, 2, now_s=queue.deadline_s)
+    for happens in (queue.read, queue.drained, queue.read, queue.drained):
+        assert queue.start() is None
+        happens()
+    started(queue, 2)
 
 
 def test_what_crossed_the_error_never_starts_when_it_is_taken_back() -> None:
     queue = queue_with(1)
-    queue.start(0.0)
+    queue.start()
     queue.ended(failed=True)
     queue.arrive(transfer(2))
-    queue.read(1.0)
+    queue.read()
+    queue.drained()
+    queue.read()
     assert cancel(queue, 2) is False
-    assert queue.start(2.0) is None
+    queue.drained()
+    assert queue.start() is None
 
 
-def test_where_all_is_taken_back_together_the_last_cancel_ends_the_stop() -> None:
-    queue = queue_with(1, 2, takes_back_all=True)
-    queue.start(0.0)
+def test_each_error_has_to_be_read_anew() -> None:
+    queue = queue_with(1)
+    queue.start()
+    queue.ended(failed=True)
+    queue.arrive(transfer(2))
+    proven(queue)
+    queue.start()
+    queue.ended(failed=True)
+    queue.arrive(transfer(3))
+    queue.drained()
+    assert queue.start() is None
+
+
+def test_the_last_cancel_of_what_stands_behind_an_error_ends_the_stop() -> None:
+    queue = queue_with(1, 2)
+    queue.start()
     queue.ended(failed=True)
     queue.arrive(transfer(3))  # crosses the error
     assert cancel(queue, 2) is False
-    assert queue.start(1.0) is None
+    assert queue.start() is None
     assert cancel(queue, 3) is False
     queue.arrive(transfer(2))
     started(queue, 2)
-    assert not queue.unread
+    assert queue.stop is None
 
 
-def test_where_all_is_taken_back_together_the_first_cancel_makes_the_others_stale() -> None:
-    queue = queue_with(1, takes_back_all=True)
-    queue.start(0.0)
+def test_the_first_cancel_behind_an_error_makes_the_others_stale() -> None:
+    queue = queue_with(1)
+    queue.start()
     queue.ended(failed=True)
     queue.arrive(transfer(2))
     queue.arrive(transfer(3))
-    queue.read(0.0)
     assert cancel(queue, 2) is False
-    assert queue.start(1e9) is None
+    proven(queue)
+    assert queue.start() is None
 
 
 def test_a_cancel_without_an_error_makes_nothing_stale() -> None:
-    queue = queue_with(1, 2, 3, takes_back_all=True)
+    queue = queue_with(1, 2, 3)
     assert cancel(queue, 2) is False
     started(queue, 1, 3)
 
 
 def test_an_error_of_a_transfer_that_was_taken_back_stops_nothing() -> None:
     queue = queue_with(1, 2)
-    queue.start(0.0)
+    queue.start()
     assert cancel(queue, 1) is True
     queue.ended(failed=True)
     started(queue, 2)
@@ -153,14 +177,14 @@ def test_an_error_of_a_transfer_that_was_taken_back_stops_nothing() -> None:
 def test_a_short_transfer_stops_where_the_controller_may_stop() -> None:
     for short_stops in (False, True):
         queue = queue_with(1, 2, short_stops=short_stops)
-        queue.start(0.0)
+        queue.start()
         queue.ended(failed=False, short=True)
-        assert (queue.start(0.0) is None) is short_stops
+        assert (queue.start() is None) is short_stops
 
 
 def test_a_cancel_means_the_newest_transfer_of_its_id() -> None:
     queue = queue_with(1)
-    old = queue.start(0.0)
+    old = queue.start()
     assert cancel(queue, 1) is True
     new = transfer(1)
     queue.arrive(new)
@@ -172,14 +196,14 @@ def test_a_cancel_means_the_newest_transfer_of_its_id() -> None:
 
 def test_a_cancel_that_crosses_its_answer_means_nothing() -> None:
     queue = queue_with(1)
-    queue.start(0.0)
+    queue.start()
     queue.ended(failed=False)
     assert cancel(queue, 1) is None
 
 
 def test_an_error_that_crosses_its_transfers_cancel_stops_nothing() -> None:
     queue = queue_with(1, 2)
-    queue.start(0.0)
+    queue.start()
     queue.ended(failed=True)
     assert cancel(queue, 1) is None
     started(queue, 2)
@@ -188,7 +212,7 @@ def test_an_error_that_crosses_its_transfers_cancel_stops_nothing() -> None:
 def test_the_control_pipe_goes_on_behind_an_error() -> None:
     queue = Queue(pipelined=False)
     queue.arrive(transfer(1))
-    queue.start(0.0)
+    queue.start()
     queue.ended(failed=True)
     queue.arrive(transfer(2))
     started(queue, 2)
@@ -197,10 +221,10 @@ def test_the_control_pipe_goes_on_behind_an_error() -> None:
 def test_a_reset_takes_back_all_but_what_is_the_cables_own() -> None:
     queue = queue_with(1, 2)
     queue.arrive(Transfer(None, 0, 0))
-    queue.start(0.0)
+    queue.start()
     assert [gone.id for gone in queue.clear(keep_own=True)] == [1, 2]
     assert queue.ended(failed=True).cancelled
-    own = queue.start(0.0)
+    own = queue.start()
     assert own is not None
     assert own.id is None
 
@@ -239,6 +263,7 @@ class CableBetweenModels(RuleBasedStateMachine):
         super().__init__()
         self.qemu = FakeUsbRedir()
         self.now_s = 0.0
+        self.received: deque[redir.Packet] = deque()  # by QEMU, which has not acted on it yet
         self.to_qemu = ReceiveBuffer()
         self.in_vudc: dict[int, CmdSubmit] = {}
         self.unlinked: deque[int] = deque()
@@ -247,7 +272,6 @@ class CableBetweenModels(RuleBasedStateMachine):
     @initialize(controller=st.sampled_from(Controller), injected=st.integers(0, 6))
     def connect(self, controller: Controller, injected: int) -> None:
         injector = faulty(injected + 2) if injected else None
-        self.qemu.takes_back_all = controller.takes_back_all
         self.wire = Wire(controller, injector)
         self.wire.from_qemu(redir.Hello(0, bytes(64), CAPABILITIES), 0.0)
         self.wire.attach(0.0)
@@ -276,11 +300,10 @@ class CableBetweenModels(RuleBasedStateMachine):
         if free:
             self.qemu.submit(endpoint, data.draw(st.sampled_from(free)), length)
 
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        choices = [(e, i) for e, at in self.qemu.endpoints.items() for i in range(len(at.queue))]
-        if choices:
-            self.qemu.cancel(*data.draw(st.sampled_from(choices)))
+    @rule(endpoint=st.sampled_from((OUT, IN)))
+    def cancel(self, endpoint: int) -> None:
+        if endpoint in self.qemu.endpoints:
+            self.qemu.cancel(endpoint)
 
     @precondition(lambda self: self.qemu.sent)
     @rule(count=st.integers(1, 4))
@@ -291,21 +314,33 @@ class CableBetweenModels(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 4))
     def reach_qemu(self, count: int) -> None:
+        self.act()
         for _ in range(count):
             packet = unpack(self.to_qemu, wide=True)
             if packet is None:
                 break
-            self.qemu.receive(packet)
-        if not len(self.to_qemu) and self.wire.unread:
-            self.wire.read(self.now_s)
-            self._carry()
+            self.received.append(packet)
+
+    @precondition(lambda self: self.received)
+    @rule()
+    def act(self) -> None:
+        while self.received:
+            self.qemu.receive(self.received.popleft())
+
+    @precondition(lambda self: self.wire.unread)
+    @rule()
+    def look_what_qemu_has_read(self) -> None:
+        if len(self.to_qemu):
+            return
+        self.wire.read()
+        self._carry()
+        self.reach_the_cable(len(self.qemu.sent))
+        self.wire.drained(self.now_s)
+        self._carry()
 
     @rule()
     def time_passes(self) -> None:
-        # QEMU's own doings take no time: what it has sent is here before the clock moves on.
-        while self.qemu.sent:
-            self.reach_the_cable(len(self.qemu.sent))
-        self.now_s += 2 * SETTLE_S
+        self.now_s += 2 * GONE_S
         self.wire.tick(self.now_s)
         self._carry()
 
@@ -371,7 +406,9 @@ class CableBetweenModels(RuleBasedStateMachine):
                 data = bytes(command.buffer_bytes if is_in else 0)
                 self.wire.from_vudc(Returned(seqnum, 0, command.buffer_bytes, data), self.now_s)
                 self._carry()
+            self.reach_the_cable(len(self.qemu.sent))
             self.reach_qemu(100)
+            self.look_what_qemu_has_read()
             if not self.qemu.answers.total():
                 break
         assert not +self.qemu.answers, "each transfer is answered"
@@ -411,8 +448,12 @@ def test_what_crosses_an_error_never_runs(late: int) -> None:
     assert not machine.in_vudc
     machine.reach_qemu(1)
     machine.time_passes()
+    machine.look_what_qemu_has_read()
+    assert not machine.in_vudc
+    machine.reach_qemu(1)  # the fence; QEMU has acted on the error before
+    machine.look_what_qemu_has_read()
     assert not machine.in_vudc
     assert machine.qemu.halted_behind == {2, 3}
     machine.qemu.submit(OUT, 6, 512)
-    machine.time_passes()
+    machine.reach_the_cable(1)
     assert machine.ever_ran == {1, 4}

@@ -23,6 +23,7 @@ from rig.cable.usbredir import packets as redir
 from rig.cable.usbredir.codec import pack, unpack
 from rig.cable.usbredir.packets import Packet
 from rig.cable.usbredir.vocabulary import CAPABILITIES, Status
+from rig.cable.wire import FENCE
 from rig.daemon import Command, Events
 from rig.errors import MachineError, UserError
 from rig.faults.plan import Plan
@@ -251,26 +252,40 @@ def test_a_fault_is_told_and_counted(rig: Rig) -> None:
     assert rig.heard() == [redir.BulkPacket.of(5, BULK_OUT, Status.STALL, 0)]
 
 
-def test_what_follows_an_error_starts_when_qemu_has_read_it_and_not_before(rig: Rig) -> None:
+def behind_an_error(rig: Rig) -> socket.socket:
+    """One transfer has failed, one has come after it, and QEMU has read the answer."""
     vudc = rig.configured()
     vudc.setblocking(False)
     rig.ask("phase", name="write")
     rig.say(write(5))
     rig.say(write(6))
-    assert "read" in rig.reactor.timers()
     rig.reactor.fire("read")
-    assert "tick" not in rig.reactor.timers()
-    rig.heard()
-    rig.reactor.fire("read")
-    rig.reactor.fire("tick")
+    assert rig.heard() == [redir.BulkPacket.of(5, BULK_OUT, Status.STALL, 0)]
+    return vudc
+
+
+def test_what_follows_an_error_starts_when_qemu_has_read_the_fence_and_not_before(rig: Rig) -> None:
+    vudc = behind_an_error(rig)
+    for _ in range(3):  # the answer is read, the fence is not, however long that takes
+        rig.reactor.fire("read")
     with pytest.raises(BlockingIOError):
-        vudc.recv(1)  # it has not settled
-    deadline_s = time.monotonic() + 10.0
-    while "tick" in rig.reactor.timers():
-        assert time.monotonic() < deadline_s
-        rig.reactor.fire("tick")
+        vudc.recv(1)
+    assert rig.heard() == [FENCE]
+    rig.reactor.fire("read")
     vudc.settimeout(10.0)
     assert rig.next_submit(vudc).buffer_bytes == 512
+    assert "read" not in rig.reactor.timers()
+
+
+def test_what_qemu_takes_back_before_it_reads_the_fence_never_starts(rig: Rig) -> None:
+    vudc = behind_an_error(rig)
+    rig.reactor.fire("read")
+    rig.qemu.sendall(b"".join(pack(redir.Cancel(6), wide=True)))
+    assert rig.heard() == [FENCE]
+    rig.reactor.fire("read")  # and not when the socket is readable
+    with pytest.raises(BlockingIOError):
+        vudc.recv(1)
+    assert [packet.id for packet in rig.heard()] == [6]
 
 
 def test_qemus_end_ends_the_cable_with_a_sentence(rig: Rig) -> None:
@@ -286,14 +301,9 @@ def test_nonsense_of_qemu_ends_the_cable_with_a_sentence(rig: Rig) -> None:
 
 
 def test_nonsense_of_qemu_that_is_found_at_a_timer_ends_the_cable_too(rig: Rig) -> None:
-    rig.configured()
-    rig.ask("phase", name="write")
-    rig.say(write(5))
-    rig.say(write(6))
-    rig.heard()
-    rig.reactor.fire("read")
+    behind_an_error(rig)
     rig.qemu.sendall(b"".join(pack(redir.DeviceDisconnect(0), wide=True)))
-    rig.reactor.fire("tick")
+    rig.reactor.fire("read")
     assert rig.reactor.stopping
     assert "DeviceDisconnect" in str(rig.service.failure)
 
