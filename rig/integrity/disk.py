@@ -5,7 +5,6 @@ No udev runs on the machines: nodes come from devtmpfs alone, and are waited for
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -240,14 +239,6 @@ def unmount(target: Path) -> None:
     """
     if any(path == str(target) for _, path in mounts()):
         run_command("umount", target)
-
-
-def is_read_only(place: Path) -> bool:
-    """Whether what is mounted there takes no writes; False if it cannot be asked."""
-    try:
-        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
 
 
 class CheckResult(msgspec.Struct, frozen=True):

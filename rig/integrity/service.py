@@ -36,7 +36,6 @@ At the end of input it unmounts what it mounted.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -57,7 +56,7 @@ from rig.integrity.ledger import CacheLost, Event
 from rig.integrity.readback import drop_caches, read_back
 from rig.integrity.watchdog import Watchdog
 from rig.integrity.workloads.make import make_workload
-from rig.integrity.workloads.pen import FATAL, Outcome
+from rig.integrity.workloads.pen import Outcome
 from rig.integrity.workloads.table import Pattern
 from rig.integrity.workloads.writing import Settings, Writing
 
@@ -282,7 +281,7 @@ class Service:
         )
         mounted.writings.append(writing)
         self._next_file_id = max(self._next_file_id, *(n + 1 for n in writing.paths))
-        return _in_its_words(mounted.place, writing.run())
+        return writing.run()
 
     def write_again(self, args: Again) -> Outcome:
         """Write once more what was written before.
@@ -293,7 +292,7 @@ class Service:
         mounted = self._find(args.fs)
         if not -1 <= args.writing < len(mounted.writings) or not mounted.writings:
             raise UserError(f"{args.fs} was not written yet.", hint="First: write.")
-        return _in_its_words(mounted.place, mounted.writings[args.writing].run_again())
+        return mounted.writings[args.writing].run_again()
 
     def map(self, args: OnFileSystem) -> list[MappedFile]:
         """Say where the files lie; one that is not there lies nowhere."""
@@ -409,17 +408,6 @@ class Service:
 
     def _step(self, step: str, name: str) -> None:
         self._events.emit("progress", fs=name, step=step)
-
-
-def _in_its_words(place: Path, outcome: Outcome) -> Outcome:
-    """Say so if the file system was made read-only meanwhile.
-
-    Calls may tell of that by EIO alone: ext4's, whose journal was aborted (`ext4_abort`).
-    """
-    if outcome.given_up_blocks and not outcome.stopped and disk.is_read_only(place):
-        sentence = f"Writing ended early: {FATAL[errno.EROFS]}."
-        return msgspec.structs.replace(outcome, stopped=sentence)
-    return outcome
 
 
 def _arguments(args: dict[str, Any], kind: type[_Args]) -> _Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 from pathlib import Path
@@ -298,20 +297,3 @@ def test_the_raw_device_is_written_without_a_file_system_and_followed(
     assert [read["runs"][0][0] for read in replies[4]["result"]] == [0, 64]
     assert (tmp_path / "sdb1").read_bytes()[32768:65536] != bytes(32768)
     assert replies[7]["result"][0]["node"] == f"{tmp_path}/sdb1"
-
-
-@pytest.mark.parametrize("read_only", [False, True])
-def test_a_file_system_that_became_read_only_is_told_although_calls_end_in_eio(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, read_only: bool
-) -> None:
-    def pwrite(*_: object) -> int:
-        raise OSError(errno.EIO, "Input/output error")
-
-    (prepared,) = machine.say(PREPARE)
-    monkeypatch.setattr(os, "pwrite", pwrite)
-    monkeypatch.setattr(disk, "is_read_only", lambda place: read_only and place.name == "btrfs")
-    told = machine.say(WRITE)[-1]["result"]
-    assert prepared["ok"]
-    assert told["given_up_blocks"] > 0
-    words = "Writing ended early: the file system became read-only."
-    assert told["stopped"] == (words if read_only else "")
