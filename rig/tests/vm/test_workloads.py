@@ -151,9 +151,7 @@ def test_a_file_system_that_cannot_be_made_is_told_as_such_and_the_others_are_us
 
 
 @pytest.mark.nightly
-def test_a_run_in_which_a_journal_is_aborted_is_no_corruption(
-    runs: Runs, tmp_path: Path
-) -> None:
+def test_a_run_in_which_a_journal_is_aborted_is_no_corruption(runs: Runs, tmp_path: Path) -> None:
     plan = tmp_path / "refusals.toml"
     plan.write_text(REFUSALS)
     options = check_wishes(str(plan), "ext4", "6.12", None, bytes_each=4 * MIB)
