@@ -106,7 +106,10 @@ class Speaker:
     def _write(self, file: TextIO, text: str) -> None:
         # Who reads may have gone: the session ends in order all the same, and it is seen by `lost`.
         try:
-            file.write(text)
+            try:
+                file.write(text)
+            except UnicodeEncodeError:  # what others wrote may have letters that a terminal lacks
+                file.write(text.encode("ascii", "backslashreplace").decode())
             file.flush()
         except (OSError, ValueError):
             self.lost = True

@@ -284,6 +284,13 @@ def test_control_characters_of_others_are_escaped() -> None:
     assert said.getvalue() == "a\\x1b[2Jb\n"
 
 
+def test_letters_that_the_terminal_lacks_are_escaped() -> None:
+    octets = io.BytesIO()
+    speaker = Speaker(io.TextIOWrapper(octets, encoding="latin-1"), io.StringIO())
+    speaker.say("a ▁ é")
+    assert (octets.getvalue(), speaker.lost) == (b"a \\u2581 \\xe9\n", False)
+
+
 def test_what_is_told_while_another_has_the_terminal_comes_behind() -> None:
     said = io.StringIO()
     speaker = Speaker(said, said)
