@@ -42,9 +42,9 @@ def monitor(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON array, at the end.")] = False,
 ) -> None:
     """Look for broken rules in streams of URBs; the status is 1 if there are any."""
-    judging = Judging(window, holds=holds)
-    screen = Screen(highlight=False)
     run = _run_of(files)
+    judging = Judging(window, holds=holds, alone=run is None and len(files) == 1)
+    screen = Screen(highlight=False)
     if follow:
 
         def say(line: str) -> None:

@@ -55,10 +55,11 @@ class Judging:
         window: URBs of a bulk endpoint that may be in the controller at a time; None: one for
             logs, any number for captures.
         holds: The run's policy was ``hold``.
+        alone: There will be one file.
     """
 
-    def __init__(self, window: int | None, *, holds: bool) -> None:
-        self.logs = OnLine(window or 1, holds=holds)
+    def __init__(self, window: int | None, *, holds: bool, alone: bool = False) -> None:
+        self.logs = OnLine(window or 1, holds=holds, alone=alone)
         self._window = window
         self._names: list[str] = []  # of logs, in the order in which they were recognised
         self._captures: dict[str, _Capture] = {}

@@ -43,13 +43,17 @@ class OnLine:
         window: Of the back end.
         holds: The policy is ``hold``.
         kept: So many of the last URBs are kept for a display.
+        alone: There is the log of one end alone: nothing in it waits for the other's.
 
     Attributes:
         cut: A log has begun anew, since its daemon has.  What was judged stands; nothing more is.
     """
 
-    def __init__(self, window: int = 1, *, holds: bool = True, kept: int = 64) -> None:
+    def __init__(
+        self, window: int = 1, *, holds: bool = True, kept: int = 64, alone: bool = False
+    ) -> None:
         self.cut = False
+        self._alone = alone
         self._monitors = Monitors(window, holds=holds)
         self._merge = Merge()
         self._readers: dict[str, LogReader] = {}
@@ -76,7 +80,7 @@ class OnLine:
             place = self._place(log, event)
             self._merge.add(place, event)
             self._recent.feed(event)
-        found = [] if self.cut else self._judge(self._merge.take())
+        found = [] if self.cut else self._judge(self._merge.take(over=self._alone))
         self.cut = self.cut or reader.renewed
         return found
 

@@ -214,6 +214,19 @@ def test_files_are_followed_until_ctrl_c(
     assert capsys.readouterr().out == f"{file}: 1 URBs, 1 breach.\n"
 
 
+@pytest.mark.parametrize("place", Place)
+def test_a_log_that_is_alone_waits_for_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: Callable[..., None], place: Place
+) -> None:
+    path = logs(tmp_path, crossing())[place is Place.BACK]
+    written()
+    assert call(["monitor", "--follow", path]) == Exit.PASS
+    followed = capsys.readouterr().out
+    assert call(["monitor", path]) == Exit.PASS
+    assert capsys.readouterr().out == followed
+    assert " 0 URBs" not in followed
+
+
 def test_a_cut_off_end_breaks_no_rule(tmp_path: Path, written: Callable[..., None]) -> None:
     cut_off = (Kind.END, Kind.GIVEBACK)
     stream = [e for e in crossing() if e.place is Place.FRONT or e.kind not in cut_off]
