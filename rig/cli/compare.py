@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WIDTH = 150
 """Columns that the table needs, also where nobody looks at a terminal."""
 
+USUAL_DRIVERS = ["naive", "aca", "hold", "usbip", "direct"]
+USUAL_ATTACHMENTS = ["dummy", "xhci", "ehci"]
+
 Plan = Annotated[str, typer.Argument(help="Fault plan: a file, or the name of a shipped one.")]
 Drivers = Annotated[
     list[str],
@@ -42,21 +45,32 @@ FileSystems = Annotated[str, typer.Option(help="File systems, separated by comma
 Client = Annotated[str, typer.Option(help="Who uses the disk: deep-queue or usb-storage.")]
 Delay = Annotated[int, typer.Option(help="Of the link between the machines, each way.")]
 Kernel = Annotated[str, typer.Option(help="The machines' kernel: 6.12 or 6.1.")]
-Write = Annotated[Path | None, typer.Option("--write", help="Write the page, in Markdown.")]
+Write = Annotated[
+    Path | None,
+    typer.Option("--write", help="Write the page, in Markdown, and its data beside it, in JSON."),
+]
+Join = Annotated[
+    list[Path],
+    typer.Option(
+        help="Measure nothing: put together what former comparisons have left (run directories or"
+        " JSON files), a later row in the place of an earlier one; several times.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/<time>-compare.")]
 Json = Annotated[bool, typer.Option("--json", help="Print compare.json alone.")]
 
 
 def compare(  # noqa: PLR0917 - typer names them all
     plan: Plan = "transient",
-    driver: Drivers = ["naive", "aca", "hold", "usbip", "direct"],  # noqa: B006 - only read
-    attachment: Attachments = ["dummy", "xhci", "ehci"],  # noqa: B006
+    driver: Drivers = USUAL_DRIVERS,
+    attachment: Attachments = USUAL_ATTACHMENTS,
     repetitions: Repetitions = 10,
     fs: FileSystems = "vfat",
     client: Client = "deep-queue",
     delay_ms: Delay = 5,
     kernel: Kernel = "6.12",
     write: Write = None,
+    join: Join = [],  # noqa: B006 - only read
     out: Out = None,
     json: Json = False,
 ) -> None:
@@ -67,11 +81,23 @@ def compare(  # noqa: PLR0917 - typer names them all
     """
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rig.experiments.compare.compare import run  # noqa: PLC0415
-    from rig.experiments.compare.document import document  # noqa: PLC0415
-    from rig.experiments.compare.wishes import ATTACHED, DRIVERS, read_wishes  # noqa: PLC0415
-    from rig.report.record import encode  # noqa: PLC0415
+    from rig.experiments.compare.wishes import read_wishes  # noqa: PLC0415
     from rig.report.rundir import RunDirectory  # noqa: PLC0415
 
+    if write is not None and not write.parent.is_dir():
+        raise UserError(f"There is no directory '{write.parent}' to write '{write.name}' to.")
+    given: tuple[tuple[str, Sequence[object], Sequence[object]], ...] = (
+        ("--driver", driver, USUAL_DRIVERS),
+        ("--attachment", attachment, USUAL_ATTACHMENTS),
+        ("--repetitions", [repetitions], [10]),
+        ("--fs", [fs], ["vfat"]),
+        ("--client", [client], ["deep-queue"]),
+        ("--delay-ms", [delay_ms], [5]),
+        ("--kernel", [kernel], ["6.12"]),
+    )
+    if join:
+        _check_alone(given)
+        raise typer.Exit(_show_joined(join, write, json=json))
     wishes = read_wishes(
         plan=plan,
         attachments=attachment,
@@ -82,32 +108,56 @@ def compare(  # noqa: PLR0917 - typer names them all
         repetitions=repetitions,
         kernel=kernel,
     )
-    if write is not None and not write.parent.is_dir():
-        raise UserError(f"There is no directory '{write.parent}' to write '{write.name}' to.")
     directory = RunDirectory.create("compare", out)
-    given: tuple[tuple[str, Sequence[object], Sequence[object]], ...] = (
-        ("--driver", driver, DRIVERS),
-        ("--attachment", attachment, ATTACHED),
-        ("--repetitions", [repetitions], [10]),
-        ("--fs", [fs], ["vfat"]),
-        ("--client", [client], ["deep-queue"]),
-        ("--delay-ms", [delay_ms], [5]),
-        ("--kernel", [kernel], ["6.12"]),
-        ("--write", [write] if write else [], []),
-    )
+    command = command_of(plan, (*given, ("--write", [write] if write else [], [])))
 
     def tell(report: Report) -> None:
-        if write is not None:
-            write.write_text(document(report), encoding="utf-8")
+        leave_page(report, write)
 
-    report = run(wishes, command_of(plan, given), directory.path, ConsoleProgress(), tell)
+    report = run(wishes, command, directory.path, ConsoleProgress(), tell)
+    _show(report, json=json)
+    if not json:
+        typer.echo(f"All of it is in {directory.path}/")
+    raise typer.Exit(exit_of(report))
+
+
+def leave_page(report: Report, page: Path | None) -> None:
+    """Write the page, if there is to be one, and beside it the data that it is made from."""
+    from rig.experiments.compare.document import document  # noqa: PLC0415
+    from rig.report.record import leave  # noqa: PLC0415
+
+    if page is not None:
+        page.write_text(document(report), encoding="utf-8")
+        leave(report, page.with_suffix(".json"))
+
+
+def _check_alone(given: Iterable[tuple[str, Sequence[object], Sequence[object]]]) -> None:
+    """Refuse options that say what to measure, where nothing is measured."""
+    for option, values, usual in given:
+        if list(map(str, values)) != list(map(str, usual)):
+            raise UserError(
+                f"With --join nothing is measured, and {option} has no meaning.",
+                hint="Measure first, without --join; then join the run directory.",
+            )
+
+
+def _show_joined(paths: Sequence[Path], write: Path | None, *, json: bool) -> Exit:
+    from rig.experiments.compare.joining import join, read_report  # noqa: PLC0415
+
+    report = join([read_report(path) for path in paths])
+    leave_page(report, write)
+    _show(report, json=json)
+    return exit_of(report)
+
+
+def _show(report: Report, *, json: bool) -> None:
+    from rig.report.record import encode  # noqa: PLC0415
+
     if json:
         typer.echo(encode(report))
     else:
         width = max(Screen().width, WIDTH)
         Screen(highlight=False, width=width).print(table(report))
-        typer.echo(f"All of it is in {directory.path}/")
-    raise typer.Exit(exit_of(report))
 
 
 def command_of(plan: str, given: Iterable[tuple[str, Sequence[object], Sequence[object]]]) -> str:

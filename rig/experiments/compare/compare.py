@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from rig.experiments.compare.fitting import statuses
+from rig.experiments.compare.joining import NAME
 from rig.experiments.compare.report import Report, Row, Subject
 from rig.experiments.compare.wishes import Wishes
 from rig.experiments.run.run import Story
@@ -31,7 +32,6 @@ from rig.report.record import leave
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Outcome, Verdict
 
-NAME = "compare.json"
 MEMORY_MIB = 512
 
 

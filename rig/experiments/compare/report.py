@@ -62,6 +62,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         resets: Of the device, by its host: median of the repetitions.
         recovery_s: From a failed command to its success: median of all; None if none was seen.
         longest_s: The longest of these.
+        command: That measured the row; empty: that of the report.
+        date: When; likewise.
     """
 
     subject: Subject
@@ -76,6 +78,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     resets: float
     recovery_s: float | None = None
     longest_s: float | None = None
+    command: str = ""
+    date: str = ""
 
     @classmethod
     def of(cls, subject: Subject, statuses: tuple[str, ...], verdicts: Sequence[Verdict]) -> Row:
@@ -114,8 +118,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What ``compare.json`` holds.
 
     Attributes:
-        command: That asked for it.
-        date: When.
+        command: That asked for it, for the first of its rows if they are of several.
+        date: When; likewise.
         plan: The plan's name.
         client: Who used the disk.
         file_systems: On it.
