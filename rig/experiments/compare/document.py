@@ -42,9 +42,10 @@ _READING = """\
   (`HCD_BH`). In between the next URB is on the wire. A split driver with one URB at a time in the
   controller has nothing there that could run: with policy `hold` the disk is safer than plugged in
   directly.
-- *no split driver*, ehci: a few runs there prove nothing about `ehci_hcd`. What reaches the cable
-  soon behind an error is held for 3 ms, in which QEMU takes back what it had queued before; on a
-  station with much else to do QEMU may be later than that. On xHCI its cancels tell of its end.
+- *no split driver*, ehci: `ehci_hcd` has a bottom half, too, but takes the endpoint off its schedule
+  before it goes on, which takes two handshakes with the controller (`start_iaa_cycle`,
+  `end_unlink_async`). In these runs the handler was always first: behind an error the cable was
+  handed nothing before the next command. That is a matter of time there as well, not of order.
 - *misdirected*: runs in which correct data arrived at an LBA where it does not belong, as the
   stamps in it say. A retry may have repaired it later; until then, or a power cut, it was there.
 - *blocks*: of 512 octets, in all runs together.
