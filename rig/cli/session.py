@@ -65,7 +65,7 @@ def session(  # noqa: PLR0917 - typer names them all
     # The lab's libraries are slow to import, and 'rig --help' does not need them.
     from rig.experiments.run.options import check_recovery  # noqa: PLC0415
     from rig.session.holding import forget_output, hold_on_screen, hold_plainly  # noqa: PLC0415
-    from rig.session.start import session_options  # noqa: PLC0415
+    from rig.session.live.start import session_options  # noqa: PLC0415
 
     recovery = None
     if (policy, aca_status, window) != (None, None, None):

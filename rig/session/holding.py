@@ -18,17 +18,17 @@ from rig.lab.paths import PathName
 from rig.progress import Progress, Silent
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Verdict
-from rig.session.doings import Doings
-from rig.session.engine import Engine
-from rig.session.interpreter import Interpreter
-from rig.session.journal import Journal
-from rig.session.live import END_S
-from rig.session.plain import Conversation, Ended
-from rig.session.saving import MARK, Settings
+from rig.session.live.engine import Engine
+from rig.session.live.running import END_S
+from rig.session.plain.lines import Conversation, Ended
+from rig.session.plain.speaking import Speaker, Spoken
+from rig.session.plain.typed import PROMPT, Typed, history_file
 from rig.session.screen.start import run_screen
 from rig.session.signals import Gone, ended_by_signals
-from rig.session.speaking import Speaker, Spoken
-from rig.session.typed import PROMPT, Typed, history_file
+from rig.session.talk.doings import Doings
+from rig.session.talk.interpreter import Interpreter
+from rig.session.talk.journal import Journal
+from rig.session.talk.saving import MARK, Settings
 from rig.session.waiting import Patience
 
 JOURNAL = "session.jsonl"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from rig.session.interpreter import Answer
+from rig.session.talk.interpreter import Answer
 
 
 class Brain(Protocol):
-    """What of `rig.session.interpreter.Interpreter` the screen needs.
+    """What of `rig.session.talk.interpreter.Interpreter` the screen needs.
 
     `ask` is called by one thread, not the screen's, and may take its time; all else is called by
     the screen's thread and is quick.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rig.errors import RigError
-from rig.session.interpreter import Answer
+from rig.session.talk.interpreter import Answer
 
 
 class Reply(NamedTuple):

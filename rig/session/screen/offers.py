@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rig.session.commands import COMMANDS
-from rig.session.recipes import RECIPES, Recipe
 from rig.session.screen.items import Item
 from rig.session.screen.keys import KEYS
 from rig.session.screen.words import direction_of, number_of
+from rig.session.talk.commands import COMMANDS
+from rig.session.talk.recipes import RECIPES, Recipe
 
 KEY, LINE, RECIPE = "key", "line", "recipe"
 """What a choice of `everything` begins with, before a colon."""

@@ -35,7 +35,7 @@ def run_screen(
 
     Args:
         look: Says how things are, at once: `rig.session.deeds.Deeds.snapshot`.
-        brain: The session's commands: a `rig.session.interpreter.Interpreter`.
+        brain: The session's commands: a `rig.session.talk.interpreter.Interpreter`.
         leave: Tells the session to end in order.  Must not wait for it; may be called more than
             once, from another thread, too.
         wait: Waits until the session is over, and its run directory is complete.

@@ -10,10 +10,6 @@ import msgspec
 from rig.errors import MachineError, UserError
 from rig.faults.plan import Fault, Plan, layer_of
 from rig.integrity.workloads.table import workload
-from rig.session.doings import Doings
-from rig.session.interpreter import Interpreter
-from rig.session.journal import Journal
-from rig.session.saving import Settings
 from rig.session.snapshot import (
     DaemonRow,
     EndpointRow,
@@ -27,6 +23,10 @@ from rig.session.snapshot import (
     UrbRow,
     WorkloadRow,
 )
+from rig.session.talk.doings import Doings
+from rig.session.talk.interpreter import Interpreter
+from rig.session.talk.journal import Journal
+from rig.session.talk.saving import Settings
 
 LIVE = Snapshot(
     at_s=20.0,

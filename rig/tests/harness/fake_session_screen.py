@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import msgspec
 
 from rig.errors import UserError
-from rig.session.commands import help_lines
-from rig.session.interpreter import Answer
 from rig.session.snapshot import (
     DaemonRow,
     EndpointRow,
@@ -24,6 +22,8 @@ from rig.session.snapshot import (
     UrbRow,
     WorkloadRow,
 )
+from rig.session.talk.commands import help_lines
+from rig.session.talk.interpreter import Answer
 from rig.tests.harness.fake_deeds import Seat
 
 

@@ -12,12 +12,12 @@ import sys
 import threading
 from pathlib import Path
 
-from rig.session.interpreter import Interpreter
-from rig.session.plain import Conversation
+from rig.session.plain.lines import Conversation
+from rig.session.plain.speaking import Speaker
+from rig.session.plain.typed import PROMPT, Typed
 from rig.session.signals import ended_by_signals
 from rig.session.snapshot import Mode, Snapshot
-from rig.session.speaking import Speaker
-from rig.session.typed import PROMPT, Typed
+from rig.session.talk.interpreter import Interpreter
 from rig.session.waiting import Patience
 from rig.tests.harness.fake_deeds import FakeDeeds, Seat
 

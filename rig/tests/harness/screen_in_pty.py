@@ -14,8 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
-from rig.session.interpreter import Answer
 from rig.session.screen.start import run_screen
+from rig.session.talk.interpreter import Answer
 from rig.tests.harness.fake_session_screen import FakeSession
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rig.errors import ApiViolationError, RemoteProtocolError
 from rig.splitdriver import back_queues
+from rig.splitdriver.back_queues import Standing
 from rig.splitdriver.backend import (
     Action,
     BackEnd,
@@ -110,6 +111,20 @@ def test_a_device_that_left_before_the_front_end_came_is_not_mentioned() -> None
     assert back.take_actions() == []
     back.plugged(Speed.FULL)
     assert back.take_actions() == [Send(Connect(2, Speed.FULL))]
+
+
+def test_it_is_known_how_each_endpoint_of_a_device_stands() -> None:
+    back = BackEnd()
+    assert (back.served, back.standing()) == (False, [])
+    back = stopped()
+    after(back, submit(3, IN))
+    assert back.served
+    assert back.standing() == [
+        Standing(0, "control"),
+        Standing(OUT, "bulk", queued=1, in_flight=0, stopped=True),
+        Standing(IN, "bulk", queued=1, in_flight=1, stopped=False),
+        Standing(0x82, "interrupt"),
+    ]
 
 
 def test_unplug_without_a_device_is_nothing() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 import rig
 from rig.cli.session import session
-from rig.session.commands import COMMANDS, Command
-from rig.session.recipes import RECIPES, Recipe
+from rig.session.talk.commands import COMMANDS, Command
+from rig.session.talk.recipes import RECIPES, Recipe
 
 MANUAL = (Path(rig.__file__).parents[1] / "docs" / "manual.md").read_text()
 

@@ -15,7 +15,7 @@ from rig.experiments.run.passes import LongUse, Place
 from rig.experiments.run.use import WRITINGS
 from rig.integrity.workloads.table import WORKLOADS, workload
 from rig.lab.machine_faults import NotBackError
-from rig.session.start import SMALLEST_LUN_MIB, session_options
+from rig.session.live.start import SMALLEST_LUN_MIB, session_options
 
 BYTES = 1 << 20
 USUAL, RANDOM = workload("usual"), workload("random")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.errors import UserError
-from rig.session.commands import COMMANDS, find, help_lines, parse
+from rig.session.talk.commands import COMMANDS, find, help_lines, parse
 
 
 @pytest.mark.parametrize("name", COMMANDS)

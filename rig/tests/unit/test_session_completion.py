@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from rig.faults.plan import FAULT_TYPES
-from rig.session.completion import complete
-from rig.session.recipes import RECIPES
 from rig.session.snapshot import FaultRow
+from rig.session.talk.completion import complete
+from rig.session.talk.recipes import RECIPES
 from rig.tests.harness.fake_deeds import LIVE
 
 ROW = FaultRow("back/back", "lost-1", "endpoint", True, 0, 1, 0, "x")

@@ -19,9 +19,9 @@ from rig.report.rundir import RunDirectory
 from rig.report.verdict import Faults, Outcome, Verdict
 from rig.session import holding
 from rig.session.holding import Held, hold_plainly, keep, settings_of
-from rig.session.plain import Ended
-from rig.session.saving import MARK
-from rig.session.start import session_options
+from rig.session.live.start import session_options
+from rig.session.plain.lines import Ended
+from rig.session.talk.saving import MARK
 from rig.tests.harness.fake_deeds import FakeDeeds
 
 PASS = Verdict(

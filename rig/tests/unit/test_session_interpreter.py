@@ -7,8 +7,8 @@ from rig.errors import MachineError, UserError
 from rig.faults.plan import Plan
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.machine import MachineFault, MachineKind
-from rig.session.saving import Settings
 from rig.session.snapshot import Mode
+from rig.session.talk.saving import Settings
 from rig.tests.harness.fake_deeds import Seat
 
 RULE = "arm layer=endpoint direction=out status=EPROTO when=before nth=1 name=lost"

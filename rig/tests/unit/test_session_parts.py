@@ -10,9 +10,9 @@ import pytest
 
 from rig.errors import MachineError, UserError
 from rig.faults.reader import parse_rule
-from rig.session import findings, lookout, pace, told
-from rig.session.checks import check_machine_is_up, check_rule
-from rig.session.lookout import Meter, Rate
+from rig.session.live import findings, lookout, pace, told
+from rig.session.live.checks import check_machine_is_up, check_rule
+from rig.session.live.lookout import Meter, Rate
 from rig.session.snapshot import EndpointRow, MachineRow, PortRow, Snapshot
 
 ENDPOINTS = (

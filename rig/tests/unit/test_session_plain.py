@@ -11,11 +11,11 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from rig.session.interpreter import Answer
-from rig.session.plain import Conversation, Ended
+from rig.session.plain.lines import Conversation, Ended
+from rig.session.plain.speaking import Speaker, Spoken
+from rig.session.plain.typed import history_file
 from rig.session.snapshot import Mode, Snapshot
-from rig.session.speaking import Speaker, Spoken
-from rig.session.typed import history_file
+from rig.session.talk.interpreter import Answer
 from rig.session.waiting import Patience
 from rig.tests.harness.fake_deeds import LIVE, Seat
 

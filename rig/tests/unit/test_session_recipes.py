@@ -4,7 +4,7 @@ import pytest
 
 from rig.errors import UserError
 from rig.faults.rules.endpoint import EndpointFault, EndpointStatus
-from rig.session.recipes import RECIPES, Recipe, find, rule_of, search
+from rig.session.talk.recipes import RECIPES, Recipe, find, rule_of, search
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

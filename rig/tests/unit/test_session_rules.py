@@ -20,7 +20,7 @@ from rig.faults.reader import parse_rule
 from rig.faults.rules.endpoint import EndpointFault
 from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Injector
-from rig.session.rules import LiveRules
+from rig.session.live.rules import LiveRules
 
 WRITE = MediumAccess(MediumOp.WRITE, 0, 1)
 

@@ -9,9 +9,9 @@ from rig.faults.plan import DataClass, Expect, Fault, Plan
 from rig.faults.reader import parse_plan
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.medium import MediumFault, MediumKind
-from rig.session.recipes import RECIPES
-from rig.session.saving import Settings, replay_mib
 from rig.session.snapshot import Sample
+from rig.session.talk.recipes import RECIPES
+from rig.session.talk.saving import Settings, replay_mib
 from rig.tests.harness.fake_deeds import LIVE, Seat
 
 RULE = "arm layer=endpoint direction=out status=EPROTO when=before"

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 import rig
 from rig.control.rules import table_of_words
 from rig.faults.reader import parse_rule
-from rig.session.commands import COMMANDS
-from rig.session.recipes import RECIPES
 from rig.session.screen.graph import ceiling, columns
 from rig.session.screen.items import Item, found
 from rig.session.screen.keys import KEYS
 from rig.session.screen.offers import everything, recipe_line
 from rig.session.screen.picks import MEDIUM, rule_line, subjects
 from rig.session.screen.words import common_start, duration, endpoint_name, fresh, rate
+from rig.session.talk.commands import COMMANDS
+from rig.session.talk.recipes import RECIPES
 from rig.tests.harness.fake_session_screen import live
 
 ALL = [(subject, choice) for subject in subjects(live()) for choice in subject.choices]

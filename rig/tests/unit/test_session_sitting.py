@@ -16,7 +16,7 @@ from rig.experiments.run.passes import Place
 from rig.experiments.run.sitting import Scene
 from rig.integrity.workloads.table import Kind, workload
 from rig.lab.machine_faults import NotBackError
-from rig.session.sitting import Sitting
+from rig.session.live.sitting import Sitting
 from rig.session.snapshot import Mode
 
 DEADLINE_S = 10.0
@@ -217,7 +217,7 @@ def test_while_the_disk_is_away_it_is_said_and_nothing_else_is_begun(stage: Stag
 def test_a_disk_that_stays_away_is_not_waited_for_when_it_is_left(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rig.session.sitting.LEAVE_PATIENCE_S", 0.05)
+    monkeypatch.setattr("rig.session.live.sitting.LEAVE_PATIENCE_S", 0.05)
     away = NotBackError("The disk could not be read.")
 
     def lose(number: int) -> str:

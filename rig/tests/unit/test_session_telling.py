@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.session.snapshot import FaultRow, LogLine, Snapshot
-from rig.session.telling import fault_lines, log_lines, news, octets, status_lines
+from rig.session.talk.telling import fault_lines, log_lines, news, octets, status_lines
 from rig.tests.harness.fake_deeds import LIVE
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.session.urbs import KEPT, Records, Urbs
+from rig.session.live.urbs import KEPT, Records, Urbs
 from rig.usb.urblog import HEADER, Kind, Place, UrbEvent
 
 MS = 1_000_000

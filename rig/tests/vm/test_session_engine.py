@@ -16,10 +16,10 @@ from rig.faults.plan import Fault
 from rig.faults.reader import parse_rule
 from rig.progress import Silent
 from rig.report.verdict import Outcome, Verdict
-from rig.session.engine import Engine
-from rig.session.findings import PASSES
+from rig.session.live.engine import Engine
+from rig.session.live.findings import PASSES
+from rig.session.live.start import session_options
 from rig.session.snapshot import Mode, Snapshot
-from rig.session.start import session_options
 
 pytestmark = pytest.mark.vm
 

@@ -16,8 +16,8 @@ from rig.faults.rules.base import Layer
 from rig.faults.rules.device import DeviceKind
 from rig.faults.rules.machine import DAEMONS, MachineKind, MachineRole
 from rig.faults.writer import Table
-from rig.session.commands import split
-from rig.session.recipes import find, rule_of
+from rig.session.talk.commands import split
+from rig.session.talk.recipes import find, rule_of
 
 MOMENT = {"at_s": 0}
 DAEMON_MACHINES = {name.value: role for role, names in DAEMONS.items() for name in names}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rig.errors import MachineError, UserError
-from rig.session import making
-from rig.session.commands import WAITS, one_of
 from rig.session.deeds import Deeds
 from rig.session.snapshot import Mode
+from rig.session.talk import making
+from rig.session.talk.commands import WAITS, one_of
 
 WAIT_S = 60.0
 SETTLE_S = 15.0

@@ -8,11 +8,11 @@ from rig.errors import UserError
 from rig.faults.plan import Fault
 from rig.faults.rules.base import NO_LIMIT
 from rig.faults.rules.endpoint import EndpointFault
-from rig.session import making
 from rig.session.deeds import Deeds
-from rig.session.doings import Doings, Lasting, Undo, Undone, lasting, undone_by
-from rig.session.journal import Deed, Entry
 from rig.session.snapshot import FaultRow
+from rig.session.talk import making
+from rig.session.talk.doings import Doings, Lasting, Undo, Undone, lasting, undone_by
+from rig.session.talk.journal import Deed, Entry
 
 Words = tuple[str, ...]
 Handler = Callable[[str, Words], Sequence[str]]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from rig.errors import UserError
 from rig.faults.rules.base import NO_LIMIT
 from rig.faults.shown import printable
-from rig.session.recipes import Recipe
 from rig.session.snapshot import (
     EndpointRow,
     FaultRow,
@@ -18,6 +17,7 @@ from rig.session.snapshot import (
     Snapshot,
     UrbRow,
 )
+from rig.session.talk.recipes import Recipe
 from rig.usb.urb import DIRECTION_IN
 
 NUMBER = 0x0F
@@ -29,7 +29,7 @@ def status_lines(seen: Snapshot, topic: str = "") -> list[str]:
 
     Args:
         seen: The session.
-        topic: Only this part: one of `rig.session.commands.STATUS_TOPICS`.
+        topic: Only this part: one of `rig.session.talk.commands.STATUS_TOPICS`.
 
     Raises:
         UserError: There is no such part.

@@ -21,11 +21,11 @@ from rig.lab.accelerator import accelerator
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Verdict
-from rig.session.hands import undo_moments
-from rig.session.sitting import Sitting
+from rig.session.live.hands import undo_moments
+from rig.session.live.sitting import Sitting
+from rig.session.live.view import View
+from rig.session.live.watch import Watch
 from rig.session.snapshot import Mode, Snapshot
-from rig.session.view import View
-from rig.session.watch import Watch
 
 POLL_S = 1.0
 END_S = 900.0
@@ -92,7 +92,7 @@ class LiveRun:
         """Begin a session; at the end of the block leave it, and wait until all of it is over.
 
         Args:
-            options: What to run: `rig.session.start.session_options` makes them.
+            options: What to run: `rig.session.live.start.session_options` makes them.
             out: The run directory; None for a new one below ``runs/``.
             progress: Is told of the steps, from another thread.
 

@@ -22,10 +22,10 @@ from rig.faults.rules.base import NO_LIMIT
 from rig.faults.shown import printable
 from rig.faults.writer import text_of
 from rig.integrity.workloads.table import WORKLOADS
-from rig.session.doings import Doings
-from rig.session.journal import Deed, Entry
-from rig.session.kept import kept_rules
 from rig.session.snapshot import Snapshot
+from rig.session.talk.doings import Doings
+from rig.session.talk.journal import Deed, Entry
+from rig.session.talk.kept import kept_rules
 
 MIB = 1 << 20
 LEAST_MIB = 4

@@ -10,10 +10,10 @@ from rig.faults.phases import PHASES
 from rig.faults.plan import FAULT_TYPES
 from rig.faults.wants import choices
 from rig.integrity.workloads.table import WORKLOADS
-from rig.session.commands import COMMANDS, STATUS_TOPICS, WAITS, find
-from rig.session.making import DAEMON_MACHINES
-from rig.session.recipes import RECIPES
 from rig.session.snapshot import Snapshot
+from rig.session.talk.commands import COMMANDS, STATUS_TOPICS, WAITS, find
+from rig.session.talk.making import DAEMON_MACHINES
+from rig.session.talk.recipes import RECIPES
 from rig.splitdriver.policy import Policy
 
 MACHINES = ("back", "front")

@@ -9,7 +9,7 @@ from rig.faults.shown import many
 from rig.integrity.filemap import FileMap
 from rig.integrity.inquiry import Observations, inquire
 from rig.integrity.judgement import Finding, SectorClass
-from rig.session.findings import Verified
+from rig.session.live.findings import Verified
 
 
 def verify(scene: Scene) -> Verified:

@@ -12,9 +12,9 @@ from rig.faults.phases import Phase
 from rig.faults.plan import Fault, Plan
 from rig.faults.rules.base import TRIGGERS
 from rig.faults.rules.device import DeviceFault, DeviceKind
-from rig.session.journal import Deed, Entry
-from rig.session.making import unused
 from rig.session.snapshot import FaultRow
+from rig.session.talk.journal import Deed, Entry
+from rig.session.talk.making import unused
 
 _KEY = re.compile(r"'(\w+)'")
 

@@ -16,11 +16,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from rig.errors import RigError, UserError
-from rig.session.interpreter import Answer
+from rig.session.plain.speaking import Speaker
 from rig.session.signals import Gone
 from rig.session.snapshot import Mode, Snapshot
-from rig.session.speaking import Speaker
-from rig.session.telling import news
+from rig.session.talk.interpreter import Answer
+from rig.session.talk.telling import news
 from rig.session.waiting import Patience
 
 NEWS_S = 0.2

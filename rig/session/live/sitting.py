@@ -21,7 +21,7 @@ from rig.experiments.run.sitting import Scene
 from rig.integrity.workloads.table import Kind
 from rig.lab.lab import Lab
 from rig.lab.machine_faults import NotBackError
-from rig.session.pace import rest_s
+from rig.session.live.pace import rest_s
 from rig.session.snapshot import Mode
 
 PATIENCE_S = 5.0

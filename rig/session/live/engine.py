@@ -11,15 +11,15 @@ from rig.errors import UserError
 from rig.experiments.run.options import Recovery, check_recovery
 from rig.experiments.run.sitting import Scene
 from rig.faults.plan import Fault
-from rig.session.checks import check_machine_is_up, check_rule
-from rig.session.findings import Verified
-from rig.session.hands import reset_port
-from rig.session.inquest import verify
-from rig.session.live import LiveRun
+from rig.session.live.checks import check_machine_is_up, check_rule
+from rig.session.live.findings import Verified
+from rig.session.live.hands import reset_port
+from rig.session.live.inquest import verify
+from rig.session.live.running import LiveRun
+from rig.session.live.start import kind_for
+from rig.session.live.switch import switch
+from rig.session.live.watch import Watch
 from rig.session.snapshot import Mode
-from rig.session.start import kind_for
-from rig.session.switch import switch
-from rig.session.watch import Watch
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import msgspec
 
 from rig.errors import UserError
 from rig.faults.plan import Fault
-from rig.session.journal import Deed, Entry, Journal
+from rig.session.talk.journal import Deed, Entry, Journal
 
 
 class Lasting(UserError):  # noqa: N818 - it is what was done that lasts

@@ -25,11 +25,11 @@ from rig.lab.environment import Role
 from rig.lab.hands import RUNS_ON
 from rig.lab.machine import Machine
 from rig.report.rundir import RunDirectory
-from rig.session import lookout
-from rig.session.rules import LiveRules
+from rig.session.live import lookout
+from rig.session.live.rules import LiveRules
+from rig.session.live.told import LastingMoments, StruckMachines, machine_row, port_rows, sentence
+from rig.session.live.urbs import Records, Urbs
 from rig.session.snapshot import DaemonRow, FaultRow, LogLine, MachineRow, PortRow, Sample, UrbRow
-from rig.session.told import LastingMoments, StruckMachines, machine_row, port_rows, sentence
-from rig.session.urbs import Records, Urbs
 
 ASK_DEADLINE_S = 5.0
 STOP_DEADLINE_S = 2.0

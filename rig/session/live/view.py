@@ -9,10 +9,10 @@ from rig.experiments.run.watching import Watching
 from rig.faults.rules.base import BLOCK_BYTES
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Verdict
-from rig.session.findings import Verified, so_far
-from rig.session.sitting import Sitting
+from rig.session.live.findings import Verified, so_far
+from rig.session.live.sitting import Sitting
+from rig.session.live.watch import Watch
 from rig.session.snapshot import FileSystemRow, MachineRow, Mode, Snapshot, WorkloadRow
-from rig.session.watch import Watch
 
 MACHINES = ("back", "front")
 

@@ -18,17 +18,17 @@ from typing import NamedTuple
 
 from rig.errors import UserError
 from rig.integrity.workloads.table import described
-from rig.session import making, telling
-from rig.session.awaiting import Patient, Waits
-from rig.session.commands import help_lines, one_of, parse
-from rig.session.completion import complete
 from rig.session.deeds import Deeds
-from rig.session.doings import Doings, Undo, lasting, undone_by
-from rig.session.handling import Handler, RuleCommands, Words
-from rig.session.journal import Entry
-from rig.session.recipes import search
-from rig.session.saving import Settings, plan_text
 from rig.session.snapshot import Snapshot
+from rig.session.talk import making, telling
+from rig.session.talk.awaiting import Patient, Waits
+from rig.session.talk.commands import help_lines, one_of, parse
+from rig.session.talk.completion import complete
+from rig.session.talk.doings import Doings, Undo, lasting, undone_by
+from rig.session.talk.handling import Handler, RuleCommands, Words
+from rig.session.talk.journal import Entry
+from rig.session.talk.recipes import search
+from rig.session.talk.saving import Settings, plan_text
 
 MACHINES = ("back", "front")
 
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 
 
 class Interpreter:
-    """Does the commands of `rig.session.commands`; see the module.
+    """Does the commands of `rig.session.talk.commands`; see the module.
 
     Args:
         deeds: Has them done.

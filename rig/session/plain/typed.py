@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from rig.session.speaking import Speaker
+from rig.session.plain.speaking import Speaker
 
 PROMPT = "rig> "
 HISTORY_LINES = 1000

@@ -12,7 +12,7 @@ from rig.experiments.run.sitting import Scene
 from rig.faults.phases import Phase
 from rig.lab.environment import Role
 from rig.lab.paths import PathName
-from rig.session.rules import LiveRules
+from rig.session.live.rules import LiveRules
 
 ROLES = {"front": Role.FRONT, "back": Role.BACK}
 READY = {"front": "attached", "back": "listening"}

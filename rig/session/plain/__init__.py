@@ -1,0 +1,1 @@
+"""A session line by line, for scripts and screen readers."""
