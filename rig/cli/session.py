@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from rig.cli import run
+from rig.cli.console import ConsoleProgress
 from rig.cli.exits import Exit
 from rig.errors import UserError
 from rig.report.verdict import Outcome
@@ -85,7 +86,7 @@ def session(  # noqa: PLR0917 - typer names them all
     )
     by_hand = commands is None and sys.stdin.isatty() and sys.stdout.isatty()
     if by_hand and not (plain or strict):
-        held = hold_on_screen(options, out)
+        held = hold_on_screen(options, out, ConsoleProgress())
     else:
         held = hold_plainly(options, out, None if by_hand else _lines(commands), strict=strict)
     if held.ended.lost:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from rig.errors import MachineError, UserError
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.room import most_mib
+from rig.guest_images.image import ensure
 from rig.lab.attachment import DUMMY
 from rig.lab.paths import PathName
 from rig.progress import Progress, Silent
@@ -48,18 +49,20 @@ class Held(NamedTuple):
     ended: Ended
 
 
-def hold_on_screen(options: RunOptions, out: Path | None) -> Held:
+def hold_on_screen(options: RunOptions, out: Path | None, progress: Progress) -> Held:
     """Hold a session on the terminal's full screen.
 
     Args:
         options: What to run.
         out: The run directory; None for a new one below ``runs/``.
+        progress: Is told how the machines' image is built, before there is a screen.
 
     Raises:
         UserError: The run directory cannot be made.
         MachineError: A machine or a program on it did not do its part.
     """
     patience = Patience()
+    ensure(options.kernel, progress)
     with (
         _open(options, out, Silent()) as session,
         _interpreter(session, options, patience) as interpreter,

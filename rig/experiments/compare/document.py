@@ -42,8 +42,8 @@ _READING = """\
   (`HCD_BH`). In between the next URB is on the wire. A split driver with one URB at a time in the
   controller has nothing there that could run: with policy `hold` the disk is safer than plugged in
   directly.
-- *no split driver*, ehci: `ehci_hcd` has a bottom half, too, but takes the endpoint off its schedule
-  before it goes on, which takes two handshakes with the controller (`start_iaa_cycle`,
+- *no split driver*, ehci: `ehci_hcd` has a bottom half, too, but takes the endpoint off its
+  schedule before it goes on, which takes two handshakes with the controller (`start_iaa_cycle`,
   `end_unlink_async`). In these runs the handler was always first: behind an error the cable was
   handed nothing before the next command. That is a matter of time there as well, not of order.
 - *misdirected*: runs in which correct data arrived at an LBA where it does not belong, as the
