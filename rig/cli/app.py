@@ -24,6 +24,7 @@ from rig.cli.certs import certs
 from rig.cli.doctor import doctor
 from rig.cli.exits import Exit
 from rig.cli.image import app as image_app
+from rig.cli.labs import in_lab
 from rig.cli.machine import HELP, MACHINE_COMMANDS, run_machine_command
 from rig.cli.plan import app as plan_app
 from rig.errors import UserError
@@ -35,14 +36,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-app.command("run")(run.run)
-app.command("session")(session.session)
-app.command("conformance")(conformance.conformance)
-app.command("compare")(compare.compare)
-app.command("hazard")(hazard.hazard)
-app.command("drivers")(drivers.drivers)
-app.command("fidelity")(fidelity.fidelity)
-app.command("bench")(bench.bench)
+app.command("run")(in_lab(run.run))
+app.command("session")(in_lab(session.session))
+app.command("conformance")(in_lab(conformance.conformance))
+app.command("compare")(in_lab(compare.compare))
+app.command("hazard")(in_lab(hazard.hazard))
+app.command("drivers")(in_lab(drivers.drivers))
+app.command("fidelity")(in_lab(fidelity.fidelity))
+app.command("bench")(in_lab(bench.bench))
 app.command("explain")(explain.explain)
 app.command("explore")(explore.explore)
 app.command("monitor")(monitor.monitor)

@@ -11,6 +11,7 @@ import importlib
 from rig.errors import UserError
 
 MACHINE_COMMANDS = {
+    "about": "rig.about",
     "back": "rig.splitdriver.back.service",
     "front": "rig.splitdriver.front.service",
     "gadget": "rig.gadget.service",
@@ -31,6 +32,7 @@ MACHINE_COMMANDS = {
 """Each module has ``main(argv) -> int`` and imports little."""
 
 HELP = {
+    "about": "Say which rig this machine has (asked by a lab before it starts anything).",
     "back": "Map a USB port of this machine and serve it to a front end.",
     "front": "Show the port that a back end serves as a USB port of this machine.",
     "gadget": "Play a USB device: disk, serial port, Ethernet, keyboard, or several at once.",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rig.errors import MachineError
 from rig.lab.daemons import Daemon
-from rig.lab.environment import Role
+from rig.lab.environment import LINK_ADDRESSES, Role
 from rig.lab.machine import Machine
 
 STOP_DEADLINE_S = 20.0
@@ -26,6 +26,7 @@ class Crew:
         machines: Those that are up and can be reached.
         daemons: Those that run, by name.
         former: Those that another one has replaced.
+        addresses: Of the machines on the link between them.
         stop_deadline_s: How long `stop` gives a daemon.
     """
 
@@ -33,6 +34,7 @@ class Crew:
         self.machines: dict[Role, Machine] = {}
         self.daemons: dict[str, Daemon] = {}
         self.former: list[Daemon] = []
+        self.addresses = dict(LINK_ADDRESSES)
         self.stop_deadline_s = STOP_DEADLINE_S
 
     def start(self, role: Role, name: str, argv: Sequence[str]) -> Daemon:

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Row(msgspec.Struct, frozen=True):
     mend: str = ""
 
 
-def can_run(rows: list[Row]) -> bool:
+def can_run(rows: Sequence[Row]) -> bool:
     """Say whether ``make run`` can work on the machine that these rows tell of."""
     return all(row.state is not State.LACKING for row in rows)
 

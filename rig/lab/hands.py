@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rig.errors import ApiViolationError
-from rig.faults.rules.machine import DaemonName, MachineRole
+from rig.faults.rules.machine import DaemonName, MachineFault, MachineRole
 from rig.lab.environment import Role
+from rig.lab.powering import Powering
 from rig.lab.strategy import RigStrategy, Setup
-from rig.lab.timetable import Deed, Step
+from rig.lab.timetable import DEEDS, Deed, Step
 
 COMMAND_DEADLINE_S = 30.0
-STORE_PLACE = "/var/lib/rig"
 
 READY = {"gadget": "ready", "back": "listening", "link": "listening", "front": "attached"}
 """The event by which each daemon says that it does its part."""
@@ -20,7 +20,7 @@ RUNS_ON = {Role.BACK: ("gadget", "back", "link"), Role.FRONT: ("front",)}
 
 
 class Hands:
-    """Does the deeds of a timetable, in a lab of QEMU guests.
+    """Does the deeds of a timetable, in a lab.
 
     Args:
         strategy: Of the lab, which must be attached.
@@ -30,6 +30,7 @@ class Hands:
     def __init__(self, strategy: RigStrategy, started: Callable[[str], None]) -> None:
         self._strategy = strategy
         self._crew = strategy.crew
+        self._powering = strategy.powering
         self._started = started
         self._stopped: set[str] = set()  # daemons that stand still by SIGSTOP
 
@@ -43,7 +44,7 @@ class Hands:
             MachineError: The machine did not do it.
         """
         # And what it has not written yet: a rule may come when the medium has been in use.
-        command = f"mount -o remount,sync {STORE_PLACE} && sync"
+        command = self._powering.unit(Role.BACK).keep_command
         self._crew.machines[Role.BACK].check(command, COMMAND_DEADLINE_S)
 
     def do(self, step: Step) -> None:
@@ -65,11 +66,11 @@ class Hands:
             case Deed.START_DAEMON:
                 self._start(role, name)
             case Deed.PAUSE:
-                self._strategy.driver(role).monitor_command("stop")
+                self._powering.unit(role).pause()
             case Deed.RESUME:
-                self._strategy.driver(role).monitor_command("cont")
+                self._powering.unit(role).resume()
             case Deed.KILL:
-                self._strategy.driver(role).kill()
+                self._powering.unit(role).kill()
             case Deed.SHUT_DOWN:
                 self._shut_down(role)
             case Deed.CUT_POWER:
@@ -108,11 +109,11 @@ class Hands:
         self._cut_power(role)
 
     def _cut_power(self, role: Role) -> None:
-        self._strategy.cut_power(role)
+        self._powering.cut_power(role)
         self._stopped -= set(RUNS_ON[role])
 
     def _bring_up(self, role: Role) -> None:
-        self._strategy.power_up(role)
+        self._powering.power_up(role)
         if role is Role.BACK:
             self.keep_medium()
         for name in self._present(role):
@@ -120,6 +121,17 @@ class Hands:
 
     def _present(self, role: Role) -> list[str]:
         return [name for name in RUNS_ON[role] if name in self._crew.daemons]
+
+
+def check_able(powering: Powering, fault: MachineFault) -> None:
+    """Return if what a rule asks for can be done to its machine.
+
+    Raises:
+        MachineError: It cannot be, and what is missing.
+    """
+    if fault.daemon is None:
+        deeds = [deed for deed in DEEDS[fault.kind] if deed is not None]
+        powering.check_able(_role(fault.machine), deeds, f"Fault '{fault.name}' ({fault.kind})")
 
 
 def _role(machine: MachineRole) -> Role:

@@ -16,7 +16,10 @@ from labgrid import Environment
 from rig.errors import LaunchFailure, MachineError
 from rig.guest_images.image import GuestImage
 from rig.lab.attachment import DUMMY, Attachment
+from rig.lab.basis import Basis
 from rig.lab.environment import GuestOptions, Places, Role, write
+from rig.lab.guest import Guest
+from rig.lab.hosts import Hosts
 from rig.lab.machine import Machine
 from rig.lab.private import private_directory
 from rig.lab.space import check_space
@@ -46,7 +49,7 @@ class Lab:
     @contextmanager
     def open(
         cls,
-        image: GuestImage,
+        image: Basis,
         directory: Path,
         *,
         accelerator: str = "tcg",
@@ -62,7 +65,8 @@ class Lab:
         and the machines end even if the station is killed.
 
         Args:
-            image: What both machines boot.
+            image: What both machines boot; or hosts, to which what is said of guests here does not
+                apply.
             directory: Made if need be.  Logs stay in ``back/`` and ``front/``.
             accelerator: ``kvm`` or ``tcg``.
             memory_mib: Memory of each machine.
@@ -80,27 +84,60 @@ class Lab:
             raise LaunchFailure(
                 "The program ssh is missing.", hint="Install Debian's package openssh-client."
             )
-        options = GuestOptions(accelerator, memory_mib, processors, extra_args, attachment)
         with ExitStack() as stack:
             stack.enter_context(_interrupt_on_sigterm())
             private = stack.enter_context(private_directory())
             places = Places(directory.absolute(), private)
             places.directory.mkdir(parents=True, exist_ok=True)
             check_space(places.directory)
-            for role in Role:
-                stack.callback(places.scratch(role).unlink, missing_ok=True)
-            write(image, places, options)
-            environment = Environment(str(places.yaml))
-            stack.callback(_clean_up, environment)
-            lab = cls(environment, places)
-            lab.strategy.progress = progress or Silent()
-            lab.strategy.places, lab.strategy.attachment = places, attachment
+            if isinstance(image, Hosts):
+                lab = cls._of_hosts(image, places, attachment, stack, progress or Silent())
+            else:
+                options = GuestOptions(accelerator, memory_mib, processors, extra_args, attachment)
+                lab = cls._of_guests(image, places, options, stack)
+            powering = lab.strategy.powering
+            powering.progress, powering.places = progress or Silent(), places
             stack.callback(lab.strategy.shut_down)
             try:
                 yield lab
             except (MachineError, OSError) as error:  # the station's own files may be the first
-                lab.strategy.check_disks(error)
+                powering.check_disks(error)
                 raise
+
+    @classmethod
+    def _of_guests(
+        cls, image: GuestImage, places: Places, options: GuestOptions, stack: ExitStack
+    ) -> Lab:
+        for role in Role:
+            stack.callback(places.scratch(role).unlink, missing_ok=True)
+        write(image, places, options)
+        environment = Environment(str(places.yaml))
+        stack.callback(_clean_up, environment)
+        lab = cls(environment, places)
+        lab.strategy.attachment = options.attachment
+        powering = lab.strategy.powering
+        for role in Role:
+            target = environment.get_target(role.value)
+            powering.units[role] = Guest(role, target, powering.count_retry)
+        return lab
+
+    @classmethod
+    def _of_hosts(
+        cls,
+        hosts: Hosts,
+        places: Places,
+        wished: Attachment,
+        stack: ExitStack,
+        progress: Progress,
+    ) -> Lab:
+        attachment = hosts.attachment(wished)
+        environment, units = hosts.open(places, progress.note)
+        stack.callback(_clean_up, environment)
+        lab = cls(environment, places)
+        lab.strategy.attachment = attachment
+        lab.strategy.crew.addresses.update(hosts.addresses)
+        lab.strategy.powering.units.update({unit.role: unit for unit in units})
+        return lab
 
     @property
     def state(self) -> LabState:
@@ -148,11 +185,11 @@ class Lab:
     @property
     def boot_retries(self) -> int:
         """How many boots had to be tried again because a machine stayed silent."""
-        return self.strategy.boot_retries
+        return self.strategy.powering.retries
 
     def processes(self) -> list[int]:
         """Return the process IDs of all that runs for the machines: QEMUs and SSH masters."""
-        return self.strategy.processes()
+        return self.strategy.powering.processes()
 
     def transition(self, state: LabState | str) -> None:
         """Bring the lab to a state; see `RigStrategy.transition`."""

@@ -20,6 +20,7 @@ from rig.errors import CommandFailure, MachineError
 from rig.lab.children import kill, spawn
 from rig.lab.console import Console
 from rig.lab.daemons import Daemon
+from rig.lab.dialect import GUESTS_DIALECT, Dialect
 from rig.lab.health import Health
 from rig.lab.ssh import LOSS_GRACE_S, SSH_LOST, scp_argv, scp_place, ssh_argv
 
@@ -50,6 +51,7 @@ class Machine:
         log_directory: Where the logs of this machine go; it exists.
         health: Says when the machine is lost.
         console: Its serial console, if it has one.
+        dialect: How a daemon's command line is said on this machine.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Machine:
         log_directory: Path,
         health: Health,
         console: Console | None = None,
+        *,
+        dialect: Dialect = GUESTS_DIALECT,
     ) -> None:
         self.name = name
         self.log_directory = log_directory
@@ -66,6 +70,7 @@ class Machine:
         self.console = console
         self.daemons: list[Daemon] = []
         self._ssh = ssh
+        self._dialect = dialect
 
     def run(self, command: str, timeout_s: float = 30.0) -> CompletedCommand:
         """Run a shell command; any exit status is an answer.
@@ -123,7 +128,8 @@ class Machine:
         """
         self.health.check()
         # The shell becomes the daemon, so the pid that it tells is the daemon's.
-        command = f'printf \'{{"event":"started","pid":%d}}\\n\' $$; exec {shlex.join(argv)}'
+        words = self._dialect.say(argv)
+        command = f'printf \'{{"event":"started","pid":%d}}\\n\' $$; exec {shlex.join(words)}'
         child = spawn(
             [*ssh_argv(self._ssh), command],
             stdin=subprocess.PIPE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rig.lab.environment import LINK_ADDRESSES
 from rig.lab.lab import Lab
 
 COMMAND_DEADLINE_S = 30.0
@@ -35,7 +34,7 @@ def set_delay(lab: Lab, delay_ms: int) -> None:
         MachineError: A machine did not do it.
     """
     for role, machine in lab.strategy.machines.items():
-        command = _SET.format(address=LINK_ADDRESSES[role], delay_ms=delay_ms)
+        command = _SET.format(address=lab.strategy.crew.addresses[role], delay_ms=delay_ms)
         machine.check(command, COMMAND_DEADLINE_S)
 
 

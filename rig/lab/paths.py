@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from rig.lab.crew import Crew
-from rig.lab.environment import LINK_ADDRESSES, Role
+from rig.lab.environment import Role
 from rig.lab.waits import LEEWAY_S, Awaited, wait_command
 
 COMMAND_DEADLINE_S = 30.0
@@ -191,7 +191,7 @@ class UsbIp:
 
     def attach(self, crew: Crew) -> None:
         """See `DevicePath`."""
-        remote = LINK_ADDRESSES[Role.BACK]
+        remote = crew.addresses[Role.BACK]
         crew.machines[Role.FRONT].check(
             f"usbip attach -r {remote} -b {self._bus_id}", COMMAND_DEADLINE_S
         )

@@ -11,12 +11,13 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import attr
 from labgrid import target_factory
 from labgrid.driver import ExecutionError, SSHDriver
 
-from rig.errors import LaunchFailure
+from rig.errors import LaunchFailure, RigError
 from rig.lab.children import end, spawn
 
 STOP_DEADLINE_S = 5.0
@@ -80,6 +81,50 @@ def scp_place(driver: SSHDriver, path: str) -> str:
     return f"{driver.username or service.username}@{service.address}:{path}"
 
 
+def refuse(name: str, address: str, said: str) -> None:
+    """Return if a connection that failed may succeed later.
+
+    Args:
+        name: The machine's name.
+        address: Where it was called.
+        said: What ssh said.
+
+    Raises:
+        LaunchFailure: It will not.
+    """
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said or "Host key verification failed" in said:
+        raise LaunchFailure(
+            f"Machine {name!r}: the host key of {address} is not the one that is known.",
+            hint=f"If it was installed anew: ssh-keygen -R {address}, with the known_hosts of its"
+            " target.",
+        )
+    if "Permission denied" in said:
+        raise LaunchFailure(
+            f"Machine {name!r}: {address} does not accept the SSH key.",
+            hint="Name the right one as 'keyfile' of its SSHDriver (mode 0600), or add its public"
+            " key to ~/.ssh/authorized_keys there.",
+        )
+    if "Could not resolve hostname" in said:
+        raise LaunchFailure(
+            f"Machine {name!r}: nobody knows the host name {address}.",
+            hint="See 'address' of its NetworkService.",
+        )
+
+
+def connect(name: str, target: Any, driver: RigSSHDriver) -> None:
+    """Activate a driver of a machine's target.
+
+    Raises:
+        LaunchFailure: The machine cannot be reached.
+    """
+    try:
+        target.activate(driver)
+    except RigError:
+        raise
+    except Exception as error:  # labgrid has no narrower one for a connection that fails
+        raise LaunchFailure(f"Machine {name!r} cannot be reached: {error}.") from error
+
+
 @target_factory.reg_driver
 @attr.s(eq=False)
 class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
@@ -90,9 +135,12 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
 
     Args:
         run_directory: Gets the control socket; "" is the system's directory for temporary files.
+        known_hosts: Has the keys of real hosts: one that is new there is added, and one that has
+            changed is refused.  "": of a guest, whose key is new at each boot.
     """
 
     run_directory: str = attr.ib(default="", validator=attr.validators.instance_of(str))
+    known_hosts: str = attr.ib(default="", validator=attr.validators.instance_of(str))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -108,15 +156,14 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
 
         Raises:
             ExecutionError: No connection; labgrid tries again until its deadline.
+            LaunchFailure: There will be none, however often it is tried.
         """
         self.tmpdir = tempfile.mkdtemp(prefix="ssh-", dir=self.run_directory or None)
         control = str(Path(self.tmpdir, "control"))
         options = [
-            *QUICK_OPTIONS,
+            *self._trust(),
             f"ConnectTimeout={timeout}",
             "ServerAliveInterval=15",
-            "StrictHostKeyChecking=no",
-            f"UserKnownHostsFile={self.tmpdir}/known_hosts",
             # Runs after the control socket is there: the sign to go on.
             "PermitLocalCommand=yes",
             "LocalCommand=echo connected",
@@ -131,8 +178,18 @@ class RigSSHDriver(SSHDriver):  # type: ignore[misc] # labgrid is untyped
         said = self._first_words(self.process, timeout + STOP_DEADLINE_S)
         if "connected" not in said:
             self._cleanup_own_master()
+            if self.known_hosts:
+                refuse(self.target.name, service.address, said)
             raise ExecutionError(f"no SSH connection to {service.address}:{service.port}: {said}")
         return control
+
+    def _trust(self) -> tuple[str, ...]:
+        """Return the options that say whose host key is trusted, and how we prove who we are."""
+        if self.known_hosts:
+            known = f'UserKnownHostsFile="{self.known_hosts}"'
+            return ("BatchMode=yes", "StrictHostKeyChecking=accept-new", known)
+        known = f"UserKnownHostsFile={self.tmpdir}/known_hosts"
+        return (*QUICK_OPTIONS, "StrictHostKeyChecking=no", known)
 
     def _first_words(self, master: subprocess.Popen[bytes], deadline_s: float) -> str:
         """Read the master's output until it is connected, has ended, or time is up."""

@@ -20,35 +20,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import attr
 from labgrid import target_factory
 from labgrid.strategy import Strategy
 
-from rig.control.ways import Ways, remove_ways
-from rig.errors import ApiViolationError, LaunchFailure, LostVMError, MachineError, RigError
-from rig.guest_images.image import BOOTED
+from rig.errors import ApiViolationError, MachineError
 from rig.lab.attachment import DUMMY, Attachment
 from rig.lab.cable import Cable
 from rig.lab.crew import Crew
-from rig.lab.environment import Places, Role
+from rig.lab.environment import Role
+from rig.lab.guest import Guest
 from rig.lab.machine import Machine
 from rig.lab.paths import DevicePath, Direct, PathName, Split, UsbIp
+from rig.lab.powering import ABANDON_DEADLINE_S, Powering
 from rig.lab.qemu import RigQEMUDriver
-from rig.lab.ssh import RigSSHDriver, ssh_argv
 from rig.lab.waits import Awaited, wait_for
-from rig.progress import Progress, Silent
-
-FIRST_LINE_DEADLINE_S = 20.0
-"""Until a guest's console shows its first line; some boots never do (see `_boot`)."""
-
-BOOT_DEADLINE_S = 75.0
-"""From the first line to the guest's word that it can be reached; 2 busy cores without KVM."""
-
-ABANDON_DEADLINE_S = 5.0
-"""For each daemon when the lab is shut down: the guests are thrown away with all they hold."""
 
 _log = logging.getLogger(__name__)
 
@@ -117,24 +104,21 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         self.status = LabState.OFF
         self.setup: Setup | None = None
         self.attachment = DUMMY
-        self.places: Places | None = None
-        self.progress: Progress = Silent()
-        self.boot_retries = 0
         self.crew = Crew()
+        self.powering = Powering(self.crew)
         self.machines = self.crew.machines
         self.daemons = self.crew.daemons
         self.found = ""
-        self._ssh: dict[str, list[str]] = {}
         # Whoever bound the gadget takes it back, even if the setup was changed meanwhile.
         self._bound: tuple[Setup, DevicePath] | None = None
         self._cable: Cable | None = None
         self._up: dict[LabState, Callable[[], None]] = {
-            LabState.BOOTED: self._boot,
+            LabState.BOOTED: self.powering.boot,
             LabState.BOUND: self._bind,
             LabState.ATTACHED: self._attach,
         }
         self._down: dict[LabState, Callable[[], None]] = {
-            LabState.BOOTED: self._power_off,
+            LabState.BOOTED: self.powering.power_off,
             LabState.BOUND: self._unbind,
             LabState.ATTACHED: self._detach,
         }
@@ -188,7 +172,7 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         undoings: list[Callable[[], object]] = [
             *(partial(stop, ABANDON_DEADLINE_S) for stop in extra),
             *(partial(self.crew.stop, name) for name in reversed(self.daemons)),
-            self._power_off,
+            self.powering.power_off,
         ]
         for undo in undoings:
             try:
@@ -233,61 +217,16 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
             raise ApiViolationError("A lab without a setup has no client.")
         return self.setup.device_path(self.attachment).controller
 
-    def cut_power(self, role: Role) -> None:
-        """Let a machine lose its power: all who use it lose it; `power_up` starts it again.
-
-        QEMU ends with it: what its command ``system_reset`` boots again was seen to hang.
-        """
-        driver = self.driver(role)
-        driver.target.deactivate(self._target(role).get_driver("RigSSHDriver"))
-        driver.off()
-        # Nothing of them is left but connections.
-        self.machines[role].stop_daemons(ABANDON_DEADLINE_S)
-
-    def power_up(self, role: Role) -> None:
-        """Start a machine that has lost its power, and reach it; its disk is as it was.
-
-        Raises:
-            MachineError: It did not boot in time, or cannot be reached.
-        """
-        driver = self.driver(role)
-        driver.on()
-        try:
-            driver.powered_console.wait_for(r"\S", FIRST_LINE_DEADLINE_S)
-        except LostVMError:
-            if driver.health.lost:
-                raise
-            self.boot_retries += 1
-            driver.off()
-            driver.on()
-        self.machines[role] = self._reach(role)
-
-    def check_disks(self, error: MachineError | OSError) -> None:
-        """Return if every machine's disk could be written; else that is why there is an error.
-
-        Args:
-            error: What was met.
-
-        Raises:
-            LaunchFailure: One could not be, and its machine stands still.
-        """
-        for role in Role:
-            reason = self.driver(role).standstill()
-            if reason is not None:
-                raise reason from error
-
-    def processes(self) -> list[int]:
-        """Return the process IDs of all QEMUs and SSH masters that run for the lab."""
-        pids: list[int] = []
-        for role in Role:
-            ssh = self._target(role).get_driver("RigSSHDriver", activate=False)
-            pids += [pid for pid in (self.driver(role).pid, ssh.pid) if pid is not None]
-        return pids
-
     def driver(self, role: Role) -> RigQEMUDriver:
-        """Return the QEMU driver of a machine."""
-        driver: RigQEMUDriver = self._target(role).get_driver("RigQEMUDriver", activate=False)
-        return driver
+        """Return the QEMU driver of a guest.
+
+        Raises:
+            ApiViolationError: The machine is none.
+        """
+        unit = self.powering.unit(role)
+        if not isinstance(unit, Guest):
+            raise ApiViolationError(f"The {role.value} machine is no QEMU guest.")
+        return unit.driver
 
     def _walk(self, wanted: LabState) -> None:
         while self.status is not wanted:
@@ -301,76 +240,13 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
         for machine in self.machines.values():
             machine.health.check()
 
-    def _target(self, role: Role) -> Any:
-        return self.target.env.get_target(role.value)
-
-    def _boot(self) -> None:
-        """Boot both machines; try once more if one stays silent.
-
-        Guests on a busy station were seen to hang before their first console line.  A crash, or
-        QEMU's end, is an answer and not tried again.
-        """
-        try:
-            self._power_on()
-        except LostVMError as error:
-            if any(self.driver(role).health.lost for role in Role):
-                raise
-            self.check_disks(error)
-            self.boot_retries += 1
-            self.progress.note(f"{error.message}  The boot is tried once more.")
-            self._power_off()
-            self._power_on()
-
-    def _power_on(self) -> None:
-        with self.progress.step("start the machines"):
-            for role in Role:
-                driver = self.driver(role)
-                driver.target.activate(driver)
-                driver.on()
-            for role in Role:
-                self.driver(role).powered_console.wait_for(r"\S", FIRST_LINE_DEADLINE_S)
-        for role in Role:
-            with self.progress.step(f"reach the {role.value} machine"):
-                self.machines[role] = self._reach(role)
-
-    def _reach(self, role: Role) -> Machine:
-        driver = self.driver(role)
-        driver.powered_console.wait_for(BOOTED, BOOT_DEADLINE_S)
-        target = self._target(role)
-        target.get_resource("NetworkService").port = driver.forwarded_port(22)
-        ssh: RigSSHDriver = target.get_driver("RigSSHDriver", activate=False)
-        self._connect(role, ssh)
-        return Machine(role.value, ssh, Path(driver.log_directory), driver.health, driver.console)
-
-    def _connect(self, role: Role, ssh: RigSSHDriver) -> None:
-        try:
-            self._target(role).activate(ssh)
-        except RigError:
-            raise
-        except Exception as error:  # labgrid has no narrower one for a connection that fails
-            raise LaunchFailure(f"Machine {role.value!r} cannot be reached: {error}.") from error
-        self._ssh[role.value] = ssh_argv(ssh)
-        if self.places:
-            Ways(str(self.places.control), self._ssh).save(self.places.directory)
-
-    def _power_off(self) -> None:
-        if self.places:
-            remove_ways(self.places.directory)
-        self._ssh.clear()
-        while self.machines:
-            self.machines.popitem()[1].stop_daemons(ABANDON_DEADLINE_S)
-        # The front end's QEMU is the client of the port's socket: it goes first.
-        for role in reversed(Role):
-            target, driver = self._target(role), self.driver(role)
-            target.deactivate(target.get_driver("RigSSHDriver", activate=False))
-            # Deactivation powers off; a driver whose start failed is active too.
-            target.deactivate(driver)
-
     def _bind(self) -> None:
         assert self.setup is not None
         setup, path = self._bound = self.setup, self.setup.device_path(self.attachment)
         cable = self._cable = self._make_cable(setup)
-        with self.progress.step(", ".join(filter(None, ("bind the gadget", path.serving)))):
+        with self.powering.progress.step(
+            ", ".join(filter(None, ("bind the gadget", path.serving)))
+        ):
             if cable:
                 cable.load(self.crew)
                 cable.begin(self.crew)
@@ -387,8 +263,9 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
     def _make_cable(self, setup: Setup) -> Cable | None:
         if not self.attachment.has_cable:
             return None
-        assert self.places is not None
-        return Cable(self.attachment, setup.cable, self.places, setup.ready_deadline_s)
+        places = self.powering.places
+        assert places is not None
+        return Cable(self.attachment, setup.cable, places, setup.ready_deadline_s)
 
     def _unbind(self) -> None:
         assert self._bound is not None
@@ -401,11 +278,11 @@ class RigStrategy(Strategy):  # type: ignore[misc] # labgrid is untyped
     def _attach(self) -> None:
         assert self._bound is not None
         setup, path = self._bound
-        with self.progress.step(path.attaching):
+        with self.powering.progress.step(path.attaching):
             path.attach(self.crew)
         if setup.awaits is Awaited.NOTHING:
             return
-        with self.progress.step(f"wait for {setup.awaits.words}"):
+        with self.powering.progress.step(f"wait for {setup.awaits.words}"):
             client = self.machines[path.client]
             self.found = wait_for(client, setup.awaits, path.controller, setup.client_deadline_s)
 

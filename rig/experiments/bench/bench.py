@@ -17,9 +17,8 @@ from rig.errors import UserError
 from rig.experiments.bench.paths import SPEEDS, Bench, Disk
 from rig.experiments.bench.plan import LONG, QUICK, Part, Row
 from rig.experiments.bench.report import Report, RowReport, Sample, row_report
-from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
-from rig.lab.accelerator import accelerator
+from rig.lab.basis import basis
 from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.netem import set_delay
@@ -105,8 +104,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
     Raises:
         MachineError: The image could not be built, or machines did not do their part.
     """
-    image = ensure(wishes.kernel, progress)
-    chosen = accelerator(image)
+    image, chosen = basis(wishes.kernel, progress)
     options = ["--policy", wishes.policy] if wishes.policy else []
     options += [] if wishes.lane else ["--no-lane"]
     with Lab.open(

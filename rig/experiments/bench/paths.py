@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rig.experiments.bench import agent as bench_agent
 from rig.lab.daemons import Daemon
-from rig.lab.environment import LINK_ADDRESSES, Link, Role
+from rig.lab.environment import Link, Role
 from rig.lab.lab import Lab
 from rig.lab.paths import COMMAND_DEADLINE_S, USBIPD, PathName
 from rig.lab.waits import LEEWAY_S, Awaited, wait_command, wait_for
@@ -147,7 +147,7 @@ class Bench:
         """Return on which machine the disk of each path is, and its node."""
         lab = self._lab
         front = self._crew.start(Role.FRONT, "front", ("rig", "front", "--connect", *self._options))
-        remote = LINK_ADDRESSES[Role.BACK]
+        remote = self._crew.addresses[Role.BACK]
         lab.front.check(f"usbip attach -r {remote} -b {bus_id}", COMMAND_DEADLINE_S)
         # usbip(8) takes the first controller of vhci_hcd; the front end has one of its own.
         usbip = wait_for(lab.front, Awaited.DISK, "vhci_hcd.0/", DEADLINE_S)

@@ -20,9 +20,8 @@ from rig.experiments.compare.joining import NAME
 from rig.experiments.compare.report import Report, Row, Subject
 from rig.experiments.compare.wishes import Wishes
 from rig.experiments.run.run import Story
-from rig.guest_images.image import GuestImage, ensure
-from rig.lab.accelerator import accelerator
 from rig.lab.attachment import ATTACHMENTS
+from rig.lab.basis import Basis, basis
 from rig.lab.lab import Lab
 from rig.lab.netem import set_delay
 from rig.lab.paths import PathName
@@ -47,7 +46,7 @@ class Labs:
     """
 
     def __init__(
-        self, image: GuestImage, chosen: str, directory: Path, *, attachment: str, delay_ms: int
+        self, image: Basis, chosen: str, directory: Path, *, attachment: str, delay_ms: int
     ) -> None:
         self._image = image
         self._accelerator = chosen
@@ -104,7 +103,7 @@ class Comparison:
     """
 
     def __init__(
-        self, wishes: Wishes, image: GuestImage, chosen: str, directory: Path, progress: Progress
+        self, wishes: Wishes, image: Basis, chosen: str, directory: Path, progress: Progress
     ) -> None:
         self._wishes = wishes
         self._image = image
@@ -173,8 +172,7 @@ def run(
     Raises:
         MachineError: The image could not be built, or machines did not boot.
     """
-    image = ensure(wishes.kernel, progress)
-    chosen = accelerator(image)
+    image, chosen = basis(wishes.kernel, progress)
     report = Report(
         command=command,
         date=datetime.now(UTC).date().isoformat(),

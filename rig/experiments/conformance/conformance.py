@@ -15,10 +15,9 @@ from rig.errors import UserError
 from rig.experiments.conformance.path import PathTest
 from rig.experiments.conformance.report import Report
 from rig.experiments.run.options import one_of
-from rig.guest_images.image import ensure
 from rig.guest_images.spec import kernel_package
-from rig.lab.accelerator import accelerator
 from rig.lab.attachment import DUMMY, Attachment, parse_attachment
+from rig.lab.basis import basis
 from rig.lab.environment import Link
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
@@ -114,8 +113,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
     Raises:
         MachineError: The image could not be built, or machines did not do their part.
     """
-    image = ensure(wishes.kernel, progress)
-    chosen = accelerator(image)
+    image, chosen = basis(wishes.kernel, progress)
 
     def test(path: PathName) -> PathTest:
         def open_lab(before: int) -> AbstractContextManager[Lab]:

@@ -23,9 +23,8 @@ from rig.experiments.drivers.report import Report, Trial
 from rig.experiments.drivers.wishes import Wishes
 from rig.experiments.run.options import Recovery
 from rig.faults.rules.endpoint import EndpointStatus
-from rig.guest_images.image import ensure
 from rig.integrity.account import Told
-from rig.lab.accelerator import accelerator
+from rig.lab.basis import basis
 from rig.lab.daemons import Daemon, Event
 from rig.lab.environment import Link, Role
 from rig.lab.lab import Lab
@@ -229,8 +228,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
     Raises:
         MachineError: The image could not be built, or machines did not do their part.
     """
-    image = ensure(wishes.kernel, progress)
-    chosen = accelerator(image)
+    image, chosen = basis(wishes.kernel, progress)
     with Lab.open(
         image,
         directory,

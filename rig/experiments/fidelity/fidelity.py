@@ -26,9 +26,8 @@ from rig.experiments.fidelity.report import (
     Report,
 )
 from rig.experiments.fidelity.wishes import PLAN_ON_MACHINE, Wishes
-from rig.guest_images.image import ensure
-from rig.lab.accelerator import accelerator
 from rig.lab.attachment import parse_attachment
+from rig.lab.basis import basis
 from rig.lab.cable import NAME as CABLE
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
@@ -169,8 +168,7 @@ def run(wishes: Wishes, command: str, directory: Path, progress: Progress) -> Re
     Raises:
         MachineError: The image could not be built, or machines did not do their part.
     """
-    image = ensure(wishes.kernel, progress)
-    chosen = accelerator(image)
+    image, chosen = basis(wishes.kernel, progress)
 
     def open_lab(attachment: str, number: int) -> AbstractContextManager[Lab]:
         return Lab.open(

@@ -25,11 +25,10 @@ from rig.experiments.hazard.report import Report, Row, Stand
 from rig.experiments.hazard.wishes import FIRST_LBA, PLAN_ON_MACHINE, Wishes, phase
 from rig.experiments.run.places import STORE
 from rig.experiments.run.scan_service import Access, JournalDamage, decode_lines
-from rig.guest_images.image import ensure
 from rig.integrity.continuation import Outcome, Task
 from rig.integrity.scan import Run
 from rig.integrity.stamp import SectorKind
-from rig.lab.accelerator import accelerator
+from rig.lab.basis import basis
 from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
 from rig.lab.lab import Lab
@@ -194,8 +193,7 @@ def run(wishes: Wishes, directory: Path, progress: Progress) -> Report:
     Raises:
         MachineError: The image could not be built, or machines did not do their part.
     """
-    image = ensure(wishes.kernel, progress)
-    chosen = accelerator(image)
+    image, chosen = basis(wishes.kernel, progress)
     with Lab.open(
         image,
         directory,

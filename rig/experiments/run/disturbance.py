@@ -28,7 +28,7 @@ from rig.faults.rules.medium import MediumKind
 from rig.lab.cable import NAME as CABLE
 from rig.lab.daemons import Daemon
 from rig.lab.environment import CONTROL
-from rig.lab.hands import Hands
+from rig.lab.hands import Hands, check_able
 from rig.lab.lab import Lab
 from rig.lab.machine_faults import MachineFaults, NotBackError
 from rig.lab.paths import PathName
@@ -161,6 +161,7 @@ class Disturbance:
         if not isinstance(rule, MachineFault):
             return
         check_machine(rule, self._attachment)
+        check_able(self._lab.strategy.powering, rule)
         self._by_hand.add(Layer.MACHINE)
         if rule.kind in _WITHOUT_POWER and not self._keeps_medium:
             self._hands.keep_medium()

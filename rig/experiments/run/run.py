@@ -24,14 +24,15 @@ from rig.experiments.run.trace import NAME as TRACE
 from rig.experiments.run.trace import STATION, Clocks, Told, lines_of, read_events, write_trace
 from rig.experiments.run.use import STEP_DEADLINE_S
 from rig.experiments.run.watching import Watching, sentence
-from rig.guest_images.image import GuestImage, ensure
+from rig.faults.rules.machine import MachineFault
 from rig.integrity.filemap import FileMap
 from rig.integrity.inquiry import Observations, inquire
 from rig.integrity.judgement import combine
 from rig.integrity.looks import FileLook
 from rig.integrity.monitors.breach import Breach
-from rig.lab.accelerator import accelerator
+from rig.lab.basis import Basis, basis
 from rig.lab.daemons import Daemon
+from rig.lab.hands import check_able
 from rig.lab.lab import Lab
 from rig.lab.machine import Machine
 from rig.progress import Progress
@@ -76,7 +77,8 @@ class Story:
         self._progress = progress
         self._run_id = time.time_ns()
         self._durations_s: dict[str, float] = {}
-        self._kernel = self._accelerator = ""
+        self._image: Basis | None = None
+        self._accelerator = ""
         self._boot_retries = 0
         self._clocks = Clocks()
         self._host = HostSide()
@@ -91,7 +93,7 @@ class Story:
         self._usbmon: Daemon | None = None
         self._whole_logs: list[Path] = []
 
-    def tell(self, image: GuestImage, accelerator: str, lab: Lab | None = None) -> Verdict:
+    def tell(self, image: Basis, accelerator: str, lab: Lab | None = None) -> Verdict:
         """Run, and write the run directory.
 
         A machine that fails ends the run with the verdict ``infrastructure``, not with an error.
@@ -106,7 +108,7 @@ class Story:
             The verdict, which is in ``verdict.json`` too.
         """
         started = time.monotonic()
-        self._kernel = image.kernel_version
+        self._image = image
         self._accelerator = accelerator
         self._directory.write("plan.toml", self._options.plan_text)
         self._directory.write("seed", f"{self._options.plan.seed}\n")
@@ -128,7 +130,7 @@ class Story:
         self._directory.conclude(verdict)
         return verdict
 
-    def _lab(self, image: GuestImage) -> AbstractContextManager[Lab]:
+    def _lab(self, image: Basis) -> AbstractContextManager[Lab]:
         return Lab.open(
             image,
             self._directory.path,
@@ -142,6 +144,8 @@ class Story:
         """Attach, and exercise the disk; the lab is left as that ended."""
         workload: Daemon | None = None
         try:
+            for rule in self._options.plan.rules(MachineFault):
+                check_able(lab.strategy.powering, rule)
             lab.setup = setup_of(self._options, self._directory.file("plan.toml"))
             with self._part("boot", shown=False):
                 lab.transition("booted")
@@ -303,7 +307,7 @@ class Story:
             checks=evidence.checks,
             faults=evidence.faults,
             durations_s=self._durations_s,
-            kernel=self._kernel,
+            kernel=self._image.kernel_version if self._image else self._options.kernel,
             driver=options.driver.value,
             policy=", then ".join((options.policy_words, *self._later_policies)),
             seed=options.plan.seed,
@@ -358,8 +362,7 @@ def run(options: RunOptions, out: Path | None, progress: Progress) -> tuple[RunD
     """
     directory = RunDirectory.create(options.plan.name, out)
     try:
-        image = ensure(options.kernel, progress)
-        chosen = accelerator(image)
+        image, chosen = basis(options.kernel, progress)
     except BaseException:
         directory.discard()
         raise

@@ -16,8 +16,7 @@ from rig.errors import RigError, UserError
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.run import Story
 from rig.experiments.run.sitting import Scene
-from rig.guest_images.image import GuestImage, ensure
-from rig.lab.accelerator import accelerator
+from rig.lab.basis import Basis, basis
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Verdict
@@ -54,7 +53,7 @@ class LiveRun:
         self,
         options: RunOptions,
         directory: RunDirectory,
-        image: GuestImage,
+        image: Basis,
         chosen: str,
         progress: Progress,
         *,
@@ -103,8 +102,7 @@ class LiveRun:
         began_s = time.monotonic()
         directory = RunDirectory.create("session", out)
         try:
-            image = ensure(options.kernel, progress)
-            chosen = accelerator(image)
+            image, chosen = basis(options.kernel, progress)
         except BaseException:
             directory.discard()
             raise

@@ -355,8 +355,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
     monkeypatch.setattr(compare, "Lab", stage)
     monkeypatch.setattr(compare, "Story", stage.story)
     monkeypatch.setattr(compare, "set_delay", lambda lab, ms: stage.log.append(f"{ms} ms"))
-    monkeypatch.setattr(compare, "ensure", lambda kernel, progress: make_image(tmp_path))
-    monkeypatch.setattr(compare, "accelerator", lambda image: "tcg")
+    monkeypatch.setattr(compare, "basis", lambda kernel, progress: (make_image(tmp_path), "tcg"))
     return stage
 
 

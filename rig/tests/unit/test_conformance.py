@@ -288,8 +288,7 @@ def test_all_paths_are_tested_and_the_report_is_left(
         def run(self) -> PathReport:
             return PathReport(self.path, 1, ())
 
-    monkeypatch.setattr(conformance, "ensure", lambda kernel, progress: image)
-    monkeypatch.setattr(conformance, "accelerator", lambda image: "tcg")
+    monkeypatch.setattr(conformance, "basis", lambda kernel, progress: (image, "tcg"))
     monkeypatch.setattr(conformance, "PathTest", Test)
     wishes = check_wishes(["direct", "split"], "6.12", None, "1,2", 7)
     report = conformance.run(wishes, tmp_path, Silent())

@@ -75,7 +75,7 @@ def test_the_secret_is_on_no_command_line_of_the_station(lab: Lab, told: Path) -
     lab.transition(LabState.BOUND)
     secret = (lab.private / "cable-secret").read_text()
     assert len(secret) == 32
-    for pid in lab.strategy.processes():
+    for pid in lab.processes():
         assert secret not in Path(f"/proc/{pid}/cmdline").read_text()
     for name in ("plug", "cable"):
         argv = lab.strategy.daemons[name]._child.args

@@ -10,6 +10,7 @@ import pytest
 from rig.errors import ApiViolationError
 from rig.faults.rules.machine import DaemonName, MachineRole
 from rig.lab.environment import Role
+from rig.lab.guest import Guest
 from rig.lab.hands import Hands
 from rig.lab.strategy import RigStrategy, Setup
 from rig.lab.timetable import Deed, Step
@@ -30,12 +31,16 @@ class World:
         self.strategy = SimpleNamespace(
             crew=self.crew,
             setup=Setup(("rig", "gadget"), ("rig", "back"), ("rig", "front")),
-            driver=lambda role: SimpleNamespace(
-                monitor_command=lambda command: self.log.append(f"{role} qmp {command}"),
-                kill=lambda: self.log.append(f"{role} killed"),
+            powering=SimpleNamespace(
+                unit=lambda role: SimpleNamespace(
+                    pause=lambda: self.log.append(f"{role} paused"),
+                    resume=lambda: self.log.append(f"{role} resumed"),
+                    kill=lambda: self.log.append(f"{role} killed"),
+                    keep_command=Guest.keep_command,
+                ),
+                cut_power=lambda role: self.log.append(f"{role} off"),
+                power_up=lambda role: self.log.append(f"{role} on"),
             ),
-            cut_power=lambda role: self.log.append(f"{role} off"),
-            power_up=lambda role: self.log.append(f"{role} on"),
         )
         self.hands = Hands(
             cast("RigStrategy", self.strategy), lambda name: self.log.append(f"{name} started")
@@ -78,8 +83,8 @@ FRONT_END = ["front replaces front by rig front", "front started"]
         (Deed.CONTINUE_DAEMON, BACK, DaemonName.BACK, ["back: kill -CONT 77"]),
         (Deed.START_DAEMON, BACK, DaemonName.BACK, BACK_END),
         (Deed.START_DAEMON, FRONT, DaemonName.FRONT, FRONT_END),
-        (Deed.PAUSE, BACK, None, ["back qmp stop"]),
-        (Deed.RESUME, FRONT, None, ["front qmp cont"]),
+        (Deed.PAUSE, BACK, None, ["back paused"]),
+        (Deed.RESUME, FRONT, None, ["front resumed"]),
         (Deed.KILL, FRONT, None, ["front killed"]),
         (Deed.CUT_POWER, BACK, None, ["back off"]),
         (Deed.SHUT_DOWN, BACK, None, ["back stop", "gadget stop", "back: sync", "back off"]),

@@ -19,7 +19,7 @@ from rig.errors import (
     LostVMError,
     MachineError,
 )
-from rig.lab import space, strategy
+from rig.lab import guest, space, strategy
 from rig.lab.environment import Role
 from rig.lab.lab import Lab
 from rig.lab.paths import PathName
@@ -173,7 +173,7 @@ def test_a_panic_is_a_lost_machine_with_its_console(open_fake: Opener) -> None:
 def test_a_silent_boot_is_tried_once_more_and_counted(
     open_fake: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strategy, "FIRST_LINE_DEADLINE_S", 0.3)
+    monkeypatch.setattr(guest, "FIRST_LINE_DEADLINE_S", 0.3)
     lab = open_fake(f"silent-once:{tmp_path}/marker")
     lab.transition("booted")
     assert lab.boot_retries == 1
@@ -182,7 +182,7 @@ def test_a_silent_boot_is_tried_once_more_and_counted(
 def test_a_boot_that_stays_silent_breaks_the_lab(
     open_fake: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strategy, "FIRST_LINE_DEADLINE_S", 0.2)
+    monkeypatch.setattr(guest, "FIRST_LINE_DEADLINE_S", 0.2)
     lab = open_fake("silent")
     with pytest.raises(LostVMError, match="did not print"):
         lab.transition("booted")
@@ -201,7 +201,7 @@ FULL = r"Machine 'back' stands still: .*, for there is no space left under '.*/l
 def test_a_boot_that_is_silent_because_the_disk_is_full_says_so_and_is_not_tried_again(
     open_fake: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strategy, "FIRST_LINE_DEADLINE_S", 0.2)
+    monkeypatch.setattr(guest, "FIRST_LINE_DEADLINE_S", 0.2)
     monkeypatch.setattr(space, "FULL_BYTES", 1 << 62)
     lab = open_fake("full")
     with pytest.raises(LaunchFailure, match=FULL):

@@ -48,7 +48,7 @@ LAYERS = {
 """What each package may import besides itself and the modules at the top."""
 
 COMMON = {
-    *("rig", "rig.arguments", "rig.errors", "rig.progress"),
+    *("rig", "rig.about", "rig.arguments", "rig.errors", "rig.progress"),
     *("rig.daemon", "rig.reactor", "rig.buffers", "rig.helper_thread"),
 }
 """The modules at the top, which every package may import."""

@@ -386,8 +386,7 @@ class Stage:
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage(World(), make_image(tmp_path), tmp_path / "out")
     monkeypatch.setattr(story, "Lab", stage)
-    monkeypatch.setattr(story, "ensure", lambda kernel, progress: stage.image)
-    monkeypatch.setattr(story, "accelerator", lambda image: "tcg")
+    monkeypatch.setattr(story, "basis", lambda kernel, progress: (stage.image, "tcg"))
     return stage
 
 
@@ -867,7 +866,7 @@ def test_an_image_that_cannot_be_built_leaves_no_run_directory(
     def fail(kernel: str, progress: object) -> GuestImage:
         raise LaunchFailure("There is no mirror.")
 
-    monkeypatch.setattr(story, "ensure", fail)
+    monkeypatch.setattr(story, "basis", fail)
     with pytest.raises(LaunchFailure, match="no mirror"):
         stage.run()
     assert not stage.out.exists()
@@ -878,7 +877,7 @@ def test_a_used_run_directory_is_refused_before_an_image_is_built(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
-    monkeypatch.setattr(story, "ensure", lambda kernel, progress: built.append(kernel))
+    monkeypatch.setattr(story, "basis", lambda kernel, progress: built.append(kernel))
     RunDirectory.create("mine", stage.out).write("mine", "")
     with pytest.raises(UserError, match="is not empty"):
         stage.run()

@@ -1,0 +1,52 @@
+"""``rig about``: which rig a machine has, so that a lab can compare it with the station's.
+
+A version's number does not tell one checkout from another.  So what a machine runs of the rig is
+told by a digest of its sources: those of the package but for what is the station's alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from rig import __version__
+
+PACKAGE = Path(__file__).resolve().parent
+STATION_ONLY = frozenset({"tests", "__pycache__", "guest_images", "report"})
+"""Parts of the package that no machine needs; guests do not have them."""
+SUFFIXES = frozenset({".py", ".toml"})
+"""What is compiled is built where it runs, so it differs."""
+
+
+class About(msgspec.Struct, frozen=True):
+    """Which rig it is.
+
+    Attributes:
+        version: Of the package.
+        digest: Of its sources, in hexadecimal digits.
+    """
+
+    version: str
+    digest: str
+
+
+def about(package: Path = PACKAGE) -> About:
+    """Look at an installed package."""
+    sources = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        inside = path.relative_to(package)
+        if path.suffix in SUFFIXES and not STATION_ONLY & set(inside.parts):
+            content = path.read_bytes()
+            sources.update(f"{inside}\0{len(content)}\0".encode())
+            sources.update(content)
+    return About(__version__, sources.hexdigest()[:16])
+
+
+def main(argv: Sequence[str]) -> int:  # noqa: ARG001
+    """Print it as JSON."""
+    sys.stdout.buffer.write(msgspec.json.encode(about()) + b"\n")
+    return 0
