@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from rig import __version__
+from rig.arguments import ArgumentParser
 
 PACKAGE = Path(__file__).resolve().parent
 STATION_ONLY = frozenset({"tests", "__pycache__", "guest_images", "report"})
@@ -46,7 +47,14 @@ def about(package: Path = PACKAGE) -> About:
     return About(__version__, sources.hexdigest()[:16])
 
 
-def main(argv: Sequence[str]) -> int:  # noqa: ARG001
-    """Print it as JSON."""
+def main(argv: Sequence[str]) -> int:
+    """Print it as JSON.
+
+    Raises:
+        UserError: It has no options.
+    """
+    ArgumentParser(
+        prog="rig about", description="Say which rig this machine has, as JSON."
+    ).parse_args(argv)
     sys.stdout.buffer.write(msgspec.json.encode(about()) + b"\n")
     return 0

@@ -180,7 +180,7 @@ def unload(before: list[str]) -> list[str]:
             return [f"module {name}" for name in new if not is_driving(name)]
 
 
-def restore(token: str, before: State) -> tuple[list[str], list[str]]:
+def restore(token: str, before: State, where: str) -> tuple[list[str], list[str]]:
     """Undo what a lab did; return what was found that it should have undone, and what stays."""
     found = end_processes(token)
     for name in listing(GADGETS):
@@ -197,6 +197,7 @@ def restore(token: str, before: State) -> tuple[list[str], list[str]]:
             found.append(f"mount {place}")
             reason = command("umount", place) and command("umount", "--lazy", place)
             stays += [f"mount {place}: {reason}"] if reason else []
+    unmount(where, before)
     for name in listing("/run/rig"):
         if name not in before["in_run"]:
             remove(f"/run/rig/{name}")
@@ -211,7 +212,9 @@ def restore(token: str, before: State) -> tuple[list[str], list[str]]:
 
 
 def remove(path: str) -> None:
-    """Remove a file or a directory."""
+    """Remove a file or a directory, but nothing that is mounted in it."""
+    if any(place.startswith(path) for place in mounts()):
+        return
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -234,8 +237,7 @@ def clean_up_after_others(task: Task) -> list[str]:
     old = read(RECORD)
     if old:
         record = json.loads(old)
-        unmount(task["place"], record["before"])
-        found, _ = restore(record["token"], record["before"])
+        found, _ = restore(record["token"], record["before"], task["place"])
         told += found or ["its record"]
         os.unlink(RECORD)
     for name in listing(task["work"]):
@@ -292,9 +294,7 @@ def main(task: Task) -> int:
         tell("kept", cleaned=cleaned)
         while os.read(0, 4096):
             pass
-    end_processes(task["token"])
-    unmount(task["place"], before)
-    _, stays = restore(task["token"], before)
+    _, stays = restore(task["token"], before, task["place"])
     remove_work(directory, task["place"])
     os.unlink(RECORD)
     os.ftruncate(lock, 0)

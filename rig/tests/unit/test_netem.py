@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from rig.errors import CommandFailure
+from rig.lab.crew import Crew
 from rig.lab.environment import Role
 from rig.lab.lab import Lab
 from rig.lab.netem import delayed, set_delay
@@ -27,7 +28,7 @@ class Machine:
 
 def lab_of(log: list[str], fails_at: str = "never") -> Lab:
     machines = {role: Machine(log, fails_at) for role in Role}
-    return cast("Lab", SimpleNamespace(strategy=SimpleNamespace(machines=machines)))
+    return cast("Lab", SimpleNamespace(strategy=SimpleNamespace(machines=machines, crew=Crew())))
 
 
 def test_the_link_is_slowed_in_both_directions() -> None:

@@ -33,6 +33,7 @@ from rig.integrity.scan import Run, scan
 from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp, encode_run
 from rig.lab.daemons import NoAnswerError
 from rig.lab.environment import Role
+from rig.lab.guest import Guest
 from rig.lab.health import Health
 from rig.lab.machine import CompletedCommand
 from rig.lab.paths import PathName
@@ -326,6 +327,7 @@ class FakeLab:
             machines={},
             daemons={},
             crew=SimpleNamespace(former=[]),
+            powering=SimpleNamespace(check_able=lambda *_: None, unit=lambda _: Guest),
             controller="vhci_hcd",
             client=Role.FRONT,
         )
