@@ -23,7 +23,8 @@ import sys
 import time
 from typing import Any
 
-RECORD = "/run/rig-lab.json"
+RUN = "/run"
+RECORD = f"{RUN}/rig-lab.json"
 GADGETS = "/sys/kernel/config/usb_gadget"
 PREFIX = "rig-lab-"
 MADE = "made-place"
@@ -98,8 +99,8 @@ def state() -> State:
         "modules": modules(),
         "mounts": mounts(),
         "gadgets": listing(GADGETS),
-        "run": [name for name in listing("/run") if name.startswith("rig")],
-        "in_run": listing("/run/rig"),
+        "run": [name for name in listing(RUN) if name.startswith("rig")],
+        "in_run": listing(f"{RUN}/rig"),
         "delayed": delayed_cards(),
     }
 
@@ -147,7 +148,7 @@ def end_processes(token: str) -> list[str]:
 
 def remove_gadget(path: str) -> None:
     """Take a gadget of configfs apart (Documentation/usb/gadget_configfs.rst)."""
-    with contextlib.suppress(OSError), open(f"{path}/UDC", "w", encoding="ascii") as udc:
+    with contextlib.suppress(OSError), open(f"{path}/UDC", "r+", encoding="ascii") as udc:
         udc.write("\n")
     for root, directories, _ in os.walk(path, topdown=False):
         for name in directories:
@@ -193,21 +194,21 @@ def restore(token: str, before: State, where: str) -> tuple[list[str], list[str]
             command("tc", "qdisc", "del", "dev", card, "root")
     stays = []
     for place in reversed(mounts()):
-        if place not in before["mounts"] and place.startswith(("/run/rig", "/var/lib/rig")):
+        if place not in before["mounts"] and place.startswith((f"{RUN}/rig", where)):
             found.append(f"mount {place}")
             reason = command("umount", place) and command("umount", "--lazy", place)
             stays += [f"mount {place}: {reason}"] if reason else []
     unmount(where, before)
-    for name in listing("/run/rig"):
+    for name in listing(f"{RUN}/rig"):
         if name not in before["in_run"]:
-            remove(f"/run/rig/{name}")
-    for name in listing("/run"):
+            remove(f"{RUN}/rig/{name}")
+    for name in listing(RUN):
         if (
             name.startswith("rig")
             and name not in before["run"]
             and not name.startswith(PREFIX[:-1])
         ):
-            remove(f"/run/{name}")
+            remove(f"{RUN}/{name}")
     return found, [*stays, *unload(before["modules"])]
 
 
