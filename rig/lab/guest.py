@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rig.errors import LaunchFailure, LostVMError
+from rig.errors import LaunchFailure, LostVMError, MachineError
 from rig.guest_images.image import BOOTED
 from rig.lab.environment import Role
 from rig.lab.health import Health
@@ -113,8 +113,17 @@ class Guest:
         """See `Unit`."""
         self.driver.monitor_command("cont")
 
-    def lacks(self, deed: Deed) -> str:  # noqa: ARG002
+    def switch_port(self, *, on: bool) -> None:  # noqa: ARG002
         """See `Unit`."""
+        raise MachineError(self.lacks(Deed.CUT_PORT))
+
+    def lacks(self, deed: Deed) -> str:
+        """See `Unit`."""
+        if deed in (Deed.CUT_PORT, Deed.POWER_PORT):
+            return (
+                "a guest's port has no power to be switched.  Effect 'soft-disconnect' of layer"
+                " 'device' unplugs there, too."
+            )
         return ""
 
     def standstill(self) -> LaunchFailure | None:

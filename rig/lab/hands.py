@@ -77,6 +77,10 @@ class Hands:
                 self._cut_power(role)
             case Deed.BRING_UP:
                 self._bring_up(role)
+            case Deed.CUT_PORT:
+                self._powering.unit(role).switch_port(on=False)
+            case Deed.POWER_PORT:
+                self._powering.unit(role).switch_port(on=True)
 
     def _signal(self, role: Role, name: str, signal: str) -> None:
         pid = self._crew.daemons[name].pid()

@@ -16,7 +16,7 @@ from rig.lab.environment import Role
 from rig.lab.examination import Examination
 from rig.lab.facts import Facts, MachineRow, sentence
 from rig.lab.health import Health
-from rig.lab.host_options import HostOptions, power_of, serial_of
+from rig.lab.host_options import PORT_DRIVER, HostOptions, port_of, power_of, serial_of
 from rig.lab.keeping import Keeper, Task, owner
 from rig.lab.machine import Machine
 from rig.lab.on_host_keeper import MARK
@@ -26,6 +26,7 @@ from rig.lab.timetable import Deed
 from rig.lab.unit import MACHINE_PLACE
 
 NEEDS_POWER = frozenset({Deed.KILL, Deed.CUT_POWER, Deed.SHUT_DOWN, Deed.BRING_UP})
+NEEDS_PORT = frozenset({Deed.CUT_PORT, Deed.POWER_PORT})
 STANDS_STILL = frozenset({Deed.PAUSE, Deed.RESUME})
 RETRY_S = 1.0
 
@@ -78,7 +79,8 @@ class Host:
         self._words = words
         self._token = secrets.token_hex(4)
         self._ssh_driver: RigSSHDriver = target.get_driver("RigSSHDriver", activate=False)
-        self._power = power_of(target)
+        self._power, self._port = power_of(target), port_of(target)
+        self._is_port_cut = False
         serial = serial_of(target)
         log = log_directory / "console.log"
         self._serial = SerialLine(role.value, serial, log) if serial is not None else None
@@ -146,6 +148,8 @@ class Host:
         """See `Unit`."""
         keeper, self._keeper = self._keeper, None
         try:
+            if self._is_port_cut:
+                self.switch_port(on=True)
             if self._is_cut:
                 self.restore_power()
                 self.reach()
@@ -159,7 +163,7 @@ class Host:
         """See `Unit`."""
         reason = f"Machine {self.role.value!r} was powered off."
         self._is_cut = True
-        self._switch("off")
+        self._switch(self._power, "off")
         self.health.lose(LostVMError(reason))
         # Only now: daemons end in order when their connection does.
         self._disconnect(reason)
@@ -174,7 +178,7 @@ class Host:
                 self._console = self._serial.open(self.health)
             except LaunchFailure:
                 late = True  # it gets its own power from the machine
-        self._switch("on")
+        self._switch(self._power, "on")
         self._is_cut = False
         if late:
             assert self._serial is not None
@@ -192,14 +196,25 @@ class Host:
         """See `Unit`."""
         raise MachineError(self.lacks(Deed.RESUME))
 
+    def switch_port(self, *, on: bool) -> None:
+        """See `Unit`."""
+        self._is_port_cut = True
+        self._switch(self._port, "on" if on else "off", "the USB port of ")
+        self._is_port_cut = not on
+
     def lacks(self, deed: Deed) -> str:
         """See `Unit`."""
         if deed in STANDS_STILL:
             return "nothing can make a host's processors stand still.  Stop its daemon instead."
+        where = f"target '{self.role.value}' in the environment file has no driver"
         if deed in NEEDS_POWER and self._power is None:
             return (
-                f"target '{self.role.value}' in the environment file has no driver for its power."
-                "  Give it one: NetworkPowerDriver, ExternalPowerDriver, ..."
+                f"{where} for its power.  Give it one: NetworkPowerDriver, ExternalPowerDriver, ..."
+            )
+        if deed in NEEDS_PORT and self._port is None:
+            return (
+                f"{where} for the power of a USB port.  Give it one, such as USBPowerDriver, with"
+                f" the name {PORT_DRIVER}."
             )
         return ""
 
@@ -261,14 +276,16 @@ class Host:
             self._serial.close(reason)
         self._console = None
 
-    def _switch(self, to: str) -> None:
-        if self._power is None:
-            raise MachineError(f"Machine {self.role.value!r}: {self.lacks(Deed.CUT_POWER)}")
+    def _switch(self, driver: Any, to: str, what: str = "") -> None:
+        if driver is None:
+            lack = self.lacks(Deed.CUT_PORT if what else Deed.CUT_POWER)
+            raise MachineError(f"Machine {self.role.value!r}: {lack}")
         try:
-            self._target.activate(self._power)
-            getattr(self._power, to)()
+            self._target.activate(driver)
+            getattr(driver, to)()
         except Exception as error:  # each of labgrid's drivers has its own
             raise MachineError(
-                f"The power of machine {self.role.value!r} could not be switched {to}: {error}.",
+                f"The power of {what}machine {self.role.value!r} could not be switched {to}:"
+                f" {error}.",
                 hint="See its power driver in the environment file.",
             ) from error

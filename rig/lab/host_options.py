@@ -12,6 +12,7 @@ from labgrid.protocol import ConsoleProtocol, PowerProtocol
 from rig.errors import UserError
 from rig.lab.attachment import DUMMY, Attachment
 
+PORT_DRIVER = "usb-port"
 LINK_PORT = 7205
 BOOT_DEADLINE_S = 180.0
 _KERNEL_NAME = re.compile(r"(?P<bus>\d+)-(?P<chain>\d+(\.\d+)*)")
@@ -96,13 +97,24 @@ def power_of(target: Any) -> Any:
     return _only(target, PowerProtocol)
 
 
+def port_of(target: Any) -> Any:
+    """Return the one that switches the power of its gadget's port: named `PORT_DRIVER`."""
+    return _only(target, PowerProtocol, PORT_DRIVER)
+
+
 def serial_of(target: Any) -> Any:
     """Return the labgrid driver of a target's serial console; None if there is none."""
     return _only(target, ConsoleProtocol)
 
 
-def _only(target: Any, protocol: type) -> Any:
-    found = [driver for driver in target.drivers if isinstance(driver, protocol)]
+def _only(target: Any, protocol: type, name: str | None = None) -> Any:
+    drivers: list[Any] = target.drivers
+    found = [
+        driver
+        for driver in drivers
+        if isinstance(driver, protocol)
+        if (getattr(driver, "name", None) == PORT_DRIVER) == (name == PORT_DRIVER)
+    ]
     if len(found) > 1:
         names = " and ".join(type(driver).__name__ for driver in found)
         raise UserError(f"Target '{target.name}' has {names}: one of them is enough.")

@@ -34,6 +34,8 @@ class Deed(StrEnum):
     CUT_POWER = "cut-power"
     SHUT_DOWN = "shut-down"
     BRING_UP = "bring-up"
+    CUT_PORT = "cut-port"
+    POWER_PORT = "power-port"
 
 
 DEEDS: dict[MachineKind, tuple[Deed, Deed | None]] = {
@@ -43,6 +45,7 @@ DEEDS: dict[MachineKind, tuple[Deed, Deed | None]] = {
     MachineKind.KILL: (Deed.KILL, None),
     MachineKind.POWER_CYCLE: (Deed.CUT_POWER, Deed.BRING_UP),
     MachineKind.REBOOT: (Deed.SHUT_DOWN, Deed.BRING_UP),
+    MachineKind.PORT_POWER: (Deed.CUT_PORT, Deed.POWER_PORT),
 }
 """What brings an effect about, and what ends it."""
 TAKES_DOWN = frozenset({Deed.PAUSE, Deed.KILL, Deed.CUT_POWER, Deed.SHUT_DOWN})

@@ -107,6 +107,13 @@ class Unit(Protocol):
             MachineError: They do not.
         """
 
+    def switch_port(self, *, on: bool) -> None:
+        """Let the USB port into which the gadget is plugged have its power, or lose it.
+
+        Raises:
+            MachineError: It does not.
+        """
+
     def lacks(self, deed: Deed) -> str:
         """Return what is missing for a deed, as the end of a sentence; "" for nothing."""
 

@@ -25,6 +25,8 @@ class MachineKind(StrEnum):
     """It loses its power, and boots again after `for_s`."""
     REBOOT = "reboot"
     """Its daemons end in order, it is off for `for_s`, and boots again."""
+    PORT_POWER = "port-power"
+    """The USB port into which its gadget is plugged loses its power for `for_s`."""
 
 
 class MachineRole(StrEnum):
@@ -55,6 +57,7 @@ LASTS_S = {
     MachineKind.PAUSE: 10.0,
     MachineKind.POWER_CYCLE: 0.0,
     MachineKind.REBOOT: 0.0,
+    MachineKind.PORT_POWER: 1.0,
 }
 """How long it lasts unless a rule says so; what is not here never ends."""
 
@@ -111,6 +114,10 @@ class MachineFault(
             (
                 self.daemon is not None and self.daemon not in DAEMONS[self.machine],
                 f"'daemon' is '{self.daemon}', but machine '{self.machine}' has {there}",
+            ),
+            (
+                self.kind is MachineKind.PORT_POWER and self.machine is not MachineRole.BACK,
+                f"'effect' '{self.kind}' is for machine 'back': the gadget is plugged in there",
             ),
             (
                 self.kind not in LASTS_S and self.for_s is not None,

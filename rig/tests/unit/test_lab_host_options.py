@@ -10,7 +10,7 @@ from labgrid.protocol import ConsoleProtocol, PowerProtocol
 
 from rig.errors import UserError
 from rig.lab.attachment import DUMMY
-from rig.lab.host_options import HostOptions, power_of, serial_of
+from rig.lab.host_options import HostOptions, port_of, power_of, serial_of
 
 
 def read(**options: object) -> HostOptions:
@@ -52,6 +52,11 @@ def test_what_is_unknown_is_refused_with_what_is_known(bad: dict[str, str]) -> N
 
 class Power(PowerProtocol):  # type: ignore[misc] # labgrid is untyped
     on = off = cycle = None
+    name: str | None = None
+
+
+class PortPower(Power):
+    name = "usb-port"
 
 
 class Serial(ConsoleProtocol):  # type: ignore[misc]
@@ -67,6 +72,12 @@ def test_a_driver_is_found_by_what_it_does() -> None:
     assert power_of(target(serial, power)) is power
     assert serial_of(target(serial, power)) is serial
     assert power_of(target(serial)) is None
+
+
+def test_the_driver_of_a_port_is_told_by_its_name() -> None:
+    power, port = object.__new__(Power), object.__new__(PortPower)
+    assert (power_of(target(port, power)), port_of(target(port, power))) == (power, port)
+    assert (power_of(target(port)), port_of(target(power))) == (None, None)
 
 
 def test_two_drivers_for_one_thing_are_refused() -> None:

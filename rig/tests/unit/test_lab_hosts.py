@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from labgrid.util.yaml import dump
 from rig.errors import MachineError, UserError
 from rig.lab.attachment import DUMMY, parse_attachment
 from rig.lab.basis import HARDWARE, basis, using
+from rig.lab.doctor import State
 from rig.lab.environment import LINK_ADDRESS, Places, Role
-from rig.lab.hosts import Hosts
+from rig.lab.hosts import Hosts, examine_hosts
 from rig.lab.lab import Lab
 from rig.lab.timetable import Deed
 from rig.progress import Silent
+from rig.tests.harness.fake_lab import make_path
 
 
 def target(address: str, **more: Any) -> dict[str, Any]:
@@ -125,7 +128,30 @@ def test_a_host_with_a_power_driver_can_lose_its_power(tmp_path: Path) -> None:
     power = {"ExternalPowerDriver": {"cmd_on": "true", "cmd_off": "true"}}
     hosts = Hosts(write(tmp_path, environment(back=target("h1", drivers=power))))
     with Lab.open(hosts, tmp_path / "lab") as lab:
-        lab.strategy.powering.check_able(Role.BACK, [Deed.CUT_POWER, Deed.BRING_UP], "Fault 'x'")
+        powering = lab.strategy.powering
+        powering.check_able(Role.BACK, [Deed.CUT_POWER, Deed.BRING_UP], "Fault 'x'")
+        with pytest.raises(MachineError, match=r"power of a USB port.*with the name usb-port"):
+            powering.check_able(Role.BACK, [Deed.CUT_PORT], "Fault 'x'")
+
+
+def test_the_power_of_a_port_is_switched_by_the_driver_of_that_name_and_left_on(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    drivers = {
+        name: {"cmd_on": f"sh -c 'echo on >>{log}'", "cmd_off": f"sh -c 'echo off >>{log}'"}
+        for name in ("ExternalPowerDriver",)
+    }
+    drivers["ExternalPowerDriver"]["name"] = "usb-port"
+    hosts = Hosts(write(tmp_path, environment(back=target("h1", drivers=drivers))))
+    with Lab.open(hosts, tmp_path / "lab") as lab:
+        unit = lab.strategy.powering.unit(Role.BACK)
+        unit.switch_port(on=False)
+        assert log.read_text() == "off\n"
+        unit.leave()
+        assert log.read_text() == "off\non\n"
+        unit.leave()
+    assert log.read_text() == "off\non\n"
 
 
 def test_nothing_of_the_file_is_copied_into_the_labs_directory(tmp_path: Path) -> None:
@@ -133,3 +159,37 @@ def test_nothing_of_the_file_is_copied_into_the_labs_directory(tmp_path: Path) -
     with Lab.open(hosts, tmp_path / "lab") as lab:
         assert Places(lab.directory, lab.private).yaml.exists() is False
     assert list((tmp_path / "lab").iterdir()) == []
+
+
+def test_the_doctor_looks_at_both_machines_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", make_path(tmp_path / "bin"))  # the station stands for both
+    options = {"work_directory": str(tmp_path), "link_port": 1}
+    file = write(tmp_path, environment(back=target("h1", options=options)))
+    rows = {(row.machine, row.what): row for row in examine_hosts(file)}
+    assert {machine for machine, _ in rows} == {"back", "front"}
+    assert rows["back", "reached"].state is State.OK
+    assert rows["back", "kernel"].found == os.uname().release
+    assert rows["front", "clock"].state is State.OK
+    assert rows["back", "power"].state is State.NOTE
+    assert rows["back", "TCP port 1"].state is State.OK
+    assert not any(row.what.startswith("UDC") for row in rows.values() if row.machine == "front")
+
+
+def test_a_host_that_does_not_answer_is_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = environment()
+    service = made["targets"]["back"]["resources"]["NetworkService"]
+    service.update({"address": "127.0.0.1", "port": 1})
+    made["targets"]["front"]["resources"]["NetworkService"].update(service)
+    for name in ("back", "front"):
+        made["targets"][name]["drivers"]["SSHDriver"]["connection_timeout"] = 1.0
+    rows = examine_hosts(write(tmp_path, made))
+    assert [(row.machine, row.what, row.state) for row in rows] == [
+        ("back", "reached", State.LACKING),
+        ("front", "reached", State.LACKING),
+    ]
+    assert "does not answer at 127.0.0.1, port 1" in rows[0].found
+    assert "see that sshd runs" in rows[0].mend
