@@ -18,10 +18,11 @@ from rig.lab.facts import MachineRow
 from rig.lab.host import Host
 from rig.lab.host_options import HostOptions
 from rig.lab.private import private_directory
+from rig.lab.strategy import RigStrategy
 
 CONNECT_S = 10.0
 """How long a host may take to answer; one that boots is asked again and again."""
-STRATEGY: dict[str, Any] = {"drivers": {"RigStrategy": {}}}
+STRATEGY: dict[str, Any] = {"drivers": {RigStrategy.__name__: {}}}
 
 
 class Hosts:
