@@ -119,6 +119,7 @@ class Hosts:
                 f"The environment file '{self.file}' has no target '{role.value}'.",
                 hint="It needs back and front, each with NetworkService and SSHDriver.",
             )
+        target = targets[role.value] = deepcopy(target)  # YAML may have one for both
         options = HostOptions.read(role.value, target.get("options") or {})
         target["drivers"] = TargetFactory._convert_to_named_list(target.get("drivers") or {})
         resources = TargetFactory._convert_to_named_list(target.get("resources") or {})

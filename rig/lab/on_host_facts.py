@@ -41,10 +41,12 @@ def has_module(name: str) -> bool:
     """Say whether the kernel has a module, or can load it."""
     if os.path.isdir(f"/sys/module/{name}"):
         return True
-    argv = ["modinfo", "-F", "filename", name]  # reads the file, if it is not built in
+    argv = ["modinfo", "-F", "filename", name]
     try:
         done = subprocess.run(argv, check=False, capture_output=True, timeout=COMMAND_S)
-        return done.returncode == 0
+        file = done.stdout.decode("utf-8", "replace").strip()
+        # It goes by an index, which may name what is no longer there.
+        return done.returncode == 0 and (file == "(builtin)" or os.path.exists(file))
     except (OSError, subprocess.SubprocessError):
         return False
 
