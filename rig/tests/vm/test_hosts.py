@@ -39,6 +39,9 @@ STATE = (
 )
 """What a lab may change on a host, but for what is on its console."""
 
+SOURCE = "/usr/lib/python3/dist-packages/rig/net/__init__.py"
+"""A file of the rig on a host."""
+
 
 @pytest.fixture(scope="module")
 def hosts(guest_image: GuestImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
@@ -101,47 +104,59 @@ def test_a_run_on_hosts_passes_and_leaves_them_as_they_were(hosts: Rack, tmp_pat
         assert "usb" in (tmp_path / "run" / role / "console.log").read_text()
 
 
-def test_the_doctor_finds_all_that_is_wrong_and_the_run_says_the_first(
-    hosts: Rack, tmp_path: Path
-) -> None:
+@contextlib.contextmanager
+def much_is_wrong(hosts: Rack, directory: Path) -> Iterator[None]:
+    """Spoil both hosts for a while."""
     past = datetime.now(UTC) - MACHINE_LIFETIME - timedelta(hours=1)
-    papers = Authority.open_or_make(tmp_path / "ca", past).issue(Machine("back"), past)
+    papers = Authority.open_or_make(directory / "ca", past).issue(Machine("back"), past)
     pem = (papers / "cert.pem").read_text()
     on(hosts, BACK, f"mkdir -p /tmp/pki && echo '{pem}' >/tmp/pki/cert.pem && : >/tmp/pki/key.pem")
     listen = "import socket, time; s = socket.create_server(('', 7205)); time.sleep(3600)"
     on(hosts, BACK, f'setsid -f python3 -c "{listen}" >/dev/null 2>&1')
-    on(hosts, BACK, "echo '# other' >>/usr/lib/python3/dist-packages/rig/net/__init__.py")
+    on(hosts, BACK, f"echo '# other' >>{SOURCE}")
     on(hosts, FRONT, "mkdir -p /tmp/small && mount -t tmpfs -o size=1m small /tmp/small")
     on(hosts, FRONT, "date -s @$(($(date +%s) + 3600))")
     on(hosts, FRONT, "rmmod sd_mod; f=$(modinfo -F filename sd_mod); mv $f /tmp/$(basename $f)")
-    made = hosts.environment(
-        back={"certificates": "/tmp/pki"}, front={"work_directory": "/tmp/small"}
-    )
-    file = hosts.write(tmp_path / "lab.yaml", made)
-    before = {role: on(hosts, role, STATE) for role in Role}
-    found = lacking(examine_hosts(file))
-    assert set(found) == {
-        "back rig",
-        "back TCP port 7205",
-        "back certificate",
-        "back key",
-        "front module sd_mod",
-        "front /tmp/small",
-        "front clock",
-    }
-    ended = run(file, tmp_path / "run")
-    assert ended.status == Exit.INFRASTRUCTURE
-    assert ended.verdict["reasons"][0].startswith("Machine 'back': rig: ")
-    assert "Install the station's rig there" in ended.verdict["reasons"][0]
-    assert {role: on(hosts, role, STATE) for role in Role} == before
-    on(
-        hosts,
-        BACK,
-        "pkill -f create_server; sed -i '$d' /usr/lib/python3/dist-packages/rig/net/__init__.py",
-    )
-    on(hosts, FRONT, "date -s @$(($(date +%s) - 3600)); umount /tmp/small")
-    on(hosts, FRONT, "f=$(ls /tmp/sd_mod*); mv $f /lib/modules/$(uname -r)/kernel/drivers/scsi/")
-    on(hosts, FRONT, "modprobe sd_mod")
+    try:
+        yield
+    finally:
+        on(
+            hosts,
+            BACK,
+            f"pkill -f '[c]reate_server'; sed -i '$d' {SOURCE}",
+        )
+        on(hosts, FRONT, "date -s @$(($(date +%s) - 3600)); umount /tmp/small")
+        on(
+            hosts,
+            FRONT,
+            "mv /tmp/sd_mod* /lib/modules/$(uname -r)/kernel/drivers/scsi/ && modprobe sd_mod",
+        )
+
+
+def test_the_doctor_finds_all_that_is_wrong_and_the_run_says_the_first(
+    hosts: Rack, tmp_path: Path
+) -> None:
+    with much_is_wrong(hosts, tmp_path):
+        made = hosts.environment(
+            back={"certificates": "/tmp/pki"}, front={"work_directory": "/tmp/small"}
+        )
+        file = hosts.write(tmp_path / "lab.yaml", made)
+        before = {role: on(hosts, role, STATE) for role in Role}
+        found = lacking(examine_hosts(file))
+        assert set(found) == {
+            "back rig",
+            "back TCP port 7205",
+            "back certificate",
+            "back key",
+            "front module sd_mod",
+            "front /tmp/small",
+            "front clock",
+        }
+        ended = run(file, tmp_path / "run")
+        assert ended.status == Exit.INFRASTRUCTURE
+        assert ended.verdict["reasons"][0].startswith("Machine 'back': rig: ")
+        assert "Install the station's rig there" in ended.verdict["reasons"][0]
+        assert {role: on(hosts, role, STATE) for role in Role} == before
 
 
 @pytest.mark.parametrize(
