@@ -22,6 +22,7 @@ from rig.guest_images.image import GuestImage, ensure
 from rig.lab.accelerator import accelerator
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState
+from rig.lab.unit import MACHINE_PLACE
 
 # How long an example takes says more of what else this machine does than of the code.
 settings.register_profile("rig", deadline=None)
@@ -46,7 +47,7 @@ class LabKeeper:
         self._count = 0
 
     def booted(self) -> Lab:
-        """Return a lab whose machines run, without daemons of an earlier test."""
+        """Return a lab whose machines run, without daemons and media of an earlier test."""
         if self._lab is None or not self._sound(self._lab):
             self.close()
             self._count += 1
@@ -68,7 +69,7 @@ class LabKeeper:
             lab.transition(LabState.BOOTED)
             for machine in (lab.back, lab.front):
                 machine.stop_daemons(10.0)
-                machine.check("true")
+                machine.check(f"rm -rf {MACHINE_PLACE}/*")
         except MachineError:
             return False
         return True
