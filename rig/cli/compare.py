@@ -86,6 +86,8 @@ def compare(  # noqa: PLR0917 - typer names them all
 
     if write is not None and not write.parent.is_dir():
         raise UserError(f"There is no directory '{write.parent}' to write '{write.name}' to.")
+    if write is not None and write.is_dir():
+        raise UserError(f"'{write}' is a directory.", hint="Name the page to write.")
     given: tuple[tuple[str, Sequence[object], Sequence[object]], ...] = (
         ("--driver", driver, USUAL_DRIVERS),
         ("--attachment", attachment, USUAL_ATTACHMENTS),

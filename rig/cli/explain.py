@@ -26,7 +26,7 @@ def explain(run: Run, lba: Lba = None) -> None:
     recorded = Recorded(run)
     found = [one.lba for one in recorded.verdict.findings if one.lba is not None]
     wanted = list(dict.fromkeys(found))[:MOST] if lba is None else [lba]
-    if lba is not None and lba >= recorded.end_lba:
+    if lba is not None and recorded.has_journal and lba >= recorded.end_lba:
         raise UserError(
             f"LBA {lba} was neither part of a file of that run nor ever written.",
             hint=f"The last one that was is {recorded.end_lba - 1}.",

@@ -181,12 +181,21 @@ def put_into(document: Path, text: str) -> None:
     Raises:
         UserError: The document has no marks.
     """
-    old = document.read_text(encoding="utf-8")
-    head, begin, rest = old.partition(BEGIN)
+    head, tail = _around(document)
+    document.write_text(f"{head}{BEGIN}\n{text}{END}{tail}", encoding="utf-8")
+
+
+def _around(document: Path) -> tuple[str, str]:
+    """Return what stands before a table's marks, and what behind them."""
+    try:
+        text = document.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"'{document}' cannot be read: {error}.") from error
+    head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{document} has no place for the table.", hint=f"Write {BEGIN} and {END}.")
-    document.write_text(f"{head}{begin}\n{text}{end}{tail}", encoding="utf-8")
+    return head, tail
 
 
 def _chosen(options: argparse.Namespace) -> list[Cell]:
@@ -198,7 +207,11 @@ def _chosen(options: argparse.Namespace) -> list[Cell]:
         if all(not wish or value in wish for wish, value in zip(wishes, cell, strict=True))
     ]
     if not found:
-        raise UserError("The matrix has no such cell.")
+        values = [dict.fromkeys(column) for column in zip(*cells, strict=True)]
+        raise UserError(
+            "The matrix has no such cell.",
+            hint="There are: " + "; ".join(", ".join(map(str, column)) for column in values) + ".",
+        )
     return found
 
 
@@ -223,8 +236,14 @@ def main() -> int:
     options = parser.parse_args()
     cells = _chosen(options)
     out: Path = options.out or Path(tempfile.mkdtemp(prefix="matrix-"))
+    if options.write:
+        _around(options.write)  # before a run of days
     if options.found:
         cells = [cell for cell in cells if find_verdict(cell.options(), out / cell.name)]
+        if not cells:
+            raise UserError(
+                f"None of these cells was run in '{out}'.", hint="--out names where they were."
+            )
     rows: list[tuple[Cell, Row]] = []
     with Labs(out) as labs:
         for cell, row in run_cells(cells, out, labs.run):

@@ -14,6 +14,7 @@ import msgspec
 from rig.experiments.explain.commands import Command, Piece, command_at
 from rig.experiments.run.scan_service import Access
 from rig.experiments.run.trace import Line
+from rig.faults.rules.base import Layer
 from rig.integrity.stamp import SECTOR_BYTES
 from rig.lab.clock import MachineClock
 from rig.report.chain import Chain, Step
@@ -132,7 +133,12 @@ def _faults(command: Command | None, access: Access, traffic: Traffic) -> list[S
     """Return the faults that fired while the command ran; or else the last one before."""
     arrived = traffic.back_clock.stamp(access.time_ns)
     until_ns = arrived.t_ns + arrived.error_ns
-    fired = [one for one in traffic.faults if one.t_ns - one.error_ns <= until_ns]
+    fired = [
+        one
+        for one in traffic.faults
+        # The journal says itself to which writes a fault of the medium happened.
+        if one.t_ns - one.error_ns <= until_ns and (one.layer != Layer.MEDIUM or access.injected)
+    ]
     if not fired:
         return []
     since_ns = traffic.back_clock.stamp(command.start_ns).t_ns if command else until_ns

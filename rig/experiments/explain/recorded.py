@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -13,7 +14,7 @@ from rig.experiments.explain.chain import Traffic, chain_of
 from rig.experiments.explain.commands import commands_of
 from rig.experiments.run.scan_service import Access, decode_lines
 from rig.experiments.run.trace import NAME as TRACE
-from rig.experiments.run.trace import Line, read_trace
+from rig.experiments.run.trace import Line, decode_trace
 from rig.integrity.filemap import MappedFile
 from rig.integrity.judgement import Finding
 from rig.lab.clock import MachineClock, Offset
@@ -26,6 +27,7 @@ FILES = "files.json"
 URBS = "urbs.bin"
 """A machine's log of URBs, in its directory; see `rig.usb.urblog`."""
 MOST_CHAINS = 20
+_One = TypeVar("_One")
 
 
 class Recorded:
@@ -56,25 +58,23 @@ class Recorded:
     @functools.cached_property
     def files(self) -> list[MappedFile]:
         """Where the files lay."""
-        path = self.path / FILES
-        if not path.exists():
-            return []
-        return msgspec.json.decode(path.read_bytes(), type=list[MappedFile])
+        return self._read(FILES, lambda octets: msgspec.json.decode(octets, type=list[MappedFile]))
 
     @functools.cached_property
     def accesses(self) -> list[Access]:
         """Of the medium, in order."""
-        path = self.path / JOURNAL
-        if not path.exists():
-            return []
-        lines = decode_lines(path.read_text(encoding="utf-8"))
+        lines = self._read(JOURNAL, lambda octets: list(decode_lines(octets.decode())))
         return [line for line in lines if isinstance(line, Access)]
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether it is known what arrived at the medium."""
+        return (self.path / JOURNAL).exists()
 
     @functools.cached_property
     def trace(self) -> list[Line]:
         """What fired, was released, was changed by hand; and the clocks."""
-        path = self.path / TRACE
-        return read_trace(path) if path.exists() else []
+        return self._read(TRACE, decode_trace)
 
     @functools.cached_property
     def traffic(self) -> Traffic:
@@ -110,8 +110,8 @@ class Recorded:
         """Return how the writes of findings came about: of the first `MOST_CHAINS` writes."""
         found: dict[tuple[int, int], Chain] = {}
         for finding in findings:
-            for access in self._culprits(finding):
-                lba = max(finding.lba or 0, access.lba)
+            named = [(max(finding.lba or 0, one.lba), one) for one in self._culprits(finding)]
+            for lba, access in [*named, *self.strays(finding, finding.lba or 0)]:
                 key = (lba, access.sequence)
                 if key not in found and len(found) < MOST_CHAINS:
                     found[key] = chain_of(lba, access, self.traffic)
@@ -133,12 +133,40 @@ class Recorded:
             and finding.lba < one.lba + one.blocks
         ]
 
+    def strays(self, finding: Finding, lba: int) -> list[tuple[int, Access]]:
+        """Return the writes that were bound for where a sector's content belongs, and strayed.
+
+        Args:
+            finding: About the sector.
+            lba: The sector.
+
+        Returns:
+            Where each was bound for, and the write: those to which a fault of the medium happened.
+        """
+        if finding.lba is None or finding.belongs_lba is None:
+            return []
+        home = finding.belongs_lba + lba - finding.lba
+        return [(home, one) for one in self.arrivals(home) if one.injected]
+
     def _urbs(self, machine: str) -> list[UrbEvent]:
-        path = self.path / machine / URBS
+        return self._read(f"{machine}/{URBS}", lambda octets: list(read_events(octets)))
+
+    def _read(self, name: str, decode: Callable[[bytes], list[_One]]) -> list[_One]:
+        """Read a file of the run; one that it did not leave is empty.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        path = self.path / name
+        if not path.exists():
+            return []
         try:
-            return list(read_events(path.read_bytes())) if path.exists() else []
-        except RemoteProtocolError as error:
-            raise UserError(f"'{path}' cannot be read: {error}") from error
+            return decode(path.read_bytes())
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError, RemoteProtocolError) as error:
+            raise UserError(
+                f"'{path}' is damaged, or cannot be read: {error}",
+                hint="Without it 'rig explain' tells the rest.",
+            ) from error
 
     def _clock(self, machine: str) -> MachineClock:
         return MachineClock(

@@ -15,6 +15,7 @@ from rig.report.chain import Chain
 
 _NS_PER_S = 1_000_000_000
 _MOST_ARRIVALS = 20
+_KINDS = {SectorKind.FOREIGN: "no stamp of ours", SectorKind.ZERO: "zeros"}
 
 
 def explain(recorded: Recorded, lba: int) -> Iterator[str]:
@@ -32,9 +33,11 @@ def explain(recorded: Recorded, lba: int) -> Iterator[str]:
     yield from _written(recorded, lba, arrivals)
     told = {one.arrival for one in findings} | {n for one in findings for n in one.keys.arrivals}
     chains = [one for one in arrivals if one.sequence in told] or arrivals[-1:]
-    for access in chains:
+    strays = [one for finding in findings for one in recorded.strays(finding, lba)]
+    ways = [*((lba, one) for one in chains), *strays]
+    for where, access in {(where, one.sequence): (where, one) for where, one in ways}.values():
         yield ""
-        yield from chain_words(recorded.chains_at(lba, access))
+        yield from chain_words(recorded.chains_at(where, access))
 
 
 def _owner(recorded: Recorded, lba: int) -> str:
@@ -57,6 +60,9 @@ def _told(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _written(recorded: Recorded, lba: int, arrivals: Sequence[Access]) -> Iterator[str]:
+    if not recorded.has_journal:
+        yield "What arrived at the medium is not known: the run's journal.jsonl is missing."
+        return
     if not arrivals:
         yield "No write to it arrived at the medium."
         return
@@ -84,7 +90,7 @@ def _brought(run: Run | None, lba: int) -> str:
         stamp, by = run.stamp, (lba - run.sector)
         offset = stamp.offset + by * SECTOR_BYTES
         return f"file {stamp.file_id}, offset {offset}, generation {stamp.generation}"
-    return str(run.kind).lower()
+    return _KINDS.get(run.kind, str(run.kind))
 
 
 def chain_words(chain: Chain) -> Iterator[str]:

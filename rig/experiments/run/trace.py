@@ -166,4 +166,13 @@ def write_trace(path: Path, lines: Iterable[Line]) -> None:
 
 def read_trace(path: Path) -> list[Line]:
     """Read one."""
-    return [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()]
+    return decode_trace(path.read_bytes())
+
+
+def decode_trace(octets: bytes) -> list[Line]:
+    """Read one.
+
+    Raises:
+        msgspec.MsgspecError: It is something else.
+    """
+    return [msgspec.json.decode(line, type=Line) for line in octets.splitlines()]

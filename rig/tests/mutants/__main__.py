@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from rig.cli.main import end_with
+from rig.errors import UserError
 from rig.progress import Silent
 from rig.tests.mutants.correct import Calm, play_correct
 from rig.tests.mutants.kit import MUTANTS, TRIALS, Score, score
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rig.tests.mutants.vm import CorrectScore, CorrectScores
 
 CORRECT_RUNS = 1000
+NONE = "none"
 VM_CORRECT_RUNS = 50
 
 
@@ -30,7 +32,9 @@ def main(argv: list[str]) -> int:
         0 if every mutant was killed by whom it had to be, and nothing correct raised an alarm.
     """
     arguments = argparse.ArgumentParser(prog="python -m rig.tests.mutants", description=__doc__)
-    arguments.add_argument("name", nargs="*", help="of the mutants whose names hold one of these")
+    arguments.add_argument(
+        "name", nargs="*", help=f"of the mutants whose names hold one of these; {NONE}: of none"
+    )
     arguments.add_argument("--vm", action="store_true", help="those on real kernels, in guests")
     arguments.add_argument("--correct", type=int, help="correct runs (1000; in guests 50)")
     arguments.add_argument("--first", type=int, default=0, help="number of the first of them")
@@ -38,6 +42,10 @@ def main(argv: list[str]) -> int:
     arguments.add_argument("--out", type=Path, help="of guests' run directories")
     arguments.add_argument("--json", action="store_true", help="for programs")
     options = arguments.parse_args(argv)
+    if options.trials < 1:
+        arguments.error("--trials must be 1 or more: nothing tried proves nothing.")
+    if min(options.first, options.correct or 0) < 0:
+        arguments.error("--first and --correct must be 0 or more.")
 
     def tell(line: str) -> None:
         if not options.json:
@@ -60,7 +68,21 @@ class Tell(Protocol):
 
 
 def _chosen(names: Iterable[str], wanted: list[str]) -> set[str]:
-    return {name for name in names if not wanted or any(each in name for each in wanted)}
+    """Return the names that are meant.
+
+    Raises:
+        UserError: One of those wanted is in no name.
+    """
+    known = set(names)
+    if wanted == [NONE]:
+        return set()
+    for each in wanted:
+        if not any(each in name for name in known):
+            raise UserError(
+                f"No mutant's name holds '{each}'.",
+                hint=f"'{NONE}' alone stands for no mutant; there are: {', '.join(sorted(known))}.",
+            )
+    return {name for name in known if not wanted or any(each in name for each in wanted)}
 
 
 def _simulated(options: argparse.Namespace, tell: Tell) -> tuple[list[Score], Calm]:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from rig.errors import UserError
 from rig.experiments.run.client import Client
 from rig.faults.phases import PHASES
 from rig.faults.reader import parse_plan
 from rig.integrity.filesystems import FILE_SYSTEMS
 from rig.integrity.workloads.table import WORKLOADS
+from rig.tests.mutants import __main__ as command
 from rig.tests.mutants import daemon
 from rig.tests.mutants.__main__ import VM_CORRECT_RUNS, main, row_of_correct, summary
 from rig.tests.mutants.correct import play_correct
@@ -60,8 +62,11 @@ def test_no_two_mutants_have_one_name() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
-def test_a_mutant_that_nobody_sees_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["driver/resumes-too-early", "--trials", "0", "--correct", "0"]) == 1
+def test_a_mutant_that_nobody_sees_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "score", lambda mutant, _: score(mutant, 0))
+    assert main(["driver/resumes-too-early", "--correct", "0"]) == 1
     assert "SURVIVED  driver/resumes-too-early" in capsys.readouterr().out
 
 
@@ -71,6 +76,18 @@ def test_the_scores_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "killed    device/reads-zeros" in printed
     assert "1 of 1 mutants killed." in printed
     assert "2 correct runs" in printed
+
+
+@pytest.mark.parametrize("wanted", [["moon"], ["none", "driver/"], ["moon", "--vm"]])
+def test_a_name_that_no_mutant_has_is_refused(wanted: list[str]) -> None:
+    with pytest.raises(UserError, match=r"No mutant's name holds '(moon|none)'"):
+        main([*wanted, "--correct", "0"])
+
+
+@pytest.mark.parametrize("wrong", ["--trials=0", "--correct=-4", "--first=-1"])
+def test_numbers_that_prove_nothing_are_refused(wrong: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["none", wrong])
 
 
 def start(*arguments: str) -> subprocess.CompletedProcess[str]:

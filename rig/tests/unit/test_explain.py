@@ -238,8 +238,51 @@ def test_what_is_no_run_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_log_that_is_none_is_refused(recorded: Recorded) -> None:
     (recorded.path / "back" / URBS).write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"urbs\.bin' cannot be read"):
+    with pytest.raises(UserError, match=r"urbs\.bin' is damaged, or cannot be read"):
         _ = Recorded(recorded.path).traffic
+
+
+@pytest.mark.parametrize("name", [JOURNAL, FILES, TRACE])
+def test_a_file_that_was_cut_off_is_told_by_its_name(recorded: Recorded, name: str) -> None:
+    path = recorded.path / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=f"{name}' is damaged"):
+        list(explain(Recorded(recorded.path), 2304))
+
+
+def test_a_journal_that_is_missing_is_no_journal_without_writes(recorded: Recorded) -> None:
+    (recorded.path / JOURNAL).unlink()
+    told = "\n".join(explain(Recorded(recorded.path), 2304))
+    assert "the run's journal.jsonl is missing" in told
+    assert "No write" not in told
+
+
+# What the medium did.
+
+STRAY = msgspec.structs.replace(
+    ARRIVAL, sequence=49, time_ns=S + 7 * MS, lba=2336, injected="misdirected"
+)
+MEDIUM_FAULT = Line(S + 7 * MS, 0, "back", "store", "fault", "medium", "medium-1", 1)
+
+
+def test_what_strayed_in_the_medium_is_told_with_its_rule(recorded: Recorded) -> None:
+    lines = b"".join(msgspec.json.encode(one) + b"\n" for one in (ARRIVAL, STRAY))
+    (recorded.path / JOURNAL).write_bytes(lines)
+    write_trace(recorded.path / TRACE, [FAULT, MEDIUM_FAULT])
+    again = Recorded(recorded.path)
+    told = "\n".join(explain(again, 2304))
+    assert "How write 49 came to LBA 2336:" in told
+    assert "rule 'medium-1'" in told
+    seen = msgspec.structs.replace(FINDING, view=View.MEDIUM, arrival=None)
+    assert [(one.lba, one.arrival) for one in again.chains([seen])] == [(2304, 48), (2336, 49)]
+
+
+def test_a_fault_of_the_medium_is_no_cause_of_a_write_to_which_none_happened() -> None:
+    traffic = msgspec.structs.replace(TRAFFIC, faults=[FAULT, MEDIUM_FAULT])
+    late = msgspec.structs.replace(ARRIVAL, time_ns=S + 8 * MS)
+    rules = [step.rule for step in chain_of(2304, late, traffic).steps if step.rule]
+    assert "medium-1" not in rules
+    assert [s.rule for s in chain_of(2336, STRAY, traffic).steps if s.rule][-1] == "medium-1"
 
 
 def test_a_moment_is_a_time_of_day() -> None:
