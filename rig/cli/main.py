@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from rig import __version__
 from rig.cli.exits import Exit
 from rig.cli.machine import MACHINE_COMMANDS, run_machine_command
 from rig.errors import RigError, UserError
@@ -85,6 +86,9 @@ def run(argv: list[str]) -> int:
     """
     if argv and argv[0] in MACHINE_COMMANDS:
         return run_machine_command(argv[0], argv[1:])
+    if argv == ["--version"]:  # on machines, too, which lack the station's libraries
+        print(__version__)
+        return Exit.PASS
     try:
         from rig.cli.app import call  # noqa: PLC0415 - see rig.cli.machine
     except ModuleNotFoundError as error:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shlex
-import sys
 from pathlib import Path
 
-from rig.guest_images import debian, tools
-from rig.guest_images.spec import APTNESS, GUEST_PYTHON, SUITE, package_list
+from rig.guest_images import debian, tools, wheels
+from rig.guest_images.spec import APTNESS, SUITE, package_list
 
 LAYER = "layer.erofs"
-PIP_S = 300.0
 
 # Not compressed: the guests' emulated processors would pay for it at every start of a program,
 # and the disk's 270 MB are cheap.  /dev, /proc and /sys may be mounts of this machine while
@@ -34,7 +31,7 @@ def inputs() -> dict[str, object]:
         "packages": package_list("guest"),
         "apt": APTNESS.apt,
         "dpkg": APTNESS.dpkg,
-        "msgspec": _msgspec(),
+        "msgspec": wheels.msgspec_version(),
         "pack": _PACK,
     }
 
@@ -50,36 +47,17 @@ def build(new: Path, *, mirror: str | None, log: Path) -> None:
     Raises:
         MachineError: The network, the disk or a program did not do its part.
     """
-    wheels = new / "wheels"
-    _install_msgspec(wheels, log)
+    unpacked = new / "wheels"
+    wheels.install_msgspec(unpacked, log=log)
     debian.mmdebstrap(
         variant="apt",
         include=package_list("guest"),
         hooks=[
-            f"copy-in {shlex.quote(str(wheels))}/. /usr/lib/python3/dist-packages",
+            f"copy-in {shlex.quote(str(unpacked))}/. /usr/lib/python3/dist-packages",
             _PACK,
             debian.take_out("/rig-layer.erofs", new / LAYER),
         ],
         mirror=mirror,
         log=log,
     )
-    tools.run(["rm", "-r", str(wheels)], log=log, timeout_s=60)
-
-
-def _msgspec() -> str:
-    """Return the station's version of msgspec: both ends of a pipe speak through the same."""
-    return importlib.metadata.version("msgspec")
-
-
-def _install_msgspec(target: Path, log: Path) -> None:
-    """Fetch msgspec for the guest's Python, which need not be the station's."""
-    version = ".".join(map(str, GUEST_PYTHON))
-    options = ["--target", str(target), "--no-deps", "--only-binary=:all:", "--no-compile"]
-    for platform in ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64"):
-        options += ["--platform", platform]
-    options += ["--implementation", "cp", "--python-version", version]
-    tools.run(
-        [sys.executable, "-m", "pip", "install", "-q", *options, f"msgspec=={_msgspec()}"],
-        log=log,
-        timeout_s=PIP_S,
-    )
+    tools.run(["rm", "-r", str(unpacked)], log=log, timeout_s=60)
