@@ -80,9 +80,11 @@ def test_the_units_give_options_that_there_are(role: str, parser) -> None:  # ty
 def test_a_wrong_variable_is_told_before_anything_is_done(
     variable: str, value: str | None, told: str, tmp_path: Path
 ) -> None:
-    variables = {"back_ports": ["3-1"], "back_peers": ["front"], variable: value}
-    host = {"ansible_connection": "local", **{k: v for k, v in variables.items() if v is not None}}
-    inventory = write_inventory(tmp_path / "hosts.json", {"here": host}, back=["here"])
+    variables: dict[str, object] = {"back_ports": ["3-1"], "back_peers": ["front"], variable: value}
+    host = {k: v for k, v in variables.items() if v is not None}
+    inventory = write_inventory(
+        tmp_path / "hosts.json", {"here": {"ansible_connection": "local", **host}}, back=["here"]
+    )
     # The check of the arguments has the tag 'always'; of the tasks, none has this one.
     options = ("--check", "--tags", "none-of-them", "-e", "ansible_become=false")
     done = play("site.yml", inventory, *options)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.guest_images import pack, wheels
+from rig.guest_images import pack, source, wheels
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_a_machine_of_another_kind_gets_nothing_that_was_compiled_here(
 ) -> None:
     lane = "splitdriver/lane/_lane.abi3.so"
     monkeypatch.setattr(
-        pack.source, "snapshot", lambda: {"__init__.py": b'__version__ = "1"\n', lane: b"\x7fELF"}
+        source, "snapshot", lambda: {"__init__.py": b'__version__ = "1"\n', lane: b"\x7fELF"}
     )
     other = next(one for one in pack.ARCHITECTURES if one != platform.machine())
     assert f"lib/rig/{lane}" not in contents(pack.pack_machine(other, (3, 11), tmp_path))
