@@ -270,7 +270,7 @@ op = "read"
 phase = "hung-for-too-long"
 nth = 1
 effect = "hang"
-release_after_s = 22
+release_after_s = 30
 """
 IN_THE_BACKGROUND = "({}) </dev/null >/dev/null 2>&1 &"
 
