@@ -59,7 +59,9 @@ def test_a_daemon_ends_with_its_standard_input(booted_lab: Lab) -> None:
 
 
 def test_a_killed_daemon_ends_every_wait(booted_lab: Lab) -> None:
-    daemon = booted_lab.back.start_daemon(["sh", "-c", "echo last words >&2; exec cat"], "cat")
+    speak = """echo last words >&2; echo '{"event": "spoken"}'; exec cat"""
+    daemon = booted_lab.back.start_daemon(["sh", "-c", speak], "cat")
+    daemon.wait_event("spoken", 10.0)
     booted_lab.back.check(f"kill -9 {daemon.pid()}")
     with pytest.raises(MachineError, match="ended with status") as caught:
         daemon.wait_event("never", 10.0)
