@@ -137,8 +137,7 @@ def read_events(octets: bytes) -> Iterator[UrbEvent]:
     """
     if not octets.startswith(HEADER):
         raise RemoteProtocolError("The file does not begin as a log of URBs does.")
-    whole = (len(octets) - len(HEADER)) // RECORD_BYTES * RECORD_BYTES
-    yield from _events(memoryview(octets)[len(HEADER) : len(HEADER) + whole])
+    yield from _whole(octets[len(HEADER) :])
 
 
 def _events(records: memoryview) -> Iterator[UrbEvent]:
@@ -169,15 +168,18 @@ def _events(records: memoryview) -> Iterator[UrbEvent]:
 class LogReader:
     """Reads a log that still grows.
 
+    Args:
+        goes_on: Read on in the log of a daemon's successor, which stands behind its own header.
+
     Attributes:
         taken_bytes: How much of the log was taken so far, header and cut-off record included.
-        renewed: The log has begun anew, since its daemon has: what comes then is another log, and
-            is left out.
+        renewed: The log has begun anew, since its daemon has, and what comes then is left out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, goes_on: bool = False) -> None:
         self.taken_bytes = 0
         self.renewed = False
+        self._goes_on = goes_on
         self._begun = False
         self._rest = b""
 
@@ -198,12 +200,25 @@ class LogReader:
                 return []
             self._begun, self._rest = True, self._rest[len(HEADER) :]
         # A daemon that was killed may have left a part of a record before its successor's header.
-        again = self._rest.find(HEADER)
-        self.renewed = again >= 0
-        body = self._rest[:again] if self.renewed else self._rest
-        whole = len(body) // RECORD_BYTES * RECORD_BYTES
-        self._rest = body[whole:]
-        return list(_events(memoryview(body)[:whole]))
+        *former, last = self._rest.split(HEADER)
+        if former and not self._goes_on:
+            self.renewed = True
+            former, last = former[:1], b""
+        whole = (len(last) - _begun_header(last)) // RECORD_BYTES
+        self._rest = last[whole * RECORD_BYTES :]
+        logs = (*former, last[: whole * RECORD_BYTES])
+        return [event for log in logs for event in _whole(log)]
+
+
+def _begun_header(octets: bytes) -> int:
+    """Return how many octets at the end may be the beginning of a header."""
+    lengths = range(len(HEADER) - 1, 0, -1)
+    return next((length for length in lengths if octets.endswith(HEADER[:length])), 0)
+
+
+def _whole(records: bytes) -> Iterator[UrbEvent]:
+    """Leave a record out that is cut off at the end."""
+    return _events(memoryview(records)[: len(records) // RECORD_BYTES * RECORD_BYTES])
 
 
 class Wrapped(NamedTuple):

@@ -1,4 +1,4 @@
-"""The back end's log of URBs while it is written: the last URBs, and how long they took.  Pure."""
+"""The last URBs that the back end has seen, and how long they took.  Pure."""
 
 from __future__ import annotations
 
@@ -6,38 +6,11 @@ from collections import deque
 
 from rig.session.snapshot import UrbRow
 from rig.usb.urb import status_name
-from rig.usb.urblog import HEADER, RECORD_BYTES, Kind, UrbEvent, read_events
+from rig.usb.urblog import Kind, UrbEvent
 
 KEPT = 64
 MOST_OPEN = 4096
 NS_PER_S = 1_000_000_000
-
-
-class Records:
-    """Cuts a log that grows into events; a log that begins anew goes on behind its header."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, octets: bytes) -> list[UrbEvent]:
-        """Take what has come; return the events that are whole now.
-
-        Raises:
-            RemoteProtocolError: A record has no meaning.
-        """
-        self._rest += octets
-        begins = self._rest.rfind(HEADER)
-        events: list[UrbEvent] = []
-        if begins >= 0:  # what stands before may be cut off: its process was killed
-            events = self._cut(self._rest[:begins])[0]
-            self._rest = self._rest[begins + len(HEADER) :]
-        more, self._rest = self._cut(self._rest)
-        return events + more
-
-    @staticmethod
-    def _cut(octets: bytes) -> tuple[list[UrbEvent], bytes]:
-        whole = len(octets) // RECORD_BYTES * RECORD_BYTES
-        return list(read_events(HEADER + octets[:whole])), octets[whole:]
 
 
 class Urbs:

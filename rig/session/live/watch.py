@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,8 +29,9 @@ from rig.report.rundir import RunDirectory
 from rig.session.live import lookout
 from rig.session.live.rules import LiveRules
 from rig.session.live.told import LastingMoments, StruckMachines, machine_row, port_rows, sentence
-from rig.session.live.urbs import Records, Urbs
+from rig.session.live.urbs import Urbs
 from rig.session.snapshot import DaemonRow, FaultRow, LogLine, MachineRow, PortRow, Sample, UrbRow
+from rig.usb.urblog import LogReader
 
 ASK_DEADLINE_S = 5.0
 STOP_DEADLINE_S = 2.0
@@ -76,8 +78,8 @@ class Watch:
         self._meter = lookout.Meter()
         self._urbs = Urbs()
         self._urbs_lock = threading.Lock()
-        self._log_of_urbs = directory.file(f"back/{URBS}")
-        self._records = Records()
+        self._log_of_urbs: Path | None = directory.file(f"back/{URBS}")
+        self._records = LogReader(goes_on=True)
         self._urbs_read = 0
         self._ended = False
         self._posting = threading.Lock()
@@ -235,7 +237,7 @@ class Watch:
 
     def _read_urbs(self) -> None:
         """Read on in the back end's log, which the run keeps here while it is written."""
-        if not self._log_of_urbs.exists():
+        if self._log_of_urbs is None or not self._log_of_urbs.exists():
             return
         with self._log_of_urbs.open("rb") as log:
             log.seek(self._urbs_read)
@@ -243,8 +245,9 @@ class Watch:
         self._urbs_read += len(octets)
         try:
             events = self._records.feed(octets)
-        except RemoteProtocolError:  # cut off where its daemon died: it goes on behind a header
-            self._records, events = Records(), []
+        except RemoteProtocolError as error:
+            self.told.append(f"{self._clock():.1f} s  {error} No more URBs are shown.")
+            self._log_of_urbs, events = None, []
         now_s = self._clock()
         with self._urbs_lock:
             for event in events:

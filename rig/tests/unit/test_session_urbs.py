@@ -1,44 +1,17 @@
-"""A log of URBs that is read while it is written."""
+"""The last URBs of a session."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rig.session.live.urbs import KEPT, Records, Urbs
-from rig.usb.urblog import HEADER, Kind, Place, UrbEvent
+from rig.session.live.urbs import KEPT, Urbs
+from rig.usb.urblog import Kind, Place, UrbEvent
 
 MS = 1_000_000
 
 
 def event(kind: Kind, urb: int, t_ns: int, **more: int) -> UrbEvent:
     return UrbEvent(kind, Place.BACK, 1, urb, endpoint=2, t_ns=t_ns, **more)
-
-
-LOG = [event(Kind.START, n, n * MS) for n in range(1, 9)]
-
-
-@given(cuts=st.lists(st.integers(0, len(HEADER) + 48 * len(LOG))))
-def test_a_log_is_the_same_in_whatever_pieces_it_comes(cuts: list[int]) -> None:
-    octets = HEADER + b"".join(one.pack() for one in LOG)
-    bounds = [0, *sorted(cuts), len(octets)]
-    records = Records()
-    found = [
-        one
-        for first, last in itertools.pairwise(bounds)
-        for one in records.feed(octets[first:last])
-    ]
-    assert found == LOG
-
-
-def test_a_log_that_was_cut_off_goes_on_behind_the_header_of_the_next() -> None:
-    records = Records()
-    first = HEADER + LOG[0].pack() + LOG[1].pack()[:20]
-    assert records.feed(first) == LOG[:1]
-    assert records.feed(HEADER + LOG[2].pack()) == [LOG[2]]
 
 
 def test_an_urb_is_shown_with_what_was_asked_for_and_how_long_it_took() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,13 +99,24 @@ def test_a_log_that_grows_gives_each_record_when_it_is_whole() -> None:
     assert (reader.taken_bytes, reader.renewed) == (len(octets), False)
 
 
-@pytest.mark.parametrize("left", [0, 5, 47])
-def test_a_log_that_begins_anew_is_read_up_to_there(left: int) -> None:
-    reader = LogReader()
+@given(
+    left=st.integers(0, RECORD_BYTES - 1),
+    goes_on=st.booleans(),
+    cuts=st.lists(st.integers(0, 2 * len(HEADER) + 4 * RECORD_BYTES)),
+)
+def test_a_log_that_begins_anew_is_read_up_to_there_or_on_in_whatever_pieces_it_comes(
+    left: int, goes_on: bool, cuts: list[int]
+) -> None:
     former = HEADER + EVENT.pack() + EVENT.pack()[:left]
-    assert reader.feed(former + HEADER + EVENT.pack()) == [EVENT]
-    assert reader.renewed
-    assert reader.feed(EVENT.pack()) == []
+    octets = former + HEADER + 2 * EVENT.pack()
+    reader = LogReader(goes_on=goes_on)
+    events = [
+        event
+        for begin, end in itertools.pairwise([0, *sorted(cuts), len(octets)])
+        for event in reader.feed(octets[begin:end])
+    ]
+    assert events == [EVENT] * (3 if goes_on else 1)
+    assert reader.renewed is not goes_on
 
 
 def test_what_begins_as_no_log_is_refused_at_once() -> None:
