@@ -28,7 +28,7 @@ def follow_all(
         wait: Waits for so many seconds.
 
     Raises:
-        UserError: See `Follower.follow`.
+        UserError: See `Follower.follow`; or the run is over, and has no logs.
     """
 
     def tell(path: Path, breach: Breach) -> None:
@@ -41,6 +41,8 @@ def follow_all(
     if what.complete:
         for breach in judging.finish():
             tell(what.directory, breach)
+    elif not any(path.exists() for path in what.files):
+        raise what.none_whole()
 
 
 class Follower:
@@ -60,6 +62,7 @@ class Follower:
         self._tell = tell
         self._may_come = may_come
         self._read_bytes = dict.fromkeys(files, 0)
+        self._known: set[Path] = set()  # of which something was read, be it nothing
 
     def follow(self, over: Callable[[], bool], wait: Wait) -> None:
         """Follow until it is over; then all that was written has been read.
@@ -102,7 +105,8 @@ class Follower:
                 hint="Follow it anew.",
             )
         self._read_bytes[path] += len(octets)
-        if octets:
+        if octets or path not in self._known:
+            self._known.add(path)
             for breach in self._judging.feed(path, octets):
                 self._tell(path, breach)
 

@@ -119,4 +119,4 @@ class Judging:
         if self._names:
             what = " and ".join(self._names)
             looked.insert(0, Looked(what, self.logs.counts.urbs, self.logs.breaches))
-        return looked
+        return [*looked, *(Looked(name, 0, []) for name in self._begun)]

@@ -33,7 +33,10 @@ class RunLogs:
 
     def __init__(self, directory: Path) -> None:
         if not (directory / PLAN).exists():  # the first thing that a run leaves
-            raise _no_run(directory)
+            raise UserError(
+                f"'{directory}' is no directory of a run.",
+                hint="Give one that 'rig run' has made, below runs/.",
+            )
         self.directory = directory
         self.files = [directory / end / URBS for end in ENDS]
 
@@ -52,8 +55,15 @@ class RunLogs:
         path = self.directory / VERDICT
         try:
             told = msgspec.json.decode(path.read_bytes(), type=_Told)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"The run of '{self.directory}' is not over.",
+                hint="Follow it with --follow if it goes on; if it was killed, name its logs.",
+            ) from error
         except (OSError, msgspec.MsgspecError) as error:
-            raise _no_run(self.directory) from error
+            raise UserError(
+                f"'{path}' is no verdict of a run.", hint="Name the run's logs themselves."
+            ) from error
         return bytes(told.watched) != b"null" and all(path.exists() for path in self.files)
 
     def whole(self) -> list[Path]:
@@ -63,15 +73,12 @@ class RunLogs:
             UserError: They do not tell the whole run.
         """
         if not self.complete:
-            raise UserError(
-                f"'{self.directory}' has no logs of URBs that tell its whole run.",
-                hint="'rig run --urbs' keeps them; where an end was replaced, name the logs.",
-            )
+            raise self.none_whole()
         return self.files
 
-
-def _no_run(directory: Path) -> UserError:
-    return UserError(
-        f"'{directory}' is no directory of a run that is over.",
-        hint="Give one that 'rig run' has left, below runs/; --follow if it goes on.",
-    )
+    def none_whole(self) -> UserError:
+        """Return what is to be said where no logs tell the whole run."""
+        return UserError(
+            f"'{self.directory}' has no logs of URBs that tell its whole run.",
+            hint="'rig run --urbs' keeps them; where an end was replaced, name the logs.",
+        )

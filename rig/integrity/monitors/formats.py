@@ -56,6 +56,7 @@ class CaptureReader:
         self._order = "<"
         self._cut: Callable[[], Iterator[CaptureEvent]] | None = None
         self._line = 0
+        self._whole = False  # the header of a binary capture
 
     def feed(self, octets: bytes) -> list[CaptureEvent]:
         """Take what has come; return the events that are whole now.
@@ -74,6 +75,11 @@ class CaptureReader:
         Raises:
             UserError: As `read_capture`.
         """
+        if not (self._whole or self._cut in (None, self._cut_text)):
+            raise UserError(
+                f"The capture is cut: it ends after {len(self._rest)} octets, in its header.",
+                hint="Capture anew, and let who captures end before you copy the file.",
+            )
         if self._cut not in (None, self._cut_text):
             return []
         return list(self._events_of_lines([self._take(len(self._rest))]))
@@ -95,7 +101,7 @@ class CaptureReader:
         if len(self._rest) >= _PCAP_HEADER_BYTES:
             link = struct.unpack_from(self._order + "I", self._take(_PCAP_HEADER_BYTES), 20)[0]
             _check_link_type(link & 0xFFFF)
-            self._cut = self._cut_pcap
+            self._cut, self._whole = self._cut_pcap, True
             yield from self._cut_pcap()
 
     def _cut_pcap(self) -> Iterator[CaptureEvent]:
@@ -125,6 +131,7 @@ class CaptureReader:
             elif kind == _SIMPLE:
                 yield _event(octets[at + 12 : at + length - 4], order)
             at += length
+        self._whole = self._whole or at > 0
         self._take(at)
 
     def _cut_text(self) -> Iterator[CaptureEvent]:

@@ -47,7 +47,7 @@ class Monitors:
             All breaches, in the order in which they were seen.
         """
         if calm:
-            for monitor in self._ports.values():
+            for monitor in (*self._ports.values(), self._ends):
                 monitor.finish(self._count)
         return self.breaches
 

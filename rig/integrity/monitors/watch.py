@@ -48,9 +48,13 @@ class Watch:
         raise NotImplementedError
 
     def _breach(self, rule: Rule, urb: int, text: str) -> None:
+        self.breaches.append(self._seen(rule, urb, text))
+
+    def _seen(self, rule: Rule, urb: int, text: str) -> Breach:
+        """Return a breach that the present event shows, without noting it."""
         t_ns = 0 if self._now is None else self._now.t_ns
         end = "" if self._now is None else self._now.place.name.lower()
-        self.breaches.append(Breach(rule, self._at, urb, t_ns, text, end))
+        return Breach(rule, self._at, urb, t_ns, text, end)
 
     def _is_there(self, event: UrbEvent, what: str) -> bool:
         """Whether the port has that device; a breach if not."""

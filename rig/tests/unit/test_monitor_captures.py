@@ -207,3 +207,11 @@ def test_a_capture_that_grows_is_read_as_when_it_is_whole(kind: str, cuts: list[
     for first, behind in zip([0, *places], [*places, len(octets)], strict=True):
         events += reader.feed(octets[first:behind])
     assert [*events, *reader.finish()] == list(read_capture(octets)) != []
+
+
+@pytest.mark.parametrize("whole", [pcap(), pcapng()])
+def test_a_capture_that_ends_in_its_header_is_cut(whole: bytes) -> None:
+    for length in range(4, 24):
+        with pytest.raises(UserError, match=f"cut: it ends after {length} octets"):
+            list(read_capture(whole[:length]))
+    assert list(read_capture(whole)) == []

@@ -13,7 +13,7 @@ from rig.cli.app import call
 from rig.cli.exits import Exit
 from rig.errors import UserError
 from rig.tests.unit.test_monitor_captures import event, pcap
-from rig.tests.unit.test_monitors import back, crossing, ended, ran, submitted
+from rig.tests.unit.test_monitors import back, crossing, crossing_of, ended, ran, submitted
 from rig.usb.urblog import HEADER, RECORD_BYTES, Kind, Place, UrbEvent
 
 
@@ -112,6 +112,14 @@ def test_what_cannot_be_read_is_told_with_its_name(
     assert told.value.hint
 
 
+def test_a_back_log_that_was_cut_is_held_against_what_it_covers(tmp_path: Path) -> None:
+    events = [event for number in range(1, 5) for event in crossing_of(number)]
+    files = logs(tmp_path, events)
+    back_log = tmp_path / Place.BACK.name
+    back_log.write_bytes(back_log.read_bytes()[: -9 * RECORD_BYTES - 7])
+    assert call(["monitor", *files]) == Exit.PASS
+
+
 def test_two_logs_of_one_end_are_refused(tmp_path: Path) -> None:
     files = [log(tmp_path / name, *submitted(1)) for name in ("one", "two")]
     with pytest.raises(UserError, match="second log of the same end"):
@@ -147,12 +155,13 @@ def test_a_runs_directory_stands_for_its_logs(
 
 @pytest.mark.parametrize("follow", [[], ["--follow"]])
 def test_a_directory_that_is_none_of_a_run_is_refused(tmp_path: Path, follow: list[str]) -> None:
-    with pytest.raises(UserError, match="no directory of a run"):
+    with pytest.raises(UserError, match="no directory of a run") as told:
         call(["monitor", *follow, str(tmp_path)])
+    assert "--follow" not in (told.value.hint or "")
 
 
 def test_a_run_that_goes_on_has_to_be_followed(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no directory of a run that is over") as told:
+    with pytest.raises(UserError, match="is not over") as told:
         call(["monitor", str(run_directory(tmp_path, over=False))])
     assert "--follow" in (told.value.hint or "")
 
@@ -160,6 +169,20 @@ def test_a_run_that_goes_on_has_to_be_followed(tmp_path: Path) -> None:
 def test_logs_that_do_not_tell_a_whole_run_are_refused(tmp_path: Path) -> None:
     put(run_directory(tmp_path), crossing())
     with pytest.raises(UserError, match="no logs of URBs that tell its whole run"):
+        call(["monitor", str(tmp_path)])
+
+
+def test_a_run_that_is_over_and_left_no_logs_cannot_be_followed(
+    tmp_path: Path, written: Callable[..., None]
+) -> None:
+    written()
+    with pytest.raises(UserError, match="no logs of URBs"):
+        call(["monitor", "--follow", "--json", str(run_directory(tmp_path))])
+
+
+def test_a_verdict_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (run_directory(tmp_path) / "verdict.json").write_text("{")
+    with pytest.raises(UserError, match="no verdict of a run"):
         call(["monitor", str(tmp_path)])
 
 
@@ -233,7 +256,7 @@ def test_a_cut_off_end_breaks_no_rule(tmp_path: Path, written: Callable[..., Non
     files = logs(tmp_path, stream)
     written()
     assert call(["monitor", "--follow", *files]) == Exit.PASS
-    assert call(["monitor", *files]) == Exit.FAIL
+    assert call(["monitor", *files]) == Exit.PASS
 
 
 def test_a_run_is_followed_until_it_is_over(
@@ -260,6 +283,21 @@ def test_json_is_printed_at_the_end_alone(
     assert call(["monitor", "--follow", "--json", log(tmp_path / "log", lone)]) == Exit.FAIL
     (looked,) = msgspec.json.decode(capsys.readouterr().out)
     assert len(looked["breaches"]) == 1
+
+
+@pytest.mark.parametrize("octets", [b"", HEADER[:3]])
+def test_of_a_file_with_nothing_in_it_the_same_is_told_in_the_end(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    written: Callable[..., None],
+    octets: bytes,
+) -> None:
+    file = tmp_path / "empty"
+    file.write_bytes(octets)
+    written()
+    assert call(["monitor", "--follow", "--json", str(file)]) == Exit.PASS
+    (looked,) = msgspec.json.decode(capsys.readouterr().out)
+    assert looked == {"what": str(file), "urbs": 0, "breaches": []}
 
 
 def test_a_file_that_becomes_shorter_is_another(

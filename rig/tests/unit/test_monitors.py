@@ -287,6 +287,25 @@ def test_an_urb_that_was_given_back_as_done_and_never_ran_is_told() -> None:
     assert rules(back(Kind.UP), *events) == [Rule.ENDS_AGREE]
 
 
+@given(st.integers(0, 36), st.integers(0, 36))
+def test_only_what_both_logs_cover_is_compared(begin: int, end: int) -> None:
+    stream = [event for number in range(1, 7) for event in crossing_of(number)]
+    ends = {place: [e for e in stream if e.place is place] for place in Place}
+    cut_back = merged(ends[Place.FRONT], ends[Place.BACK][begin:end])
+    cut_front = merged(ends[Place.FRONT][:end], ends[Place.BACK][begin:])
+    for events in (cut_back, cut_front):  # where an URB's beginning lacks, other rules may speak
+        seen = watch(events, calm=False)
+        assert Rule.ENDS_AGREE not in {breach.rule for breach in seen}
+
+
+def test_an_urb_that_is_missing_between_others_is_told_once_the_log_goes_on() -> None:
+    first, second, third = (crossing_of(number) for number in range(1, 4))
+    ran = [event for event in second if event.place is Place.FRONT]
+    assert not watch([*first, *ran], calm=False)
+    (told,) = watch([*first, *ran, *third], calm=False)
+    assert (told.rule, told.urb, told.at) == (Rule.ENDS_AGREE, 2, 7)
+
+
 def test_the_front_ends_stream_alone_is_not_held_against_the_back_ends() -> None:
     assert not rules(front(Kind.SUBMIT, 1, digest=1), front(Kind.GIVEBACK, 1, digest=2))
 
