@@ -116,7 +116,11 @@ def compare(  # noqa: PLR0917 - typer names them all
     def tell(report: Report) -> None:
         leave_page(report, write)
 
-    report = run(wishes, command, directory.path, ConsoleProgress(), tell)
+    try:
+        report = run(wishes, command, directory.path, ConsoleProgress(), tell)
+    except BaseException:
+        directory.discard()
+        raise
     _show(report, json=json)
     if not json:
         typer.echo(f"All of it is in {directory.path}/")

@@ -9,9 +9,34 @@ import typer
 
 from rig.errors import UserError
 
+MOST = 5
+"""Findings are explained at once."""
+MOST_DIGITS = 19
+"""No disk has LBAs of more."""
+
+
+def read_lba(text: str) -> int:
+    """Return the LBA that a word on the command line names.
+
+    Raises:
+        UserError: It is none.
+    """
+    if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS:
+        return int(text)
+    if text.startswith("-") and not text[1:].isdecimal():
+        raise UserError(f"No such option: {text}.", hint="'rig explain --help' says what there is.")
+    wrong = "an LBA is never negative" if text.startswith("-") else "it is no whole number"
+    raise UserError(
+        f"'{text}' is no LBA: {wrong}.", hint="Name a 512-byte block of the disk, from 0."
+    )
+
+
 Run = Annotated[Path, typer.Argument(help="A run's directory.")]
 Lba = Annotated[
-    int | None, typer.Argument(min=0, help="A 512-byte LBA of the disk; default: what was found.")
+    int | None,
+    typer.Argument(
+        parser=read_lba, metavar="LBA", help="A 512-byte LBA of the disk; default: what was found."
+    ),
 ]
 
 
@@ -40,6 +65,3 @@ def explain(run: Run, lba: Lba = None) -> None:
             typer.echo(line)
     if (more := len(set(found)) - MOST) > 0 and lba is None:
         typer.echo(f"\nAnd {more} more findings: see verdict.json, and name an LBA.")
-
-
-MOST = 5

@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 from rig.arguments import ArgumentParser
+from rig.errors import UserError
 from rig.integrity.scan import scan
 from rig.integrity.stamp import Stamp, encode_run
 
+PROGRAM: Final = "python -m rig.integrity.stamp_speed"
 RUN_SECTORS: Final = (1, 8, 32, 2048)
 """Of one write: 512 bytes, 4 KiB, 16 KiB, 1 MiB."""
 TOTAL_SECTORS: Final = 1 << 15
@@ -92,12 +94,28 @@ def main(argv: Sequence[str]) -> int:
 
     Returns:
         The exit status.
+
+    Raises:
+        UserError: The command line asks for what cannot be.
     """
-    parser = ArgumentParser(prog="rig.integrity.stamp_speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--sectors", type=int, default=TOTAL_SECTORS, help="at a time")
+    parser = ArgumentParser(
+        prog=PROGRAM, description="Say how fast this machine stamps and verifies, on one core."
+    )
+    parser.add_argument(
+        "--sectors",
+        type=int,
+        default=TOTAL_SECTORS,
+        metavar="COUNT",
+        help=f"made and verified at a time, {max(RUN_SECTORS)} or more; usual: {TOTAL_SECTORS}",
+    )
     options = parser.parse_args(argv)
+    if options.sectors < max(RUN_SECTORS):
+        raise UserError(
+            f"{options.sectors} sectors are too few: the longest write has {max(RUN_SECTORS)}.",
+            hint=f"Give --sectors {max(RUN_SECTORS)} at least, or leave it out.",
+        )
     print(f"{'how':8} {'sectors a write':>16} {'stamp MB/s':>11} {'verify MB/s':>12}")
-    for speed in measure(max(options.sectors, *RUN_SECTORS)):
+    for speed in measure(options.sectors):
         print(
             f"{speed.how:8} {speed.run_sectors:16} "
             f"{speed.stamp_mb_s:11.0f} {speed.verify_mb_s:12.0f}"
@@ -106,4 +124,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as wrong:
+        sys.exit(f"{PROGRAM}: {wrong}")

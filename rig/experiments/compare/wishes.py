@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rig.errors import UserError
@@ -11,8 +11,8 @@ from rig.experiments.compare.fitting import fit
 from rig.experiments.compare.report import Subject
 from rig.experiments.run.client import Client
 from rig.experiments.run.options import RunOptions, check_recovery, check_wishes, one_of
-from rig.experiments.run.plugging import check_driver
 from rig.faults.load import load_plan
+from rig.faults.phases import PHASES
 from rig.faults.plan import Plan
 from rig.faults.writer import text_of
 from rig.guest_images.spec import kernel_package
@@ -70,9 +70,18 @@ class Wishes:
         Raises:
             UserError: It cannot be run so.
         """
-        plan_file.write_text(text_of(self.fitted(subject)), encoding="utf-8")
+        options = self.checked(subject)
+        plan_file.write_text(options.plan_text, encoding="utf-8")
+        return options
+
+    def checked(self, subject: Subject) -> RunOptions:
+        """Return the same, and touch nothing.
+
+        Raises:
+            UserError: It cannot be run so.
+        """
         return check_wishes(
-            str(plan_file),
+            self.plan.name,
             self.file_systems,
             self.kernel,
             None,
@@ -81,6 +90,7 @@ class Wishes:
             client=self.client,
             attachment=subject.attachment,
             bytes_each=BYTES_EACH,
+            text=text_of(self.fitted(subject)),
         )
 
 
@@ -95,37 +105,63 @@ def read_wishes(
     repetitions: int = 10,
     kernel: str = "6.12",
 ) -> Wishes:
-    """Return the wishes; the arguments are those of `Wishes`, repeated ones count once.
+    """Return the wishes; the arguments are those of `Wishes`.
 
     Raises:
-        UserError: They cannot be fulfilled.
+        UserError: They cannot be fulfilled, or a list names one twice.
     """
     kernel_package(kernel)
     if not 0 <= delay_ms <= MOST_DELAY_MS:
         raise UserError(f"A delay must be from 0 to {MOST_DELAY_MS} ms.")
-    loaded = load_plan(plan)
-    at = dict.fromkeys(one_of("attachment", name, ATTACHMENTS) for name in attachments)
-    by = [one_of("driver", driver, DRIVERS) for driver in dict.fromkeys(drivers)]
-    subjects, without = [], {}
-    for subject in (_subject(name, driver) for name in at for driver in by):
-        try:
-            plan_there = fit(loaded, ATTACHMENTS[subject.attachment], subject.driver)
-            check_driver(plan_there, subject.driver)
-            subjects.append(subject)
-        except UserError as error:
-            without[f"{subject.attachment}: {subject.name}"] = error.message
-    if not subjects:
-        raise UserError(next(iter(without.values())), hint="Give more --driver or --attachment.")
-    return Wishes(
-        loaded,
-        tuple(subjects),
-        without,
+    wishes = Wishes(
+        load_plan(plan, phases=PHASES),
+        (),
+        {},
         file_systems,
         Client(one_of("client", client, Client)),
         delay_ms,
         repetitions,
         kernel,
     )
+    at = _each_once("attachment", attachments, ATTACHMENTS)
+    by = _each_once("driver", drivers, DRIVERS)
+    return _with_subjects(wishes, [_subject(name, driver) for name in at for driver in by])
+
+
+def _each_once(option: str, wished: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Return the names if all are known, and none is there twice.
+
+    Raises:
+        UserError: One is not, or is.
+    """
+    names = [one_of(option, name, known) for name in wished]
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise UserError(
+            f"--{option} {twice} is there twice.",
+            hint="Name each once; --repetitions says how often each is run.",
+        )
+    return names
+
+
+def _with_subjects(wishes: Wishes, wished: Iterable[Subject]) -> Wishes:
+    """Return the wishes with those subjects that can be run.
+
+    Raises:
+        UserError: There is none.
+    """
+    subjects: list[Subject] = []
+    refused: dict[str, UserError] = {}
+    for subject in wished:
+        try:
+            wishes.checked(subject)
+            subjects.append(subject)
+        except UserError as error:
+            refused[f"{subject.attachment}: {subject.name}"] = error
+    if not subjects:
+        raise next(iter(refused.values()))
+    without = {name: error.message for name, error in refused.items()}
+    return replace(wishes, subjects=tuple(subjects), without=without)
 
 
 def _subject(attachment: str, driver: str) -> Subject:

@@ -250,6 +250,7 @@ def check_wishes(
     bytes_each: int | None = None,
     workloads: str = USUAL,
     lun_mib: int | None = None,
+    text: str | None = None,
 ) -> RunOptions:
     """Return what to run.
 
@@ -265,6 +266,7 @@ def check_wishes(
         bytes_each: Stamped data on each file system; None: what the attachment does in seconds.
         workloads: Names separated by commas.
         lun_mib: Size of the LUN; None: what the file systems need.
+        text: The plan's, if it need not be read: ``plan`` only names it then.
 
     Raises:
         UserError: Any of them is not known, not there, or bad.
@@ -276,7 +278,7 @@ def check_wishes(
     _check_workloads(names, kinds)
     kernel_package(kernel)
     # Read once: the file may be a pipe, and the machines must get what was checked.
-    text = read_plan_text(plan)
+    text = read_plan_text(plan) if text is None else text
     checked = parse_plan(text, plan, PHASES).with_seed(seed)
     plugged, controller = plug(checked, attachment)
     carrier = PathName(one_of("driver", driver, PathName))

@@ -1,9 +1,9 @@
 """The monitor of both ends: does the client get what the device sent?  Pure.
 
-A log may begin later than the other's, or be cut off before it ends, so that the back end's lacks
-what the front end's tells of is no breach by itself.  The link keeps the order of what is submitted:
-if an URB has come to the back end, whatever was submitted later must come there, too, while its log
-goes on; and the log goes on if it tells of an URB that was submitted later still.
+A log may begin later than the other's, or be cut off before it ends.  So it is no breach by itself
+that the back end's lacks what the front end's tells of.  But the link keeps the order of what is
+submitted: if an URB has come to the back end, whatever was submitted later must come there, too,
+while its log goes on; and the log goes on if it tells of an URB that was submitted later still.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from rig.cable.controllers import XHCI_ATTEMPTS
-from rig.cli.app import app
+from rig.cli.app import app, call
 from rig.cli.compare import command_of, exit_of, leave_page, table
 from rig.cli.exits import Exit
-from rig.errors import UserError
+from rig.errors import MachineError, UserError
 from rig.experiments.compare import compare
 from rig.experiments.compare.document import document
 from rig.experiments.compare.fitting import fit, statuses
@@ -173,6 +173,11 @@ def test_who_has_no_place_for_the_errors_is_named_and_left_out() -> None:
         ({"client": "uas"}, "There is no client 'uas'"),
         ({"delay_ms": -1}, "A delay must be from 0"),
         ({"kernel": "5.4"}, "no guest kernel '5.4'"),
+        ({"file_systems": "nope"}, "file system 'nope' is not known"),
+        ({"file_systems": "vfat,vfat"}, "names one twice"),
+        ({"drivers": ["hold", "hold"]}, "--driver hold is there twice"),
+        ({"attachments": ["xhci", "xhci"]}, "--attachment xhci is there twice"),
+        ({"plan": "machine-power-cycle", "attachments": ["xhci"]}, "does not go with attachment"),
         (
             {"plan": "halts", "attachments": ["dummy"], "drivers": ["usbip"]},
             "needs the back end's port",
@@ -182,6 +187,43 @@ def test_who_has_no_place_for_the_errors_is_named_and_left_out() -> None:
 def test_what_cannot_be_compared_is_refused(wish: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_wishes(**{"plan": "transient"} | wish)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["nope"], ["--driver", "xen"], ["--fs", "nope"], ["--client", "uas"], ["--kernel", "5"]),
+        ["machine-power-cycle", "--attachment", "xhci"],
+        ["--driver", "hold", "--driver", "hold"],
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        call(["compare", *words])
+    with pytest.raises(UserError):
+        call(["compare", *words, "--out", "there"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_that_cannot_begin_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MachineError("There is no image.")
+
+    monkeypatch.setattr(compare, "basis", fail)
+    with pytest.raises(MachineError):
+        call(["compare", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_subject_that_a_run_refuses_is_named_and_left_out() -> None:
+    wishes = read_wishes(plan="machine-power-cycle", drivers=["hold"])
+    assert [one.attachment for one in wishes.subjects] == ["dummy"]
+    assert "does not go with attachment" in wishes.without["xhci: split, hold"]
 
 
 def test_a_repetition_is_a_run_under_the_fitted_plan(tmp_path: Path) -> None:

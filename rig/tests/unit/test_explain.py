@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from rig.cli.app import app
+from rig.cli.app import app, call
 from rig.errors import UserError
 from rig.experiments.explain.chain import Traffic, chain_of
 from rig.experiments.explain.commands import Command, Piece, command_at, commands_of
@@ -304,3 +304,18 @@ def test_a_run_without_findings_is_told_in_a_line(recorded: Recorded) -> None:
     leave(verdict(), recorded.path / "verdict.json")
     done = CliRunner().invoke(app, ["explain", str(recorded.path)])
     assert done.output == "Verdict: PASS; nothing is wrong.\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("-1", "'-1' is no LBA: an LBA is never negative"),
+        ("many", "it is no whole number"),
+        ("9" * 5000, "it is no whole number"),
+        ("--frob", "No such option: --frob"),
+        ("-x", "No such option: -x"),
+    ],
+)
+def test_what_is_no_lba_is_called_so(tmp_path: Path, word: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        call(["explain", str(tmp_path), word])
