@@ -8,13 +8,32 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rig.errors import MachineError
+from rig.errors import MachineError, UserError
 from rig.reactor import HasFileno
 from rig.usb import bot, descriptors, sysfs, uevent
 from rig.usb.urb import Direction, TransferType
 from rig.usb.usbfs import UsbfsDevice
 
 FIND_DEADLINE_S: Final = 20.0
+
+
+def check_controller(controller: str, devices: Path = sysfs.DEVICES) -> None:
+    """Refuse a host controller that is not there, behind which nothing would ever come.
+
+    Args:
+        controller: As `find` takes it.
+        devices: sysfs's directory of USB devices.
+
+    Raises:
+        UserError: There is none of which this is part of the name.
+    """
+    hubs = [hub.resolve() for hub in devices.glob("usb[0-9]*")]
+    if controller and any(controller in f"{hub}/" for hub in hubs):
+        return
+    present = ", ".join(sorted({hub.parent.name for hub in hubs}))
+    raise UserError(
+        f"There is no USB host controller '{controller}'.", hint=f"Present: {present or 'none'}."
+    )
 
 
 def find(

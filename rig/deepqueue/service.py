@@ -36,7 +36,7 @@ from rig.deepqueue.decisions import RETRIES
 from rig.deepqueue.disk import Disk, Failure, Recovered
 from rig.deepqueue.initiator import READY_DEADLINE_S, Initiator, Recovery
 from rig.deepqueue.nbd_device import NbdDevice
-from rig.deepqueue.plugged import find, open_device
+from rig.deepqueue.plugged import check_controller, find, open_device
 from rig.deepqueue.server import serve
 from rig.errors import MachineError, RigError, UserError
 from rig.reactor import READABLE, Reactor, supervise
@@ -261,10 +261,11 @@ def main(argv: list[str]) -> int:
         0 when it was told to stop.
 
     Raises:
-        UserError: The command line asks for what cannot be.
+        UserError: The command line asks for what cannot be, or there is no such controller.
         MachineError: The kernel did not do its part.
     """
     options, given = read_options(argv)
+    check_controller(options.controller)
     start_logging()
     events = Events(sys.stdout.buffer if given.supervised else None)
     reactor = Reactor()

@@ -24,7 +24,7 @@ from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
 from rig.deepqueue.exchange import Ending
 from rig.deepqueue.initiator import Initiator, Recovery
-from rig.deepqueue.plugged import find, open_device
+from rig.deepqueue.plugged import check_controller, find, open_device
 from rig.errors import RemoteProtocolError, UserError
 from rig.integrity.stamp import RAW_DEVICE, SECTOR_BYTES, Stamp, encode_run
 from rig.usb import bot
@@ -145,6 +145,7 @@ def main(argv: list[str]) -> int:
         0 when its input has ended.
 
     Raises:
+        UserError: There is no such controller.
         MachineError: There is no device to use.
     """
     parser = ArgumentParser(
@@ -153,6 +154,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--controller", default="vhci_hcd", help="behind which the device is")
     options = parser.parse_args(argv)
+    check_controller(options.controller)
     start_logging()
     events = Events(sys.stdout.buffer)
     node = find(options.controller)

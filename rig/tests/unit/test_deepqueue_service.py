@@ -17,8 +17,10 @@ from rig.deepqueue import service
 from rig.deepqueue.counters import Counters
 from rig.deepqueue.initiator import READY_DEADLINE_S, Recovery
 from rig.deepqueue.nbd_device import _names
+from rig.deepqueue.plugged import check_controller
 from rig.deepqueue.service import Flag, Service, read_options
 from rig.errors import MachineError, UserError
+from rig.integrity import continuation
 from rig.reactor import HasFileno
 from rig.tests.harness.fake_bulk_disk import FakeBulkDisk
 
@@ -50,6 +52,43 @@ def test_the_kernel_is_more_patient_than_a_disk_that_never_answers() -> None:
 def test_what_cannot_be_is_refused(argv: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_options(argv)
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Path:
+    """sysfs's devices: a root hub of each of two controllers."""
+    found = tmp_path / "devices"
+    found.mkdir()
+    for controller, bus in (("platform/vhci_hcd.0", "usb3"), ("pci0000:00/0000:00:14.0", "usb1")):
+        hub = tmp_path / controller / bus
+        hub.mkdir(parents=True)
+        (found / bus).symlink_to(hub)
+    return found
+
+
+@pytest.mark.parametrize("controller", ["vhci_hcd", "vhci_hcd.0", "0000:00:14.0", "/usb3/"])
+def test_a_controller_may_be_named_in_part(devices: Path, controller: str) -> None:
+    check_controller(controller, devices)
+
+
+@pytest.mark.parametrize("controller", ["nope", "", "/usb2/"])
+def test_a_controller_that_is_not_there_is_refused_with_the_choices(
+    devices: Path, controller: str
+) -> None:
+    with pytest.raises(UserError, match=f"no USB host controller '{controller}'") as told:
+        check_controller(controller, devices)
+    assert told.value.hint == "Present: 0000:00:14.0, vhci_hcd.0."
+
+
+def test_nobody_waits_behind_a_controller_that_is_not_there(
+    devices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (service, continuation):
+        monkeypatch.setattr(
+            module, "check_controller", lambda name: check_controller(name, devices)
+        )
+        with pytest.raises(UserError, match="no USB host controller 'nope'"):
+            module.main(["--controller", "nope"])
 
 
 def test_block_devices_that_are_served_are_left_alone(tmp_path: Path) -> None:
