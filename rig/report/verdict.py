@@ -32,12 +32,14 @@ class FaultRule(msgspec.Struct, frozen=True):
         layer: Where it applies.
         planned: How often it was to fire; -1 for no limit.
         fired: How often it did.
+        why: Why that was less often, and the mend, in sentences; empty if nobody knows.
     """
 
     rule: str
     layer: str
     planned: int
     fired: int
+    why: str = ""
 
     @property
     def missed(self) -> bool:
@@ -224,13 +226,13 @@ def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
         seen = judgement.counts[SectorClass.OK] + judgement.counts[SectorClass.INDETERMINATE]
         if seen < evidence.promised:
             unproven.append(f"The {view} view shows {seen} of {evidence.promised} stamped sectors.")
-    unproven += [
-        f"Fault '{r.rule}' "
-        + ("never fired." if r.planned < 0 else f"fired {r.fired} times of {r.planned}.")
-        for r in evidence.faults.rules
-        if r.missed
-    ]
+    unproven += [_missed(rule) for rule in evidence.faults.rules if rule.missed]
     return (Outcome.INDETERMINATE if unproven else Outcome.PASS), tuple(unproven)
+
+
+def _missed(rule: FaultRule) -> str:
+    fired = "never fired" if rule.planned < 0 else f"fired {rule.fired} times of {rule.planned}"
+    return f"Fault '{rule.rule}' {fired}" + (f": {rule.why}" if rule.why else ".")
 
 
 def _last_line(text: str) -> str:

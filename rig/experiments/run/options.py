@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rig.cable.controllers import Controller
 from rig.errors import UserError
 from rig.experiments.run.client import Client
 from rig.experiments.run.plugging import check_driver, plug
-from rig.experiments.run.room import check_room
+from rig.experiments.run.room import check_room, most_mib
 from rig.faults.load import read_plan_text
 from rig.faults.phases import PHASES
 from rig.faults.plan import Plan
@@ -319,7 +319,7 @@ def check_wishes(
     _check_lun(options)
     if bytes_each is not None:
         check_room(-(-bytes_each // MIB), len(names), kinds)
-    check_disk(checked.faults, options.lun_bytes)
+    _check_faults(options)
     return options
 
 
@@ -362,14 +362,39 @@ def _check_lun(options: RunOptions) -> None:
     """
     if options.lun_mib is None:
         return
+    # All partitions have one size.
+    widest = max(file_system(name).smallest_bytes for name in options.file_systems)
+    enough = -(-(len(options.file_systems) * widest + LUN_SLACK_BYTES) // MIB)
     for name in options.file_systems:
         smallest = file_system(name).smallest_bytes
         if options.partition_bytes < smallest:
             raise UserError(
                 f"A LUN of {options.lun_mib} MiB leaves {max(0, options.partition_bytes) // MIB}"
                 f" MiB for {name}, which needs {smallest // MIB} MiB.",
-                hint="Choose fewer file systems, or a larger LUN.",
+                hint=f"Give --lun-mib {enough} or more"
+                + (", or fewer file systems." if len(options.file_systems) > 1 else "."),
             )
+
+
+def _check_faults(options: RunOptions) -> None:
+    """Refuse faults about blocks that the disk does not have.
+
+    Raises:
+        UserError: There is one.
+    """
+    try:
+        check_disk(options.plan.faults, options.lun_bytes)
+    except UserError as error:
+        ranges = [getattr(rule, "lba", None) or (0, 0) for rule in options.plan.faults]
+        needed = (max(first for first, _ in ranges) + 1) * SECTOR_BYTES
+        most = most_mib(len(options.file_systems), options.workloads)
+        sizes = range(options.bytes_each // MIB, most + 1) if options.lun_mib is None else ()
+        larger = (
+            mib for mib in sizes if replace(options, bytes_each=mib * MIB).lun_bytes >= needed
+        )
+        mib = next(larger, None)
+        wish = f"--lun-mib {-(-needed // MIB)}" if mib is None else f"--mib {mib}"
+        raise UserError(error.message, hint=f"Give {wish} or more, or other LBAs.") from error
 
 
 def _check_machines(plan: Plan, attachment: Attachment) -> None:

@@ -18,6 +18,7 @@ from rig.experiments.run.disturbance import Disturbance
 from rig.experiments.run.exercise import Exercise, Written
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.places import PLAN_ON_MACHINE, STORE, URBS_ON_MACHINE, setup_of
+from rig.experiments.run.reach import explained, unlikely
 from rig.experiments.run.sitting import Sitting
 from rig.experiments.run.stalls import longest_d_state_s, stall_notes
 from rig.experiments.run.trace import NAME as TRACE
@@ -151,8 +152,6 @@ class Story:
                 lab.transition("booted")
             # It starts while the daemons on the other machine do.
             workload = lab.client.start_daemon(["rig", "workload", "--supervised"], "workload")
-            if self._sitting is not None:
-                self._sitting.prepare(lab)
             with self._part("attach", shown=False):
                 lab.back.put(self._directory.file("plan.toml"), PLAN_ON_MACHINE)
                 if self._options.taps_usbmon:
@@ -210,10 +209,12 @@ class Story:
         )
         found = inquire(written.ledger, FileMap(written.files), self._run_id, seen)
         views = {view.value: judgement for view, judgement in found.views.items()}
+        # Of what was not all written, or lasted until somebody ended it, no size tells.
+        whole = self._sitting is None and not written.unproven
         return Evidence(
             views,
             tuple(written.checks),
-            written.faults,
+            explained(written.faults, self._options) if whole else written.faults,
             tuple(written.unproven),
             promised=written.promised,
             recoveries=tuple(written.recoveries),
@@ -361,6 +362,8 @@ def run(options: RunOptions, out: Path | None, progress: Progress) -> tuple[RunD
         MachineError: The machines' image could not be built.
     """
     directory = RunDirectory.create(options.plan.name, out)
+    for doubt in unlikely(options):
+        progress.note(doubt)
     try:
         image, chosen = basis(options.kernel, progress)
     except BaseException:

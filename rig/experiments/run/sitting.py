@@ -65,13 +65,6 @@ class Sitting(Protocol):
     workloads: tuple[str, ...]
     notes: tuple[str, ...]
 
-    def prepare(self, lab: Lab) -> None:
-        """Do what can be done while the device is being attached; the machines have booted.
-
-        Raises:
-            MachineError: A machine is lost.
-        """
-
     def write(self, scene: Scene) -> None:
         """Write; return when that is to end.
 

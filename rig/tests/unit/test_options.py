@@ -276,6 +276,23 @@ def test_a_file_system_that_cannot_be_made_on_the_lun_is_refused_beforehand() ->
         check_wishes("calm", "xfs", "6.12", None, lun_mib=48)
 
 
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        ("ext4", "Give --lun-mib 20 or more."),
+        ("ext4,btrfs", "Give --lun-mib 260 or more, or fewer file systems."),
+    ],
+)
+def test_a_lun_that_is_too_small_is_refused_with_the_size_that_does(names: str, hint: str) -> None:
+    with pytest.raises(UserError) as told:
+        check_wishes("calm", names, "6.12", None, lun_mib=10)
+    assert told.value.hint == hint
+    enough = int(hint.split()[2])
+    assert check_wishes("calm", names, "6.12", None, lun_mib=enough).lun_mib == enough
+    with pytest.raises(UserError):
+        check_wishes("calm", names, "6.12", None, lun_mib=enough - 1)
+
+
 def test_a_lun_may_be_too_small_for_the_data() -> None:
     options = check_wishes("calm", "ext4", "6.12", None, lun_mib=24)
     assert (options.lun_bytes, options.partition_bytes) == (24 * MIB, 20 * MIB)
