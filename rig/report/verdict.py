@@ -9,6 +9,7 @@ import msgspec
 from rig.integrity.judgement import Finding, Judgement, SectorClass, combine
 from rig.integrity.monitors.breach import Breach
 from rig.report.chain import Chain
+from rig.report.reasons import wrong_data
 
 
 class Outcome(StrEnum):
@@ -205,7 +206,7 @@ def decide(evidence: Evidence) -> tuple[Outcome, tuple[str, ...]]:
     Wrong data comes before everything; then what the run failed to prove.  Planned faults that did
     not fire make a run indeterminate: it did not test what it was to test.
     """
-    wrong = [f.sentence for judgement in evidence.views.values() for f in judgement.findings]
+    wrong = wrong_data(evidence.views.values())
     wrong += [
         f"After the disk had come back: {finding.sentence}"
         for recovery in evidence.recoveries

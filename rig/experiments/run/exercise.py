@@ -100,14 +100,15 @@ class Exercise:
         )
         look = None
         try:
-            look = self._use(use, workload, disk)
+            model, look = self._use(use, workload, disk)
         except Hung as hang:
             # Nothing more can be asked of the host; what the medium holds can be judged still.
             use.give_up_all(hang.sentence)
             self._disturbance.set_phase(None)
             workload.stop()
+            model = model_of(workload.events, use.unmapped)
         written = Written(
-            ledger=model_of(workload.events, use.unmapped),
+            ledger=model,
             files=use.files,
             host=use.read,
             look=look,
@@ -123,7 +124,7 @@ class Exercise:
             written.medium, written.journal = self._look(written.files)
         return written
 
-    def _use(self, use: Use, workload: Daemon, disk: str) -> SecondLook | None:
+    def _use(self, use: Use, workload: Daemon, disk: str) -> tuple[Model, SecondLook | None]:
         with self._part("make file systems"):
             use.prepare(disk)
         self._disturbance.set_phase("write")
@@ -144,10 +145,11 @@ class Exercise:
             with self._part(f"read back {name}"):
                 use.read_back(name)
         self._disturbance.set_phase(None)
-        look = self._second_look(use, workload, disk)
+        model = model_of(workload.events, use.unmapped)  # nothing is promised or lost behind this
+        look = self._second_look(use, model, disk)
         with self._part("unmount"):
             use.unmount()
-        return look
+        return model, look
 
     def _sit(self, use: LongUse, workload: Daemon) -> None:
         assert self._sitting is not None
@@ -158,9 +160,8 @@ class Exercise:
             self._sitting.write(scene)
             use.end_passes()
 
-    def _second_look(self, use: Use, workload: Daemon, disk: str) -> SecondLook | None:
+    def _second_look(self, use: Use, model: Model, disk: str) -> SecondLook | None:
         """Have the host read again, by two paths, what it saw wrong; None if that was nothing."""
-        model = model_of(workload.events, use.unmapped)
         oracle = Oracle(model, FileMap(use.files), self._run_id)
         again = wanted(combine(oracle.judge_host(one.file_id, one.runs) for one in use.read))
         if not again:

@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError, UserError
-from rig.experiments.run import disturbance
+from rig.experiments.run import disturbance, exercise
 from rig.experiments.run import run as story
 from rig.experiments.run.client import UsbStorage
 from rig.experiments.run.options import RunOptions, check_recovery, check_wishes
+from rig.experiments.run.recovered import model_of
 from rig.experiments.run.scan_service import Access, JournalDamage, Line
 from rig.experiments.run.trace import fired, read_trace
 from rig.experiments.run.use import READINGS
@@ -29,6 +30,7 @@ from rig.integrity.filemap import Extent, FileMap, MappedFile
 from rig.integrity.judgement import Guilty, Reread, SectorClass
 from rig.integrity.ledger import Event, Flushed, WriteReturned, WriteStarted
 from rig.integrity.looks import FileLook, SecondLook, Wish
+from rig.integrity.model import Model
 from rig.integrity.scan import Run, scan
 from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp, encode_run
 from rig.lab.daemons import NoAnswerError
@@ -719,7 +721,8 @@ def test_a_rule_that_did_not_fire_leaves_the_verdict_open(stage: Stage) -> None:
     stage.world.fired["refuses"] = 0
     verdict = stage.run()
     assert verdict.verdict is Outcome.INDETERMINATE
-    assert verdict.reasons == ("Fault 'refuses' fired 0 times of 1.",)
+    (reason,) = verdict.reasons
+    assert reason.startswith("Fault 'refuses' fired 0 times of 1: it waits for match 3")
     assert (verdict.faults.planned, verdict.faults.fired) == (2, 1)
 
 
@@ -772,6 +775,7 @@ def test_sectors_swapped_before_reading_back_fail_and_both_are_named(stage: Stag
     assert found == {(v, *p) for v in ("host", "medium") for p in ((1001, 2005), (2005, 1001))}
     assert verdict.sectors[SectorClass.MISDIRECTED] == 4
     assert {f.guilty for f in verdict.findings} == {Guilty.MEDIUM}
+    assert {reason.partition(",")[0] for reason in verdict.reasons} == {"Host and medium views"}
     again = {f.view: f.reread for f in verdict.findings}
     assert again == {"host": Reread.MEDIUM_TOO, "medium": None}
 
@@ -792,6 +796,21 @@ def test_what_could_not_be_read_and_is_right_again_is_no_finding(stage: Stage) -
     verdict = stage.run()
     assert f"front run {REREAD}" in stage.world.log
     assert verdict.verdict is Outcome.PASS
+
+
+def test_the_model_is_made_once_for_both_looks(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Model] = []
+
+    def counted(*args: Any) -> Model:
+        made.append(model_of(*args))
+        return made[-1]
+
+    monkeypatch.setattr(exercise, "model_of", counted)
+    unreadable_once(stage)
+    assert stage.run().verdict is Outcome.PASS
+    assert len(made) == 1
 
 
 def test_without_a_second_look_the_first_counts(stage: Stage) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from rig.integrity.judgement import Finding, Judgement, SectorClass, View
+from rig.integrity.judgement import Finding, Guilty, Judgement, SectorClass, View, told
 from rig.report.verdict import (
     CheckedFileSystem,
     Evidence,
@@ -52,6 +53,34 @@ def test_a_finding_in_any_view_fails() -> None:
 def test_findings_are_told_in_the_order_of_the_views() -> None:
     views = {"host": judgement("One.", "Two."), "medium": judgement("Three.")}
     assert decide(Evidence(views))[1] == ("One.", "Two.", "Three.")
+
+
+LOST = Finding(View.HOST, SectorClass.LOST, 7, None, "/mnt/a", 512, "write 2", "write 1", 1)
+
+
+def test_what_two_views_show_alike_is_told_once_and_names_both() -> None:
+    in_medium = told(replace(LOST, view=View.MEDIUM))
+    counts = dict.fromkeys(SectorClass, 0)
+    views = {
+        "host": Judgement(counts, [told(LOST), told(replace(LOST, lba=9))]),
+        "medium": Judgement(counts, [in_medium, told(replace(LOST, view=View.MEDIUM, lba=11))]),
+        "arrival": Judgement(counts, [told(replace(LOST, view=View.ARRIVAL, arrival=3))]),
+    }
+    reasons = decide(Evidence(views))[1]
+    assert [reason.partition(" (")[0] for reason in reasons] == [
+        "Host and medium views, LBA 7",
+        "Host view, LBA 9",
+        "Medium view, LBA 11",
+        "Arrival view, LBA 7",
+    ]
+    assert reasons[0] == in_medium.sentence.replace("Medium view", "Host and medium views")
+
+
+def test_views_that_blame_others_are_told_one_by_one() -> None:
+    blamed = replace(LOST, view=View.MEDIUM, guilty=Guilty.MEDIUM, because="it lies")
+    counts = dict.fromkeys(SectorClass, 0)
+    views = {"host": Judgement(counts, [told(LOST)]), "medium": Judgement(counts, [told(blamed)])}
+    assert len(decide(Evidence(views))[1]) == 2
 
 
 def test_a_damaged_file_system_fails_with_its_checkers_last_word() -> None:
