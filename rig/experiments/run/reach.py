@@ -1,4 +1,4 @@
-"""Whether a run brings enough data for the faults of its plan; and what to give if not.  Pure.
+"""Whether a run brings enough data for the faults of its plan; and what to give if not.
 
 How many transfers and accesses a run makes nobody knows beforehand: file systems write of their
 own.  So there is an estimate of those that carry stamped data, and only what is far beyond it is

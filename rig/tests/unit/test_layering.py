@@ -204,7 +204,6 @@ PURE = {
     "rig.session.live.urbs",
     "rig.session.talk.telling",
     "rig.experiments.fidelity.monitor",
-    "rig.experiments.run.reach",
     "rig.experiments.run.stalls",
     "rig.gadget.bot.descriptors",
     "rig.gadget.functions",
