@@ -42,120 +42,34 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from rig.arguments import ArgumentParser
 from rig.daemon import Command, CommandLines, Events, start_logging
-from rig.errors import CommandFailure, MachineError, RemoteProtocolError, RigError, UserError
+from rig.errors import MachineError, RemoteProtocolError
 from rig.integrity import disk
-from rig.integrity.filemap import MappedFile
-from rig.integrity.filesystems import MIB, file_system
-from rig.integrity.ledger import CacheLost, Event
-from rig.integrity.readback import drop_caches, read_back
+from rig.integrity.mounting import Mounting
+from rig.integrity.requests import (
+    Again,
+    Nothing,
+    OnDisk,
+    OnFileSystem,
+    Prepare,
+    Refused,
+    WhichPattern,
+    read_arguments,
+)
+from rig.integrity.stamping import Stamping
 from rig.integrity.watchdog import Watchdog
-from rig.integrity.workloads.make import make_workload
 from rig.integrity.workloads.pen import Outcome
 from rig.integrity.workloads.table import Pattern
-from rig.integrity.workloads.writing import Settings, Writing
+from rig.integrity.workloads.writing import Settings
 
 MOUNTS = Path("/run/rig/mnt")
-_ROOM_BYTES = 32 * MIB
-"""For a file system's own blocks, beside twice the data."""
 _BY_BEATS = frozenset({"write", "write_again"})
 """Commands that give signs of life themselves; of all others the disk's transfers are."""
 
 _log = logging.getLogger("rig.workload")
-_Args = TypeVar("_Args", bound=msgspec.Struct)
-
-
-class Prepare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of ``prepare``."""
-
-    disk: str
-    file_systems: list[str]
-    bytes_each: int = 16 * MIB
-    partition_bytes: int = 0
-
-
-class OnFileSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of the commands that only name a file system."""
-
-    fs: str
-
-
-class Again(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of ``write_again``."""
-
-    fs: str
-    writing: int = -1
-
-
-class OnDisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of ``follow``."""
-
-    disk: str
-
-
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of commands that take none."""
-
-
-class _Pattern(msgspec.Struct, frozen=True):
-    """Which code writes."""
-
-    pattern: Pattern
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The host would not do what it was asked for.
-
-    Attributes:
-        refused: What it said, in words.
-        known: Of ``map``: where the files lay when it was asked last, as far as that is known.
-    """
-
-    refused: str
-    known: list[MappedFile] = []
-
-
-class _Mounted:
-    """One file system of the disk, and what was written to it."""
-
-    def __init__(self, number: int, partition: disk.Partition, target: Path) -> None:
-        self.number = number
-        self.partition = partition
-        self.target = target
-        self.writings: list[Writing] = []
-
-    @property
-    def paths(self) -> dict[int, Path]:
-        """The files that were written, by id."""
-        return {number: path for one in self.writings for number, path in one.paths.items()}
-
-    @property
-    def place(self) -> Path:
-        """Where workloads write: a directory, or the raw device's node."""
-        return self.partition.node if self.partition.file_system.raw else self.target
-
-    def move(self, node: Path) -> None:
-        """The partition has another node now."""
-        self.partition = msgspec.structs.replace(self.partition, node=node)
-        if self.partition.file_system.raw:
-            for one in self.writings:
-                one.paths = dict.fromkeys(one.paths, node)
-
-    def describe(self) -> dict[str, object]:
-        """For replies."""
-        return {
-            "fs": self.partition.file_system.name,
-            "node": str(self.partition.node),
-            "start_lba": self.partition.start_lba,
-            "count": self.partition.count,
-            "target": str(self.target),
-            "files": list(self.paths),
-        }
 
 
 class Service:
@@ -165,28 +79,29 @@ class Service:
         events: Where to tell.
         mounts: Under which directory to mount.
         watchdog: Is told of steps and progress; None for one that does not run.
+
+    Attributes:
+        mounting: Has the disk and its file systems.
+        stamping: Writes and reads there.
     """
 
     def __init__(
         self, events: Events, mounts: Path = MOUNTS, watchdog: Watchdog | None = None
     ) -> None:
-        self._events = events
-        self._mounts = mounts
         self._watchdog = watchdog or Watchdog(events.emit)
-        self._disk: Path | None = None
-        self._mounted: dict[str, _Mounted] = {}
-        self._next_file_id = 1
+        self.mounting = mounting = Mounting(events, mounts)
+        self.stamping = stamping = Stamping(events, mounting, self._watchdog)
         self._commands: dict[str, Callable[[dict[str, Any]], object]] = {
-            "prepare": lambda args: self.prepare(_arguments(args, Prepare)),
-            "write": self._write_command,
-            "write_again": lambda args: self.write_again(_arguments(args, Again)),
-            "map": lambda args: self.map(_arguments(args, OnFileSystem)),
-            "read_back": lambda args: self.read_back(_arguments(args, OnFileSystem)),
-            "check": lambda args: self.check(_arguments(args, OnFileSystem)),
-            "follow": lambda args: self.follow(_arguments(args, OnDisk)),
-            "revive": lambda args: self.revive(_arguments(args, OnFileSystem)),
-            "unmount": lambda args: self.unmount(_arguments(args, OnFileSystem)),
-            "status": lambda args: self.status(_arguments(args, Nothing)),
+            "prepare": lambda args: mounting.prepare(read_arguments(args, Prepare)),
+            "write": self._write,
+            "write_again": lambda args: stamping.write_again(read_arguments(args, Again)),
+            "map": lambda args: stamping.map(read_arguments(args, OnFileSystem)),
+            "read_back": lambda args: stamping.read_back(read_arguments(args, OnFileSystem)),
+            "check": lambda args: mounting.check(read_arguments(args, OnFileSystem)),
+            "follow": lambda args: mounting.follow(read_arguments(args, OnDisk)),
+            "revive": lambda args: mounting.revive(read_arguments(args, OnFileSystem)),
+            "unmount": lambda args: mounting.unmount(read_arguments(args, OnFileSystem)),
+            "status": lambda args: mounting.status(read_arguments(args, Nothing)),
         }
 
     def do(self, command: Command) -> object:
@@ -204,222 +119,25 @@ class Service:
                 hint=f"Known are {', '.join(self._commands)}.",
             )
         step = f"{command.do} {command.args.get('fs', '')}".strip()
-        used = command.args.get("disk") or self._disk
+        used = command.args.get("disk") or self.mounting.disk
         by_beats = command.do in _BY_BEATS or used is None
         moved = None if by_beats else disk.transfers(Path(str(used)))
         with self._watchdog.watching(step, moved):
             try:
                 return self._commands[command.do](command.args)
             except (OSError, MachineError) as error:
-                known: list[MappedFile] = []
-                if command.do == "map":
-                    writings = self._find(str(command.args.get("fs"))).writings
-                    known = [file for one in writings for file in one.known]
+                name = str(command.args.get("fs"))
+                known = self.stamping.known(name) if command.do == "map" else []
                 _log.warning("%s was refused: %s", step, error)
                 return Refused(str(error), known)
 
-    def prepare(self, args: Prepare) -> list[dict[str, object]]:
-        """Partition a disk, and make and mount a file system on each partition.
-
-        Returns:
-            What is mounted; of a file system that could not be made or mounted ``fs`` and
-            ``refused``, why.
-
-        Raises:
-            UserError: The disk is not ours to overwrite or too small, or a name is not known.
-            MachineError: The disk could not be partitioned.
-        """
-        rows = [file_system(name) for name in args.file_systems]
-        if len(set(args.file_systems)) < len(rows) or not rows:
-            raise UserError("The list of file systems is empty, or names one twice.")
-        target = Path(args.disk)
-        self.undo()
-        disk.refuse_unless_ours(target)
-        self._disk = target
-        self._step("partition", "")
-        size = args.partition_bytes or 2 * args.bytes_each + _ROOM_BYTES
-        refused: list[dict[str, object]] = []
-        for number, partition in enumerate(disk.make_partitions(target, rows, size), 1):
-            name = partition.file_system.name
-            mounted = _Mounted(number, partition, self._mounts / name)
-            try:
-                self._step("mkfs", name)
-                disk.make_file_system(partition)
-                self._step("mount", name)
-                disk.mount(partition, mounted.target)
-            except CommandFailure as error:
-                refused.append({"fs": name, "refused": str(error)})
-                continue
-            self._mounted[name] = mounted
-        return [*self.status(Nothing()), *refused]
-
-    def write(self, name: str, pattern: Pattern, settings: Settings) -> Outcome:
-        """Run a workload on one file system.
-
-        Raises:
-            UserError: It is not mounted, or the settings are impossible.
-        """
-        mounted = self._find(name)
-
-        def tell(entries: list[Event]) -> None:
-            self._watchdog.beat()
-            self._events.emit("ledger", fs=name, entries=entries)
-
-        def progress(done: int, total: int) -> None:
-            self._watchdog.beat()
-            self._events.emit("progress", fs=name, step="write", done=done, total=total)
-
-        partition = mounted.partition
-        writing = make_workload(
-            pattern,
-            settings,
-            row=partition.file_system,
-            directory=mounted.place,
-            start_lba=partition.start_lba,
-            tell=tell,
-            progress=progress,
-        )
-        mounted.writings.append(writing)
-        self._next_file_id = max(self._next_file_id, *(n + 1 for n in writing.paths))
-        return writing.run()
-
-    def write_again(self, args: Again) -> Outcome:
-        """Write once more what was written before.
-
-        Raises:
-            UserError: It is not mounted, or was not written.
-        """
-        mounted = self._find(args.fs)
-        if not -1 <= args.writing < len(mounted.writings) or not mounted.writings:
-            raise UserError(f"{args.fs} was not written yet.", hint="First: write.")
-        return mounted.writings[args.writing].run_again()
-
-    def map(self, args: OnFileSystem) -> list[MappedFile]:
-        """Say where the files lie; one that is not there lies nowhere."""
-        return [file for one in self._find(args.fs).writings for file in one.mapped()]
-
-    def read_back(self, args: OnFileSystem) -> list[dict[str, object]]:
-        """Read the files past the page cache."""
-        mounted = self._find(args.fs)
-        drop_caches()
-        found: list[dict[str, object]] = []
-        raw = mounted.partition.file_system.raw
-        for writing in mounted.writings:
-            for number, path in writing.paths.items():
-                self._events.emit(
-                    "progress", fs=args.fs, step="read", done=len(found), total=len(mounted.paths)
-                )
-                # Of one that is not there nothing can be read, which the oracle weighs.
-                runs = read_back(path, *writing.part) if raw or path.exists() else []
-                found.append({"file_id": number, "path": str(path), "runs": runs})
-        return found
-
-    def check(self, args: OnFileSystem) -> disk.CheckResult:
-        """Unmount, check, and mount again; one that is damaged may stay unmounted."""
-        mounted = self._find(args.fs)
-        disk.unmount(mounted.target)
-        self._step("fsck", args.fs)
-        result = disk.check(mounted.partition)
-        try:
-            disk.mount(mounted.partition, mounted.target)
-        except CommandFailure as error:
-            if result.clean:
-                raise
-            _log.warning("%s is damaged, and stays unmounted: %s", args.fs, error)
-        return result
-
-    def follow(self, args: OnDisk) -> dict[str, object]:
-        """Mount what was mounted from its disk's new name, if it has one.
-
-        A disk that went away while mounted keeps its name until it is unmounted, so one that came
-        back has another.
-
-        Returns:
-            Whether it had gone, and which file systems could not be mounted again, with the reason.
-        """
-        moved = False
-        lost: dict[str, str] = {}
-        for name, mounted in self._mounted.items():
-            node = disk.partition_node(Path(args.disk), mounted.number)
-            if node == mounted.partition.node:
-                continue
-            moved = True
-            self._disk = Path(args.disk)
-            self._step("follow", name)
-            try:
-                disk.unmount(mounted.target)
-                disk.wait_for_node(node)
-                mounted.move(node)
-                self._mend_and_mount(name, mounted)
-            except MachineError as error:
-                lost[name] = str(error)
-        if moved:
-            self._lose_caches()
-        return {"moved": moved, "lost": lost}
-
-    def revive(self, args: OnFileSystem) -> None:
-        """Mount a file system anew that was given up while its disk is there.
-
-        Raises:
-            MachineError: It cannot be mounted.
-        """
-        mounted = self._find(args.fs)
-        disk.unmount(mounted.target)
-        self._lose_caches()
-        self._mend_and_mount(args.fs, mounted)
-
-    def _mend_and_mount(self, name: str, mounted: _Mounted) -> None:
-        if (said := disk.mend(mounted.partition)) is not None:
-            _log.info("%s has no journal and was mended: %s", name, said)
-        disk.mount(mounted.partition, mounted.target)
-
-    def _lose_caches(self) -> None:
-        """Tell that what was acknowledged, and not flushed, may be gone."""
-        self._events.emit("ledger", fs="", entries=[CacheLost()])
-
-    def unmount(self, args: OnFileSystem) -> None:
-        """Unmount one file system, and forget it."""
-        disk.unmount(self._find(args.fs).target)
-        del self._mounted[args.fs]
-
-    def status(self, _: Nothing) -> list[dict[str, object]]:
-        """Tell what is mounted."""
-        return [mounted.describe() for mounted in self._mounted.values()]
-
-    def undo(self) -> None:
-        """Unmount everything that was mounted, the last first; what cannot be is logged."""
-        for name, mounted in reversed(self._mounted.items()):
-            try:
-                disk.unmount(mounted.target)
-            except RigError as error:
-                _log.warning("%s stays mounted: %s", name, error)
-        self._mounted.clear()
-
-    def _write_command(self, args: dict[str, Any]) -> Outcome:
-        fields = {"first_file_id": self._next_file_id, **args}
+    def _write(self, args: dict[str, Any]) -> Outcome:
+        fields = {"first_file_id": self.stamping.next_file_id, **args}
         name = fields.pop("fs", "")
-        pattern = _arguments({"pattern": fields.pop("pattern", Pattern.BLOCKS)}, _Pattern).pattern
-        return self.write(str(name), pattern, _arguments(fields, Settings))
-
-    def _find(self, name: str) -> _Mounted:
-        if name not in self._mounted:
-            raise UserError(f"{name!r} is not mounted by this daemon.", hint="First: prepare.")
-        return self._mounted[name]
-
-    def _step(self, step: str, name: str) -> None:
-        self._events.emit("progress", fs=name, step=step)
-
-
-def _arguments(args: dict[str, Any], kind: type[_Args]) -> _Args:
-    """Read a command's arguments.
-
-    Raises:
-        UserError: A key is missing, unknown, or of a wrong type.
-    """
-    try:
-        return msgspec.convert(args, kind)
-    except msgspec.ValidationError as error:
-        raise UserError(f"The arguments are wrong: {error}.") from error
+        pattern = read_arguments(
+            {"pattern": fields.pop("pattern", Pattern.BLOCKS)}, WhichPattern
+        ).pattern
+        return self.stamping.write(str(name), pattern, read_arguments(fields, Settings))
 
 
 def serve(service: Service, events: Events, descriptor: int) -> int:
@@ -471,5 +189,5 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        service.undo()
+        service.mounting.undo()
         watchdog.stop()

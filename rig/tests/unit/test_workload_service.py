@@ -12,11 +12,12 @@ import pytest
 
 from rig.daemon import Events
 from rig.errors import CommandFailure, MachineError
-from rig.integrity import disk, service
+from rig.integrity import disk, stamping
 from rig.integrity.disk import CheckResult, Partition
 from rig.integrity.filemap import Extent, MappedFile
 from rig.integrity.filesystems import FileSystem
 from rig.integrity.readback import read_back
+from rig.integrity.requests import OnFileSystem
 from rig.integrity.service import Service, serve
 
 
@@ -36,7 +37,7 @@ class Machine:
         monkeypatch.setattr(disk, "mount", self._mount)
         monkeypatch.setattr(disk, "unmount", self._unmount)
         monkeypatch.setattr(disk, "check", lambda _: CheckResult(True, 0, "clean"))
-        monkeypatch.setattr(service, "drop_caches", lambda: None)
+        monkeypatch.setattr(stamping, "drop_caches", lambda: None)
         monkeypatch.setattr(os, "O_DIRECT", 0)
 
     def _make_partitions(
@@ -148,7 +149,7 @@ def test_what_was_written_can_be_written_again(machine: Machine) -> None:
 def test_of_a_file_that_is_not_there_nothing_is_read(machine: Machine, tmp_path: Path) -> None:
     machine.say(PREPARE, WRITE)
     (tmp_path / "btrfs/stamped-1").unlink()
-    found = machine.service.read_back(service.OnFileSystem("btrfs"))
+    found = machine.service.stamping.read_back(OnFileSystem("btrfs"))
     assert [bool(row["runs"]) for row in found] == [False, True]
 
 
@@ -198,7 +199,7 @@ def test_undo_unmounts_the_last_first(machine: Machine, monkeypatch: pytest.Monk
     assert machine.mounted == ["btrfs", "f2fs"]
     order: list[str] = []
     monkeypatch.setattr(disk, "unmount", lambda target: order.append(target.name))
-    machine.service.undo()
+    machine.service.mounting.undo()
     assert order == ["f2fs", "btrfs"]
 
 
@@ -218,7 +219,7 @@ def test_a_map_that_the_host_refuses_is_an_answer_with_what_was_known(
 ) -> None:
     machine.say(PREPARE, WRITE)
     file = MappedFile(1, "/x", 512, True, [Extent(0, 7, 1)])
-    (writing,) = machine.service._mounted["btrfs"].writings
+    (writing,) = machine.service.mounting.mounted["btrfs"].writings
     writing.known = [file]
 
     def refuse() -> list[MappedFile]:
