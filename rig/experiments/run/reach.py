@@ -42,8 +42,9 @@ def unlikely(options: RunOptions) -> Iterator[str]:
         times, more = LEEWAY[phase]
         comes = _comes(options, phase, _piece_bytes(rule))
         if needed > comes * times + more * len(options.file_systems):
+            often = f" {rule.times} times" if rule.times > 1 else ""
             yield (
-                f"Fault '{rule.name}' will hardly fire: it waits for {needed} matches, and"
+                f"Fault '{rule.name}' will hardly fire{often}: that takes {needed} matches, and"
                 f" {options.bytes_each / MIB:g} MiB bring about {comes}. {_mend(options, rule)}"
             )
 
@@ -113,6 +114,7 @@ def _why(rule: Fault, options: RunOptions) -> str:
     behind = f" behind {rule.space} bytes" if rule.space else ""
     if rule.every is not None:
         waits = f"for every {rule.every}th match"
+        waits += f", {rule.times} times" if rule.times > 1 else ""
     else:
         last = (rule.nth or 1) + max(rule.times, 1) - 1
         waits = f"for match {rule.nth}" + (f" and those up to {last}" if last != rule.nth else "")
