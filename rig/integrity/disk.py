@@ -5,19 +5,26 @@ No udev runs on the machines: nodes come from devtmpfs alone, and are waited for
 
 from __future__ import annotations
 
+import fcntl
+import itertools
+import os
 import subprocess
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 
 from rig.errors import CommandFailure, MachineError, UserError
 from rig.integrity.filesystems import MIB, FileSystem
+from rig.integrity.gpt import BLOCK_BYTES, Extent, Table, partition_table
 
 COMMAND_LIMIT_S = 300.0
 """No mkfs, mount or fsck takes longer, under emulation and with the kernel's retries."""
 _NODE_LIMIT_S = 20.0
 _POLL_S = 0.05
+_BLKRRPART = 0x125F
+"""Have the kernel read a disk's partition table (linux/fs.h)."""
 _BLOCK_CLASS = Path("/sys/class/block")
 _SPARE_BYTES = 2 * MIB
 """GPT's tables at both ends of the disk, and the alignment."""
@@ -130,29 +137,47 @@ def make_partitions(disk: Path, file_systems: list[FileSystem], bytes_each: int)
     """
     disk = disk.resolve()
     sizes = [_aligned(max(bytes_each, row.smallest_bytes)) for row in file_systems]
-    there = int((_BLOCK_CLASS / disk.name / "size").read_text()) * 512
+    there = int((_BLOCK_CLASS / disk.name / "size").read_text()) * BLOCK_BYTES
     needed = sum(sizes) + _SPARE_BYTES
     if needed > there:
         raise UserError(
             f"{disk} has {there // MIB} MiB; the file systems need {needed // MIB} MiB.",
             hint="Choose fewer file systems, or a larger disk.",
         )
-    arguments = ["--clear", f"--set-alignment={MIB // 512}"]
-    start = MIB
-    for number, size in enumerate(sizes, 1):
-        arguments.append(f"--new={number}:{start // 512}:{(start + size) // 512 - 1}")
-        start += size
-    # Not sfdisk: it looks for signatures first, with hundreds of small reads.
-    run_command("sgdisk", *arguments, disk)
+    starts = itertools.accumulate(sizes, initial=MIB)
+    extents = [
+        Extent(start // BLOCK_BYTES, size // BLOCK_BYTES, uuid4().bytes_le)
+        for start, size in zip(starts, sizes, strict=False)
+    ]
+    _write_table(disk, partition_table(there // BLOCK_BYTES, extents, uuid4().bytes_le))
     nodes = [partition_node(disk, number) for number in range(1, len(sizes) + 1)]
     if not all((_BLOCK_CLASS / node.name).exists() for node in nodes):
         # A kernel that knows no GPT must be told the partitions.
         run_command("partx", "--update", disk)
-    starts = [wait_for_node(node) for node in nodes]
     return [
-        Partition(row, node, lba, size // 512)
-        for row, node, lba, size in zip(file_systems, nodes, starts, sizes, strict=True)
+        Partition(row, node, wait_for_node(node), extent.blocks)
+        for row, node, extent in zip(file_systems, nodes, extents, strict=True)
     ]
+
+
+def _write_table(disk: Path, table: Table) -> None:
+    """Write it, and have the kernel read it.
+
+    Raises:
+        CommandFailure: The disk could not be written, or is in use.
+    """
+    try:
+        with disk.open("r+b") as node:
+            node.write(table.head)
+            node.seek(-len(table.tail), os.SEEK_END)
+            node.write(table.tail)
+            node.flush()
+            os.fsync(node.fileno())
+            fcntl.ioctl(node.fileno(), _BLKRRPART)
+    except OSError as error:
+        raise CommandFailure(
+            f"The partition table of {disk} could not be written: {error.strerror}."
+        ) from error
 
 
 def _aligned(size_bytes: int) -> int:

@@ -124,6 +124,10 @@ class Places:
         """The log directory of a machine."""
         return self.directory / role.value
 
+    def console(self, role: Role) -> Path:
+        """What a machine said on its serial console."""
+        return self.logs(role) / "console.log"
+
     def link(self, role: Role) -> Path:
         """The socket of a machine's end of the private link."""
         return self.private / f"link-{role.value}"
@@ -157,16 +161,20 @@ def configuration(
 
 
 def write(image: GuestImage, places: Places, options: GuestOptions) -> dict[str, Any]:
-    """Make the key, the scratch disks and the environment file; return the configuration.
+    """Make the environment file; and, unless there are, key and scratch disks.
+
+    Returns:
+        The configuration.
 
     Raises:
         LaunchFailure: No key could be made.
     """
-    make_key(places.private)
-    for role in Role:
-        places.logs(role).mkdir(parents=True, exist_ok=True)
-        with places.scratch(role).open("wb") as scratch:
-            scratch.truncate(SCRATCH_BYTES)
+    if not places.key.exists():
+        make_key(places.private)
+        for role in Role:
+            places.logs(role).mkdir(parents=True, exist_ok=True)
+            with places.scratch(role).open("wb") as scratch:
+                scratch.truncate(SCRATCH_BYTES)
     made = configuration(image, places, options, encoded_public_key(places.key))
     places.yaml.write_text(dump(made, sort_keys=False, width=200), "utf-8")
     return made

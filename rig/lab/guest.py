@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +32,31 @@ class Guest:
         role: Which machine it is.
         target: labgrid's, with a `RigQEMUDriver` and a `RigSSHDriver`.
         on_retry: Is called when a boot has to be tried again.
+        on_stale: Is called when it cannot resume, and boots instead.
 
     Attributes:
         driver: Runs QEMU.
+        memory: What it resumes from when it is started; None: it boots.
     """
 
     says_when_silent = True
     keep_command = f"mount -o remount,sync {MACHINE_PLACE} && sync"
 
-    def __init__(self, role: Role, target: Any, on_retry: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        role: Role,
+        target: Any,
+        on_retry: Callable[[], None],
+        on_stale: Callable[[MachineError], None],
+    ) -> None:
         self.role = role
         self.driver: RigQEMUDriver = target.get_driver("RigQEMUDriver", activate=False)
+        self.memory: Path | None = None
         self.ssh: list[str] = []
+        self._resumed = False
         self._target = target
         self._on_retry = on_retry
+        self._on_stale = on_stale
 
     @property
     def health(self) -> Health:
@@ -58,21 +71,58 @@ class Guest:
     def start(self) -> None:
         """See `Unit`."""
         self._target.activate(self.driver)
-        self.driver.on()
+        # Good for one start: the scratch disk changes from then on.
+        memory, self.memory = self.memory, None
+        self._resumed = memory is not None and self._resume(memory)
+        if not self._resumed:
+            self.driver.on()
 
     def wait_alive(self) -> None:
         """See `Unit`."""
-        self.driver.powered_console.wait_for(r"\S", FIRST_LINE_DEADLINE_S)
+        if not self._resumed:
+            self.driver.powered_console.wait_for(r"\S", FIRST_LINE_DEADLINE_S)
 
     def reach(self) -> Machine:
         """See `Unit`."""
         driver = self.driver
-        driver.powered_console.wait_for(BOOTED, BOOT_DEADLINE_S)
+        if not self._resumed:
+            driver.powered_console.wait_for(BOOTED, BOOT_DEADLINE_S)
         self._target.get_resource("NetworkService").port = driver.forwarded_port(22)
+        self._connect()
+        logs = Path(driver.log_directory)
+        machine = Machine(self.role.value, self._ssh_driver, logs, driver.health, driver.console)
+        if self._resumed:  # its clock stood still meanwhile
+            machine.check(f"date -s @{time.time():.3f}")
+        return machine
+
+    @contextmanager
+    def standing_still(self) -> Iterator[RigQEMUDriver]:
+        """Have no connection to it, and let its processors stand still, within the block.
+
+        Raises:
+            MachineError: It was lost.
+        """
+        self._target.deactivate(self._ssh_driver)
+        self.driver.monitor_command("stop")
+        try:
+            yield self.driver
+        finally:
+            self.driver.monitor_command("cont")
+            self._connect()
+
+    def _resume(self, memory: Path) -> bool:
+        """Start where a state was kept; return whether it could be used."""
+        try:
+            self.driver.on(memory)
+        except (LaunchFailure, LostVMError) as error:
+            self._on_stale(error)
+            self.driver.off()
+            return False
+        return True
+
+    def _connect(self) -> None:
         connect(self.role.value, self._target, self._ssh_driver)
         self.ssh = ssh_argv(self._ssh_driver)
-        logs = Path(driver.log_directory)
-        return Machine(self.role.value, self._ssh_driver, logs, driver.health, driver.console)
 
     def leave(self) -> None:
         """See `Unit`."""
@@ -91,6 +141,7 @@ class Guest:
 
     def restore_power(self) -> None:
         """See `Unit`."""
+        self._resumed = False
         self.driver.on()
         try:
             self.wait_alive()

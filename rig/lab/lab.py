@@ -14,6 +14,7 @@ from types import FrameType
 from labgrid import Environment
 
 from rig.errors import LaunchFailure, MachineError
+from rig.guest_images.cache import Cache
 from rig.guest_images.image import GuestImage
 from rig.lab.attachment import DUMMY, Attachment
 from rig.lab.basis import Basis
@@ -23,6 +24,7 @@ from rig.lab.hosts import Hosts
 from rig.lab.machine import Machine
 from rig.lab.private import private_directory
 from rig.lab.space import check_space
+from rig.lab.states import States
 from rig.lab.strategy import LabState, RigStrategy, Setup
 from rig.lab.waits import Awaited
 from rig.progress import Progress, Silent
@@ -110,15 +112,31 @@ class Lab:
     ) -> Lab:
         for role in Role:
             stack.callback(places.scratch(role).unlink, missing_ok=True)
+        states = States(image, options, Cache())
+        kept = states.find()
+        if kept is not None and not kept.lay_out(places):
+            kept = None
         write(image, places, options)
         environment = Environment(str(places.yaml))
         stack.callback(_clean_up, environment)
         lab = cls(environment, places)
         lab.strategy.attachment = options.attachment
-        powering = lab.strategy.powering
-        for role in Role:
-            target = environment.get_target(role.value)
-            powering.units[role] = Guest(role, target, powering.count_retry)
+        powering, machines = lab.strategy.powering, lab.strategy.machines
+
+        def forget(error: MachineError) -> None:
+            states.discard()
+            powering.progress.note(f"{error.message}  It boots instead.")
+
+        guests = {
+            role: Guest(role, environment.get_target(role.value), powering.count_retry, forget)
+            for role in Role
+        }
+        powering.units.update(guests)
+        if kept is not None:
+            for role, guest in guests.items():
+                guest.memory = kept.memory(role)
+        else:
+            powering.booted = lambda: states.keep(guests, machines, places, powering.progress)
         return lab
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rig.control.ways import Ways, remove_ways
 from rig.errors import ApiViolationError, LostVMError, MachineError
@@ -26,6 +26,7 @@ class Powering:
         units: The machines; given by whoever opens the lab.
         places: Where the lab's files are; likewise.
         progress: Is told of the steps.
+        booted: Called when all machines have been started and reached.
         retries: How many boots had to be tried again because a machine stayed silent.
     """
 
@@ -33,6 +34,7 @@ class Powering:
         self.units: dict[Role, Unit] = {}
         self.places: Places | None = None
         self.progress: Progress = Silent()
+        self.booted: Callable[[], None] = _nothing
         self.retries = 0
         self._crew = crew
 
@@ -154,9 +156,18 @@ class Powering:
         for role in self.units:
             with self.progress.step(f"reach the {role.value} machine"):
                 self._reach(role)
+        self.booted()
+        self._save_ways()
 
     def _reach(self, role: Role) -> None:
         self._crew.machines[role] = self.unit(role).reach()
+        self._save_ways()
+
+    def _save_ways(self) -> None:
         if self.places:
             ssh = {role.value: unit.ssh for role, unit in self.units.items() if unit.ssh}
             Ways(str(self.places.control), ssh).save(self.places.directory)
+
+
+def _nothing() -> None:
+    """Stand in for what is to be done with machines that have booted."""

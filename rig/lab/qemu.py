@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ START_DEADLINE_S = 20.0
 
 MONITOR_DEADLINE_S = 10.0
 STOP_DEADLINE_S = 5.0
+MOVE_DEADLINE_S = 30.0
+MOVE_POLL_S = 0.02
 
 # hmp "info usernet": Protocol[State] FD Source-Address Port Dest-Address Port RecvQ SendQ
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)\s")
@@ -103,20 +106,25 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
         self._cmd += ["-chardev", f"socket,id=serial,path={path}"]
 
     @step()  # type: ignore[untyped-decorator]
-    def on(self) -> None:
+    def on(self, memory: Path | None = None) -> None:
         """Start QEMU, connect its serial port and its monitor, and let the guest run.
+
+        Args:
+            memory: What `save` has written: the guest goes on from there.  None: it boots.
 
         Raises:
             LaunchFailure: QEMU ended, or did not answer in time; with its command line and output.
+            LostVMError: The guest cannot go on from there.
         """
         if self.status:
             return
         self.health = Health(self.target.name)
         self._expected_end = False
         Path(self.log_directory).mkdir(parents=True, exist_ok=True)
+        argv = [*self._cmd, *(("-incoming", f"exec:cat {_quoted(memory)}") if memory else ())]
         with self.qemu_log.open("ab") as log:
             self._log_start = log.tell()
-            child = spawn(self._cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+            child = spawn(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         self._child = child
         try:
             with killed_after(child, self.start_deadline_s):
@@ -127,6 +135,8 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
             raise self._launch_failure(self._reap()) from error
         self.status = 1
         self.console = self._open_console(child)
+        if memory:
+            self._wait_moved(f"take its state from {memory}")
         self.monitor_command("cont")
 
     @step()  # type: ignore[untyped-decorator]
@@ -147,6 +157,27 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
             self._pump.join(STOP_DEADLINE_S)
             self._pump = None
         self._clientsocket.close()
+
+    def save(self, memory: Path) -> None:
+        """Write the memory and devices, but no disk, of a guest that stands still to a file.
+
+        Raises:
+            LostVMError: QEMU ended, or could not.
+        """
+        self.monitor_command("migrate-set-parameters", {"max-bandwidth": 1 << 40})
+        self.monitor_command("migrate", {"uri": f"exec:cat > {_quoted(memory)}"})
+        self._wait_moved(f"write its state to {memory}")
+
+    def _wait_moved(self, what: str) -> None:
+        """Wait until QEMU has written, or taken, a guest's state; it tells only who asks."""
+        until = time.monotonic() + MOVE_DEADLINE_S
+        while (status := self.monitor_command("query-migrate").get("status")) != "completed":
+            if status == "failed" or time.monotonic() > until:
+                raise LostVMError(
+                    f"QEMU of machine {self.target.name!r} could not {what}: {status}.",
+                    hint=f"Its messages are in {self.qemu_log}.",
+                )
+            time.sleep(MOVE_POLL_S)
 
     def kill(self) -> None:
         """End QEMU as a power cut does; the machine is then lost for all who use it."""
@@ -277,3 +308,8 @@ class RigQEMUDriver(QEMUDriver):  # type: ignore[misc] # labgrid is untyped
         if not data:
             raise TIMEOUT(f"The console was silent for {timeout:.2f} s")
         return data
+
+
+def _quoted(path: Path) -> str:
+    """Say a path in a command that QEMU has the shell carry out."""
+    return shlex.quote(str(path))

@@ -19,7 +19,6 @@ from rig.experiments.run.observing import Hung
 from rig.experiments.run.passes import Place
 from rig.experiments.run.sitting import Scene
 from rig.integrity.workloads.table import Kind
-from rig.lab.lab import Lab
 from rig.lab.machine_faults import NotBackError
 from rig.session.live.pace import rest_s
 from rig.session.snapshot import Mode
@@ -28,10 +27,6 @@ PATIENCE_S = 5.0
 """After so long a disk that is away is told, and it is seen whether somebody wants to leave."""
 LEAVE_PATIENCE_S = 60.0
 """For what was away when the session was ended, and was released then."""
-WARM_UP = (
-    "exec >/dev/null 2>&1; sgdisk --version; partx --version; mount --version;"
-    " for make in mkfs.ext4 mkfs.vfat; do $make --help; done; modprobe ext4; modprobe vfat"
-)
 AWAY_HINT = "Plug it in, or release what took it away."
 T = TypeVar("T")
 
@@ -196,10 +191,6 @@ class Sitting:
         return MachineError(self.words or "The session is over.", hint="Only leaving is left.")
 
     # The run's own thread.
-
-    def prepare(self, lab: Lab) -> None:
-        """See the protocol: have in memory what makes file systems."""
-        lab.client.start_daemon(("sh", "-c", WARM_UP), "warm-up")
 
     def write(self, scene: Scene) -> None:
         """See the protocol."""

@@ -118,6 +118,7 @@ PURE = {
     "rig.integrity.bulk",
     "rig.integrity.evidence",
     "rig.integrity.filemap",
+    "rig.integrity.gpt",
     "rig.integrity.guilt",
     "rig.integrity.inquiry",
     "rig.integrity.judgement",

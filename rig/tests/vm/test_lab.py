@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from rig.errors import CommandFailure, LaunchFailure, LostVMError, MachineError
+from rig.guest_images.cache import Cache
 from rig.guest_images.image import GuestImage
-from rig.lab.environment import Role
+from rig.lab.accelerator import accelerator
+from rig.lab.environment import GuestOptions, Role
 from rig.lab.lab import Lab
+from rig.lab.states import Kept, States
 from rig.lab.strategy import LabState, wait_for_disk
 
 pytestmark = pytest.mark.vm
@@ -129,3 +133,53 @@ def test_no_guest_outlives_a_killed_station(guest_image: GuestImage, tmp_path: P
         # Readable once the process has ended (pidfd_open(2)).
         assert select.select([ended], [], [], 10.0)[0]
         os.close(ended)
+
+
+HOST_KEY = "cat /etc/ssh/ssh_host_ed25519_key.pub"
+"""New at every boot."""
+
+
+def test_a_lab_resumes_where_another_has_booted_and_boots_behind_a_loss_of_power(
+    booted_lab: Lab, guest_image: GuestImage, tmp_path: Path
+) -> None:
+    with Lab.open(guest_image, tmp_path, accelerator=accelerator(guest_image)) as lab:
+        lab.transition(LabState.BOOTED)
+        machines = (lab.back, lab.front)
+        kept = [machine.check(HOST_KEY).stdout for machine in machines]
+        for machine in machines:
+            before_s = time.time()
+            there_s = float(machine.check("date +%s.%N").stdout)
+            assert before_s - 1 < there_s < time.time() + 1
+        lab.front.check("ping -c 1 -W 5 10.77.0.1")
+        lab.back.check("echo mine > /var/lib/rig/of-this-lab")
+        powering = lab.strategy.powering
+        powering.cut_power(Role.BACK)
+        powering.power_up(Role.BACK)
+        assert lab.back.check(HOST_KEY).stdout != kept[0]
+    with Lab.open(guest_image, tmp_path, accelerator=accelerator(guest_image)) as lab:
+        lab.transition(LabState.BOOTED)
+        assert [one.check(HOST_KEY).stdout for one in (lab.back, lab.front)] == kept
+        assert lab.back.run("test -e /var/lib/rig/of-this-lab").status == 1
+
+
+def test_a_state_that_nothing_can_resume_from_is_told_and_the_machine_boots(
+    booted_lab: Lab, guest_image: GuestImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = accelerator(guest_image)
+    kept = States(guest_image, GuestOptions(chosen), Cache()).find()
+    assert kept is not None
+    broken = Kept(tmp_path / "state")
+    shutil.copytree(kept.directory, broken.directory)
+    with broken.memory(Role.BACK).open("r+b") as memory:
+        memory.truncate(1 << 20)
+    forgotten: list[States] = []
+
+    def discard(states: States) -> None:
+        forgotten.append(states)
+
+    monkeypatch.setattr(States, "find", lambda _: broken)
+    monkeypatch.setattr(States, "discard", discard)
+    with Lab.open(guest_image, tmp_path / "lab", accelerator=chosen) as lab:
+        lab.transition(LabState.BOOTED)
+        lab.front.check("ping -c 1 -W 5 10.77.0.1")
+        assert len(forgotten) == 1
