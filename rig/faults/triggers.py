@@ -15,6 +15,7 @@ from typing import Any, Generic
 import msgspec
 
 from rig.errors import ApiViolationError, UserError
+from rig.faults.phases import lies_within
 from rig.faults.plan import Plan, layer_of
 from rig.faults.rules.base import NO_LIMIT, EffectT, Event, EventT, Layer, Rule
 from rig.faults.rules.device import DeviceEffect, DeviceRequest
@@ -165,7 +166,7 @@ class Injector(Generic[EventT, EffectT]):
         self._seed = plan.seed
         self._clock_s = clock_s
         self._phase: str | None = None
-        self._phase_began_s = 0.0
+        self._phases_began_s: dict[str, float] = {}  # of the phase, and those that it lies within
         self._began_s: float | None = None
         self._triggers: dict[str, _Trigger[EventT, EffectT]] = {}
         for rule in plan.rules(kind):
@@ -181,13 +182,17 @@ class Injector(Generic[EventT, EffectT]):
     def set_phase(self, name: str | None) -> None:
         """Tell in which phase the workload is; the first phase begins the workload.
 
-        Rules with another `phase` do not match; None is between phases.
+        Rules with another `phase` do not match; None is between phases.  A part of a phase
+        (`rig.faults.phases`) does not end the phase, nor begin it anew.
         """
         self._phase = name
-        if name is not None and self._clock_s is not None:
-            self._phase_began_s = self._clock_s()
-            if self._began_s is None:
-                self._began_s = self._phase_began_s
+        now_s = 0.0 if self._clock_s is None else self._clock_s()
+        before, self._phases_began_s = self._phases_began_s, {}
+        for phase in lies_within(name):
+            began_s = now_s if phase == name else before.get(phase, now_s)
+            self._phases_began_s[phase] = began_s
+        if name is not None and self._began_s is None:
+            self._began_s = now_s
 
     # What the layer asks.
 
@@ -310,7 +315,7 @@ class Injector(Generic[EventT, EffectT]):
     def _is_time_of(self, rule: Rule[EventT, EffectT]) -> bool:
         """Whether the rule's phase and moment are here."""
         if rule.at_s is None or self._clock_s is None:
-            return rule.phase in (None, self._phase)
+            return rule.phase is None or rule.phase in self._phases_began_s
         due_s = self._due_s(rule)
         return due_s is not None and self._clock_s() >= due_s
 
@@ -323,7 +328,8 @@ class Injector(Generic[EventT, EffectT]):
             return None
         if rule.phase is None:
             return None if self._began_s is None else self._began_s + rule.at_s
-        return self._phase_began_s + rule.at_s if rule.phase == self._phase else None
+        began_s = self._phases_began_s.get(rule.phase)
+        return None if began_s is None else began_s + rule.at_s
 
 
 def _mix(value: int) -> int:

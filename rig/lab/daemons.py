@@ -167,14 +167,37 @@ class Daemon:
             CommandFailure: The daemon could not do it: its own sentence.
             MachineError: As `wait_event`.
         """
-        number = next(self._ids)
-        self._send(msgspec.json.encode({"id": number, "do": do, **args}) + b"\n")
-        reply = self._wait(lambda: self._replies.pop(number, None), deadline_s, f"reply to {do!r}")
-        if not reply.get("ok"):
-            raise CommandFailure(
-                f"Daemon {self.name!r} on {self.machine!r} refused {do!r}: {reply.get('error')}"
-            )
-        return reply.get("result")
+        return self._result_of(self._order(do, args), do, deadline_s)
+
+    def ask_hearing(
+        self, do: str, hear: Callable[[Event], None], deadline_s: float = 30.0, **args: object
+    ) -> Any:
+        """As `ask`, but listen meanwhile.
+
+        Args:
+            do: The command.
+            hear: Is given each event that comes before the reply, by the thread that asks.
+            deadline_s: How long to wait for the reply.
+            args: Of the command.
+
+        Raises:
+            CommandFailure: As `ask`.
+            MachineError: As `wait_event`.
+        """
+        position, until_s = len(self.events), time.monotonic() + deadline_s
+        number = self._order(do, args)
+
+        def news() -> Event | None:
+            return {} if len(self._events) > position or number in self._replies else None
+
+        replied = False
+        while not replied:
+            self._wait(news, deadline_s, f"reply to {do!r}", until_s)
+            replied = number in self._replies  # the events before it are there, then, too
+            for event in self.events_from(position):
+                position += 1
+                hear(event)
+        return self._result_of(number, do, deadline_s)
 
     def stop(self, deadline_s: float = 15.0) -> int | None:
         """Tell the daemon to undo all that it did and to end; insist when it does not.
@@ -198,6 +221,21 @@ class Daemon:
         self._unwatch()
         return status
 
+    def _order(self, do: str, args: dict[str, object]) -> int:
+        """Send a command; return its number."""
+        number = next(self._ids)
+        self._send(msgspec.json.encode({"id": number, "do": do, **args}) + b"\n")
+        return number
+
+    def _result_of(self, number: int, do: str, deadline_s: float) -> Any:
+        """Wait for a command's reply; return its result."""
+        reply = self._wait(lambda: self._replies.pop(number, None), deadline_s, f"reply to {do!r}")
+        if not reply.get("ok"):
+            raise CommandFailure(
+                f"Daemon {self.name!r} on {self.machine!r} refused {do!r}: {reply.get('error')}"
+            )
+        return reply.get("result")
+
     def _send(self, line: bytes) -> None:
         with self._write_lock:
             try:
@@ -208,8 +246,15 @@ class Daemon:
                 # The end of its output, which `_wait` sees, says more than this.
                 self._note("a command found the daemon's standard input closed")
 
-    def _wait(self, found: Callable[[], Event | None], deadline_s: float, what: str) -> Event:
-        until = time.monotonic() + deadline_s
+    def _wait(
+        self,
+        found: Callable[[], Event | None],
+        deadline_s: float,
+        what: str,
+        until_s: float | None = None,
+    ) -> Event:
+        """Wait until something is found; a deadline that is under way already ends at `until_s`."""
+        until = time.monotonic() + deadline_s if until_s is None else until_s
         with self._changed:
             while True:
                 event = found()

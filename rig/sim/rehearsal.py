@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
+from rig.faults.phases import Phase
 from rig.faults.plan import Fault, Plan
 from rig.faults.rules.base import BLOCK_BYTES, Layer
 from rig.faults.rules.endpoint import EndpointEffect, EndpointFault, EndpointTransfer, When
@@ -40,7 +41,10 @@ MAX_MOVES = 10_000
 """By then a stage has ended."""
 
 _SIZES = {Stage.COMMAND: CBW_BYTES, Stage.DATA: DATA_BYTES, Stage.STATUS: CSW_BYTES}
-_PHASES = (("write", 0x2A, Direction.OUT), ("read", 0x28, Direction.IN))  # SBC-3: WRITE, READ(10)
+_PHASES = (  # SBC-3: WRITE(10), READ(10)
+    (Phase.WRITE, 0x2A, Direction.OUT),
+    (Phase.READ, 0x28, Direction.IN),
+)
 _FLUSH = 0x35  # SYNCHRONIZE CACHE(10)
 _FLUSH_EVERY = 10
 
@@ -99,15 +103,20 @@ class Rehearsal(World):
         Raises:
             BrokenError: The split driver broke Linux's promise, or a command never succeeded.
         """
-        for name, opcode, direction in _PHASES:
-            self._endpoint.set_phase(name)
-            self._medium.set_phase(name)
+        for phase, opcode, direction in _PHASES:
+            self._set_phase(phase)
             for number in range(1, COMMANDS + 1):
                 self._command(number, opcode, direction)
                 if direction is Direction.OUT and number % _FLUSH_EVERY == 0:
                     self._command(number, _FLUSH, None)
+                    if number == _FLUSH_EVERY:
+                        self._set_phase(Phase.PROMISED)
         self._check_nothing_open()
         return self.firings
+
+    def _set_phase(self, phase: Phase) -> None:
+        for injector in (self._endpoint, self._medium):
+            injector.set_phase(phase)
 
     def _command(self, number: int, opcode: int, direction: Direction | None) -> None:
         """Have a command carried out; without a direction it has no data, and is a flush."""

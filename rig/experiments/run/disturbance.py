@@ -6,6 +6,7 @@ while its file systems are mounted; `Disturbance.follow` finds it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +21,9 @@ from rig.errors import CommandFailure, MachineError
 from rig.experiments.run.client import DiskUser
 from rig.experiments.run.observing import observe
 from rig.experiments.run.options import RunOptions, check_machine
+from rig.experiments.run.promise import is_promise
 from rig.experiments.run.trace import Clocks
+from rig.faults.phases import Phase
 from rig.faults.plan import layer_of
 from rig.faults.rules.base import Event, Layer, Rule
 from rig.faults.rules.machine import MachineEffect, MachineFault, MachineKind
@@ -100,6 +103,7 @@ class Disturbance:
         self._daemons = (*back, *link, *cable, "gadget")
         self._directory = directory
         self._phase: str | None = None
+        self._telling = threading.Lock()  # the phase; daemons that were started anew, too
         self._attachment = options.attachment
         self._undo = ExitStack()
         self._hands = Hands(lab.strategy, self._on_started)
@@ -175,12 +179,40 @@ class Disturbance:
         """
         self._machine.set_phase(None)
         self._machine.settle(self.patience_s)
-        self._phase = name
-        for daemon in reversed(self._daemons):
-            self._lab.strategy.daemons[daemon].ask("phase", name=name)
+        with self._telling:
+            self._phase = name
+            for daemon in reversed(self._daemons):
+                self._lab.strategy.daemons[daemon].ask("phase", name=name)
         if name is None:
             self._clocks.measure(self._lab.strategy.daemons)
         self._machine.set_phase(name)
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Hear what the workload tells: its first promise in `write` begins a part of that phase.
+
+        Whoever does not answer was struck, and is told when it is back; or its end is noticed when
+        the disk is looked for.
+
+        Raises:
+            CommandFailure: A daemon refuses to be told.
+        """
+        if self._phase != Phase.WRITE or not is_promise(event):
+            return
+        with self._telling:
+            self._phase = Phase.PROMISED
+            for daemon in map(self._lab.strategy.daemons.get, reversed(self._daemons)):
+                if daemon is not None:
+                    self._tell_if_there(daemon)
+        self._machine.set_phase(self._phase)
+        self.note(f"An fsync has returned: phase '{self._phase}' begins.")
+
+    def _tell_if_there(self, daemon: Daemon) -> None:
+        try:
+            daemon.ask("phase", name=self._phase)
+        except CommandFailure:
+            raise
+        except MachineError as error:
+            self.note(f"Phase '{self._phase}' could not be told: {error.message}")
 
     def follow(self, workload: Daemon, *, suspect: bool = False) -> Followed:
         """See to it that the workload has its disk, if that may have gone away.
@@ -247,7 +279,8 @@ class Disturbance:
     def _on_started(self, name: str) -> None:
         """A daemon was started anew, and knows nothing of the workload; called by the thread."""
         if name in self._daemons:
-            self._lab.strategy.daemons[name].ask("phase", name=self._phase)
+            with self._telling:
+                self._lab.strategy.daemons[name].ask("phase", name=self._phase)
         self._clocks.measure(self._lab.strategy.daemons)  # its machine's may be another one
 
     def _check_daemons(self) -> None:

@@ -6,12 +6,13 @@ call that never returns.  That is an observation about the file system, and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from rig.integrity.filemap import MappedFile
-from rig.lab.daemons import Daemon, NoAnswerError
+from rig.lab.daemons import Daemon, Event, NoAnswerError
 
 STEP_DEADLINE_S = 300.0
 """For one step of the workload.  A SCSI command that gets no answer is retried for 30 s, five
@@ -57,10 +58,35 @@ def observe(workload: Daemon, command: str, **args: object) -> Any:
         Hung: It does not return.
         MachineError: The daemon or its machine failed.
     """
+    step = f"{command} {args.get('fs', '')}".strip()
+    return _told(lambda: workload.ask(command, STEP_DEADLINE_S, **args), step, workload)
+
+
+def observe_hearing(
+    workload: Daemon,
+    command: str,
+    hear: Callable[[Event], None],
+    fs: str,
+    settings: dict[str, object],
+) -> Any:
+    """Have the daemon do something to a file system, and hear the events that come meanwhile.
+
+    Raises:
+        Refused: The host would not.
+        Hung: It does not return.
+        MachineError: The daemon or its machine failed.
+    """
+
+    def ask() -> Any:
+        return workload.ask_hearing(command, hear, STEP_DEADLINE_S, fs=fs, **settings)
+
+    return _told(ask, f"{command} {fs}", workload)
+
+
+def _told(ask: Callable[[], Any], step: str, workload: Daemon) -> Any:
     try:
-        told = workload.ask(command, STEP_DEADLINE_S, **args)
+        told = ask()
     except NoAnswerError as error:
-        step = f"{command} {args.get('fs', '')}".strip()
         raise Hung(_hang_words(step, workload.events)) from error
     if isinstance(told, dict) and "refused" in told:
         refusal = msgspec.convert(told, _ToldRefusal)

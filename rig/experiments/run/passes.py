@@ -104,7 +104,7 @@ class LongUse(Use):
         else:
             more = self._settings(kind, name, self._next_byte.get(name, 0))
         try:
-            told = self._observe("write_again" if again else "write", fs=name, **more)
+            told = self._write_observed("write_again" if again else "write", name, more)
             outcome = msgspec.convert(told, WriteOutcome)
         except Refused as refusal:
             outcome = WriteOutcome(refusal.sentence, 0)

@@ -16,7 +16,7 @@ import msgspec
 
 from rig.errors import CommandFailure, MachineError
 from rig.experiments.run.disturbance import Disturbance
-from rig.experiments.run.observing import STEP_DEADLINE_S, Refused, observe
+from rig.experiments.run.observing import STEP_DEADLINE_S, Refused, observe, observe_hearing
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.recovered import verify
 from rig.integrity.filemap import MappedFile
@@ -240,7 +240,7 @@ class Use:
         for attempt in range(WRITINGS):
             command, more = ("write_again", {}) if attempt else ("write", settings)
             try:
-                told = self._observe(command, fs=name, **more)
+                told = self._write_observed(command, name, more)
                 outcome = msgspec.convert(told, WriteOutcome)
             except Refused as refusal:
                 outcome = WriteOutcome(refusal.sentence, 0)
@@ -287,6 +287,10 @@ class Use:
 
     def _observe(self, command: str, **args: object) -> Any:
         return observe(self._workload, command, **args)
+
+    def _write_observed(self, command: str, name: str, settings: dict[str, object]) -> Any:
+        """Have a file system written; whoever disturbs hears what is promised meanwhile."""
+        return observe_hearing(self._workload, command, self._disturbance.hear, name, settings)
 
     def _follow(self, *, suspect: bool = False) -> bool:
         """See to it that all file systems are mounted; return whether the disk had gone."""

@@ -97,7 +97,7 @@ class Rule(
 
     Attributes:
         name: Unique in the plan; empty stands for LAYER-NUMBER.
-        phase: Matches count in this phase of the workload only; None: always.
+        phase: Matches count in this phase of the workload only, its parts included; None: always.
         nth: Fires at the n-th match and at those that follow it, until `times` is used up.
         every: Fires at every n-th match.
         probability: Fires at a match with this probability, in (0, 1], drawn from the seed.

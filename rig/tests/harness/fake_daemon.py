@@ -1,6 +1,7 @@
 """A supervised daemon that does nothing but speak the lines of `rig.daemon`.
 
-It emits ``ready`` twice, and before that the events named in its arguments.
+It emits ``ready`` twice, and before that the events named in its arguments; and before each reply
+the `words` of the command, an event each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from rig.errors import MachineError
 def obey(command: Command) -> object:
     if command.do == "add":
         return command.args["a"] + command.args["b"]
+    if command.do == "say":
+        return "said"
     if command.do == "exit":
         print("last words", file=sys.stderr)
         sys.stderr.flush()
@@ -34,6 +37,8 @@ def main() -> None:
     events.emit("ready", port=2)
     while data := os.read(0, 4096):
         for command in lines.feed(data):
+            for word in command.args.get("words", ()):
+                events.emit("said", word=word)
             if command.do != "mute":
                 events.answer(command, obey)
     events.emit("stopped")

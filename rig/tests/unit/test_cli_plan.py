@@ -84,6 +84,17 @@ def rehearsed(capsys: pytest.CaptureFixture[str], plan: str) -> str:
     return capsys.readouterr().out
 
 
+def test_the_first_flush_of_a_rehearsal_promises_what_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "promised.toml"
+    file.write_text(
+        'name = "x"\n[[fault]]\nlayer = "medium"\nop = "flush"\nphase = "write/promised"\n'
+        'nth = 1\ntimes = -1\neffect = "lie"\n'
+    )
+    assert "9 faults fired" in rehearsed(capsys, str(file))
+
+
 def test_rules_that_the_simulation_has_no_place_for_are_named_by_their_layer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

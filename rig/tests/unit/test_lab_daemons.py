@@ -50,6 +50,37 @@ def test_a_question_gets_its_answer(daemon: Daemon) -> None:
     assert daemon.ask("add", DEADLINE_S, a=2, b=3) == 5
 
 
+def test_what_comes_before_the_answer_is_heard_in_order(daemon: Daemon) -> None:
+    daemon.wait_event("ready", DEADLINE_S, port=2)
+    heard: list[str] = []
+    words = [str(number) for number in range(50)]
+
+    def hear(event: dict[str, str]) -> None:
+        heard.append(event["word"])
+
+    assert daemon.ask_hearing("say", hear, DEADLINE_S, words=words) == "said"
+    assert heard == words
+
+
+def test_who_hears_may_ask_others_and_the_same_daemon(daemon: Daemon) -> None:
+    daemon.wait_event("ready", DEADLINE_S, port=2)
+    sums: list[int] = []
+
+    def hear(_: dict[str, str]) -> None:
+        sums.append(daemon.ask("add", DEADLINE_S, a=2, b=3))
+
+    daemon.ask_hearing("say", hear, DEADLINE_S, words=["a", "b"])
+    assert sums == [5, 5]
+
+
+def test_who_hears_waits_no_longer_than_the_deadline(daemon: Daemon) -> None:
+    daemon.wait_event("ready", DEADLINE_S, port=2)
+    heard: list[str] = []
+    with pytest.raises(MachineError, match=r"did not send its reply to 'mute' in 0\.5 s"):
+        daemon.ask_hearing("mute", lambda event: heard.append(event["word"]), 0.5, words=["a"])
+    assert heard == ["a"]
+
+
 def test_a_refusal_is_the_daemons_own_sentence(daemon: Daemon) -> None:
     with pytest.raises(CommandFailure, match=r"refused 'eject': There is no medium\. Insert one\."):
         daemon.ask("eject", DEADLINE_S)

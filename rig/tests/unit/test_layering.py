@@ -205,6 +205,7 @@ PURE = {
     "rig.session.live.urbs",
     "rig.session.talk.telling",
     "rig.experiments.fidelity.monitor",
+    "rig.experiments.run.promise",
     "rig.experiments.run.stalls",
     "rig.gadget.bot.descriptors",
     "rig.gadget.functions",

@@ -42,6 +42,9 @@ class Daemon:
                 return [place | {"target": "/run/rig/mnt/ext4", "files": []}]
         return []
 
+    def ask_hearing(self, do: str, hear: object, deadline_s: float, **args: Any) -> Any:
+        return self.ask(do, deadline_s, **args)
+
     def of(self, *commands: str) -> list[dict[str, Any]]:
         return [args for do, args in self.asked if do in commands]
 
@@ -56,7 +59,7 @@ class World:
             cast("Any", self.daemon),
             self.options,
             1,
-            disturbance=cast("Any", SimpleNamespace(follow=self._follow)),
+            disturbance=cast("Any", SimpleNamespace(follow=self._follow, hear=None)),
             part=self._part,
         )
 

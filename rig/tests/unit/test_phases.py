@@ -10,7 +10,7 @@ import pytest
 import rig
 from rig.errors import UserError
 from rig.experiments.run.options import check_wishes
-from rig.faults.phases import PHASES
+from rig.faults.phases import PHASES, Phase, lies_within
 from rig.faults.reader import parse_plan, parse_rule
 
 RULE = '[[fault]]\nlayer = "medium"\nop = "write"\nnth = 1\nphase = "PHASE"\n'
@@ -55,3 +55,15 @@ def test_a_run_refuses_a_phase_that_it_does_not_have(tmp_path: Path) -> None:
     plan.write_text('name = "x"\n' + RULE.replace("PHASE", "wirte"))
     with pytest.raises(UserError, match="no workload has a phase 'wirte'"):
         check_wishes(str(plan), "ext4", "6.12", None)
+
+
+def test_a_phase_lies_within_those_whose_part_it_is() -> None:
+    assert lies_within(Phase.PROMISED) == (Phase.WRITE, Phase.PROMISED)
+    assert lies_within(Phase.READ) == (Phase.READ,)
+    assert lies_within(None) == ()
+
+
+@pytest.mark.parametrize("name", ["promised", "read/promised", "write/", "write/promised/more"])
+def test_what_is_no_part_of_a_phase_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="known phases: write, write/promised, read"):
+        parse_plan('name = "x"\n' + RULE.replace("PHASE", name), "x.toml", PHASES)

@@ -25,6 +25,7 @@ from rig.experiments.run.recovered import model_of
 from rig.experiments.run.scan_service import Access, JournalDamage, Line
 from rig.experiments.run.trace import fired, read_trace
 from rig.experiments.run.use import READINGS
+from rig.faults.phases import PHASES
 from rig.guest_images.image import GuestImage
 from rig.integrity.filemap import Extent, FileMap, MappedFile
 from rig.integrity.judgement import Guilty, Reread, SectorClass
@@ -79,6 +80,8 @@ STORY = [
     "gadget phase write",
     "back phase write",
     "workload write ext4",
+    "gadget phase write/promised",
+    "back phase write/promised",
     "workload map ext4",
     "workload write vfat",
     "workload map vfat",
@@ -207,6 +210,15 @@ class FakeDaemon:
             return REFUSED
         return as_json(getattr(self, f"_{do}")(**args))
 
+    def ask_hearing(
+        self, do: str, hear: Callable[[dict[str, object]], None], deadline_s: float, **args: Any
+    ) -> Any:
+        before = len(self._world.daemon_events)
+        told = self.ask(do, deadline_s, **args)
+        for event in self._world.daemon_events[before:]:
+            hear(event)
+        return told
+
     def check(self) -> None:
         if self._name in self._world.dead:
             raise MachineError(f"Daemon {self._name!r} has ended.")
@@ -223,7 +235,7 @@ class FakeDaemon:
         self._world.step(f"{self._name} is {event}")
 
     def _phase(self, name: str | None) -> None:
-        assert name in {"write", "read", None}
+        assert name in {*PHASES, None}
 
     def _faults(self) -> object:
         planned = self._world.planned[self._name]
@@ -628,6 +640,23 @@ def test_both_ends_get_the_policy_and_the_verdict_names_it(stage: Stage) -> None
     assert "--policy aca" in " ".join(setup.front)
     assert verdict.policy == "aca (EAGAIN)"
     assert "policy aca (EAGAIN)" in (stage.out / "summary.txt").read_text()
+
+
+def test_a_daemon_that_is_away_when_something_is_promised_is_no_failure(stage: Stage) -> None:
+    number = STORY.index("back phase write/promised")
+    stage.world.fails = failing(number, MachineError("Daemon 'back' ended."))
+
+    verdict = stage.run()
+
+    assert verdict.verdict is Outcome.PASS
+    assert stage.world.log[: len(STORY)] == STORY
+
+
+def test_what_is_promised_to_begin_with_is_in_the_trace(stage: Stage) -> None:
+    stage.run()
+
+    notes = [line.what for line in read_trace(stage.out / "trace.jsonl") if line.event == "note"]
+    assert notes == [{"text": "An fsync has returned: phase 'write/promised' begins."}]
 
 
 @pytest.mark.parametrize("number", range(len(STORY)), ids=STORY)

@@ -137,6 +137,32 @@ def test_a_rule_with_a_phase_counts_in_that_phase_only() -> None:
     assert firings(asked, 1) == [(1, "m", 2)]
 
 
+def test_a_rule_of_a_phase_counts_in_the_parts_of_it_too() -> None:
+    asked = injector(
+        medium("whole", nth=2, phase="write"), medium("part", nth=1, phase="write/late")
+    )
+    asked.set_phase("write")
+    assert firings(asked, 1) == []
+    asked.set_phase("write/late")
+    assert firings(asked, 2) == [(1, "whole", 2), (2, "part", 2)]
+    asked.set_phase("write")
+    assert asked.matches == {"whole": 3, "part": 2}
+
+
+def test_a_phase_whose_name_begins_alike_is_no_part_of_another() -> None:
+    asked = injector(medium(nth=1, phase="write"))
+    asked.set_phase("writer")
+    assert firings(asked, 1) == []
+
+
+def test_octets_of_a_part_of_a_phase_are_counted_from_its_beginning() -> None:
+    asked = injector(medium(nth=1, space=2 * 512, phase="write/late"))
+    asked.set_phase("write")
+    assert firings(asked, 9) == []
+    asked.set_phase("write/late")
+    assert firings(asked, 3) == [(2, "m", 1)]
+
+
 @pytest.mark.parametrize(
     ("lba", "blocks", "hit"),
     [(9, 1, False), (9, 2, True), (10, 1, True), (20, 8, True), (21, 8, False), (0, 99, True)],
@@ -321,6 +347,39 @@ def test_a_moment_of_a_phase_counts_from_its_beginning_and_ends_with_it() -> Non
     clock.now_s += 2
     assert asked.ask(WRITE) is not None
     asked.set_phase(None)
+    assert asked.ask(WRITE) is None
+
+
+def test_a_part_of_a_phase_has_moments_of_its_own_and_keeps_those_of_the_phase() -> None:
+    clock = Clock()
+    asked = by_clock(
+        clock,
+        medium("whole", at_s=3, phase="write", times=NO_LIMIT),
+        medium("part", at_s=2, phase="write/late"),
+    )
+    asked.set_phase("write")
+    clock.now_s += 2
+    asked.set_phase("write/late")
+    assert asked.ask(WRITE) is None
+    clock.now_s += 1
+    fired = asked.ask(WRITE)
+    assert fired is not None
+    assert fired.rule_name == "whole"
+    asked.arm("whole", armed=False)
+    assert asked.ask(WRITE) is None
+    clock.now_s += 1
+    fired = asked.ask(WRITE)
+    assert fired is not None
+    assert fired.rule_name == "part"
+
+
+def test_a_phase_that_is_told_again_begins_anew_and_ends_its_part() -> None:
+    clock = Clock()
+    asked = by_clock(clock, medium("whole", at_s=3, phase="write"), medium(at_s=0, phase="write/x"))
+    asked.set_phase("write")
+    asked.set_phase("write/x")
+    clock.now_s += 3
+    asked.set_phase("write")
     assert asked.ask(WRITE) is None
 
 
