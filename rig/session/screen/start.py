@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -48,6 +49,9 @@ def run_screen(
             told.set()
             threading.Thread(target=leave, name="leave").start()
 
+    # Or else a collection among all that was imported halts a key for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     terminal = Terminal(sys.stdin.fileno(), gone)
     with terminal.watched():
         try:
