@@ -12,7 +12,7 @@ from rich.table import Table
 from rig.cli.console import ConsoleProgress, Screen
 from rig.faults.shown import many
 from rig.guest_images import image
-from rig.guest_images.cache import Cache, Entry
+from rig.guest_images.cache import STATE, Cache, Entry
 from rig.guest_images.spec import DEFAULT_KERNEL
 
 app = typer.Typer(help="Build, list and prune the guest images.")
@@ -56,6 +56,8 @@ def list_(cache: CacheOption = None) -> None:
     for entry in store.entries():
         total += entry.size_bytes
         in_use = "yes" if (entry.name, entry.key) in used else "no"
+        if entry.name == STATE:
+            in_use = "-"
         size = f"{entry.size_bytes / 1e6:.1f} MB"
         table.add_row(entry.name, entry.key, size, age(time.time() - entry.made_at_s), in_use)
     console = Screen()
@@ -65,7 +67,7 @@ def list_(cache: CacheOption = None) -> None:
 
 @app.command()
 def prune(cache: CacheOption = None) -> None:
-    """Remove the parts that this checkout does not use."""
+    """Remove what this checkout does not use, and what guests resume from: the next ones boot."""
     store = Cache(cache)
     used = image.used_entries()
     removed: list[tuple[Entry, int]] = []

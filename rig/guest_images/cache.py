@@ -29,6 +29,12 @@ LOCK_WAIT_S = 900.0
 FREE_BYTES = 1 << 30
 """What building a layer needs beside the cache, at most."""
 
+STATE = "state"
+"""The name of entries from which guests resume: what lab they are for, their key alone says."""
+
+STAT_BLOCK_BYTES = 512
+"""What stat(2) counts in, whatever the file system's blocks are."""
+
 _ENTRY = re.compile(rf"(?P<name>[a-z][a-z0-9.-]*)-(?P<key>[0-9a-f]{{{KEY_DIGITS}}})")
 _HALF_MADE = ".new-"
 
@@ -63,8 +69,9 @@ class Entry:
 
     @property
     def size_bytes(self) -> int:
-        """What it holds on the disk."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        """What it holds on the disk, holes left out."""
+        found = (file.stat() for file in self.path.rglob("*") if file.is_file())
+        return sum(min(one.st_size, one.st_blocks * STAT_BLOCK_BYTES) for one in found)
 
     @property
     def made_at_s(self) -> float:

@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rig.errors import MachineError, RigError
-from rig.guest_images.cache import Cache, key_of
+from rig.guest_images.cache import STATE, Cache, key_of
 from rig.guest_images.image import GuestImage
 from rig.lab.environment import QEMU, GuestOptions, Places, Role, configuration
 from rig.lab.guest import Guest
 from rig.lab.machine import Machine
 from rig.progress import Progress
 
-NAME = "state"
-"""Of the cache's entries."""
 MOST = 6
 """So many are kept, of about 250 MB each: of the kernels and attachments that are in use."""
 NEVER = "RIG_BOOT"
@@ -106,7 +104,7 @@ class States:
 
     def find(self) -> Kept | None:
         """Return the state, if one is kept and wanted."""
-        entry = self._cache.find(NAME, self._key) if self._wanted else None
+        entry = self._cache.find(STATE, self._key) if self._wanted else None
         if entry is None:
             return None
         with suppress(OSError):  # forgotten this moment
@@ -116,7 +114,7 @@ class States:
     def discard(self) -> None:
         """Forget the state: nothing can be resumed from it."""
         with suppress(RigError):
-            if entry := self._cache.find(NAME, self._key):
+            if entry := self._cache.find(STATE, self._key):
                 self._cache.remove(entry)
 
     def keep(
@@ -155,8 +153,8 @@ class States:
         self._wanted = False
         try:
             title = "keep the booted machines for the next labs"
-            self._cache.get(NAME, self._key, build, progress, title)
-            entries = [entry for entry in self._cache.entries() if entry.name == NAME]
+            self._cache.get(STATE, self._key, build, progress, title)
+            entries = [entry for entry in self._cache.entries() if entry.name == STATE]
             for old in sorted(entries, key=lambda entry: -entry.made_at_s)[MOST:]:
                 self._cache.remove(old)
         except RigError as error:

@@ -186,3 +186,11 @@ def test_an_entry_that_is_not_ours_to_remove_is_told(
     monkeypatch.setattr(Path, "rename", refuse_rename)
     with pytest.raises(UserError, match="cannot be removed: Permission denied"):
         cache.remove(entry)
+
+
+def test_a_hole_takes_no_room(cache: Cache) -> None:
+    def dig(new: Path) -> None:
+        with (new / "sparse").open("wb") as file:
+            file.truncate(1 << 30)
+
+    assert cache.get("hole", KEY, dig, Silent(), "dig").size_bytes == 0
