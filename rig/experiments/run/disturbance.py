@@ -204,7 +204,8 @@ class Disturbance:
                 if daemon is not None:
                     self._tell_if_there(daemon)
         self._machine.set_phase(self._phase)
-        self.note(f"An fsync has returned: phase '{self._phase}' begins.")
+        if any(rule.phase == self._phase for rule in self._plan.faults):
+            self.note(f"An fsync has returned: phase '{self._phase}' begins.")
 
     def _tell_if_there(self, daemon: Daemon) -> None:
         try:

@@ -652,8 +652,8 @@ def test_a_daemon_that_is_away_when_something_is_promised_is_no_failure(stage: S
     assert stage.world.log[: len(STORY)] == STORY
 
 
-def test_what_is_promised_to_begin_with_is_in_the_trace(stage: Stage) -> None:
-    stage.run()
+def test_a_trace_tells_the_first_promise_if_a_rule_waits_for_it(stage: Stage) -> None:
+    stage.run(PLAN.replace('op = "write"', 'op = "write"\nphase = "write/promised"'))
 
     notes = [line.what for line in read_trace(stage.out / "trace.jsonl") if line.event == "note"]
     assert notes == [{"text": "An fsync has returned: phase 'write/promised' begins."}]
