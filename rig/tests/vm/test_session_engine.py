@@ -21,7 +21,8 @@ from rig.session.live.findings import PASSES
 from rig.session.live.start import session_options
 from rig.session.snapshot import Mode, Snapshot
 
-pytestmark = pytest.mark.vm
+# The whole story, test_session_story, is in every test run.
+pytestmark = [pytest.mark.vm, pytest.mark.nightly]
 
 LONG_S = 200.0
 LOOK_S = 0.1
@@ -142,7 +143,6 @@ def test_a_session_is_looked_at_verified_and_left_with_a_pass(tmp_path: Path) ->
     assert (verdict.policy, verdict.workloads) == ("hold", ("usual",))
 
 
-@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_a_session_outlasts_all_that_is_done_to_its_disk(tmp_path: Path) -> None:
     with Engine.open(session_options(), tmp_path / "run", Silent()) as engine:
