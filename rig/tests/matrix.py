@@ -32,6 +32,7 @@ from rig.faults.rules.base import Layer
 from rig.guest_images.image import GuestImage, ensure
 from rig.guest_images.spec import KERNELS
 from rig.integrity.filesystems import FILE_SYSTEMS, RAW
+from rig.integrity.judgement import SectorClass
 from rig.lab.accelerator import accelerator
 from rig.lab.attachment import DUMMY
 from rig.progress import Silent
@@ -170,9 +171,17 @@ class Labs:
 def shown(rows: Iterable[tuple[Cell, Row]]) -> str:
     """Return the table in Markdown, by file systems."""
     ordered = sorted(rows, key=lambda one: (GROUNDS.index(one[0][0]), one[0][1:]))
-    lines = [markdown.row("file system", "kernel", *HEADINGS), markdown.rule(2 + len(HEADINGS))]
-    lines += [markdown.row(cell.file_system, cell.kernel, *row.cells) for cell, row in ordered]
+    heads = ("file system", "kernel", *HEADINGS, "was promised, and came back")
+    lines = [markdown.row(*heads), markdown.rule(len(heads))]
+    for cell, row in ordered:
+        came_back = str(promised_sectors(row.verdict)) if row.verdict.recoveries else "-"
+        lines.append(markdown.row(cell.file_system, cell.kernel, *row.cells, came_back))
     return "".join(f"{line}\n" for line in lines)
+
+
+def promised_sectors(verdict: Verdict) -> int:
+    """Return how many sectors held what fsync had promised when a disk had come back."""
+    return sum(one.sectors.get(SectorClass.OK, 0) for one in verdict.recoveries)
 
 
 def put_into(document: Path, text: str) -> None:

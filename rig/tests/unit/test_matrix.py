@@ -11,8 +11,9 @@ from rig.errors import UserError
 from rig.experiments.run.options import RunOptions
 from rig.faults.load import shipped_plans
 from rig.guest_images.spec import KERNELS
+from rig.integrity.judgement import SectorClass
 from rig.report.rundir import RunDirectory
-from rig.report.verdict import Outcome, Verdict
+from rig.report.verdict import Outcome, Recovery, Verdict
 from rig.tests.matrix import (
     BEGIN,
     END,
@@ -24,6 +25,7 @@ from rig.tests.matrix import (
     run_cells,
     shown,
 )
+from rig.tests.plans import Row
 from rig.tests.unit.test_summary import PASS
 
 
@@ -67,6 +69,16 @@ def test_a_cell_that_ends_otherwise_is_told_and_one_that_was_run_is_not_run_agai
     assert again == rows
     text = shown(rows)
     assert text.index("| ext4 | 6.12 | calm") < text.index("| vfat | 6.1 | calm")
+
+
+def test_a_row_tells_what_was_promised_and_came_back_if_the_disk_had_gone() -> None:
+    cell = SAMPLE[0]
+    counts = {SectorClass.OK: 96, SectorClass.INDETERMINATE: 32}
+    gone = msgspec.structs.replace(
+        PASS, recoveries=(Recovery("ext4", counts), Recovery("vfat", {}))
+    )
+    rows = [(cell, Row(cell.options().plan, verdict, "")) for verdict in (PASS, gone)]
+    assert [line.split("|")[-2].strip() for line in shown(rows).splitlines()[2:]] == ["-", "96"]
 
 
 def test_the_table_goes_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:

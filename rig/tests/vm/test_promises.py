@@ -9,10 +9,9 @@ import pytest
 from rig.experiments.run.options import check_wishes
 from rig.guest_images.image import GuestImage
 from rig.integrity.filesystems import MIB
-from rig.integrity.judgement import SectorClass
-from rig.report.verdict import Outcome, Verdict
+from rig.report.verdict import Outcome
 from rig.tests.conftest import LabKeeper
-from rig.tests.matrix import run_in
+from rig.tests.matrix import promised_sectors, run_in
 
 pytestmark = [pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(1800)]
 
@@ -50,11 +49,6 @@ def test_a_disk_that_comes_back_has_what_fsync_had_promised(
     assert verdict.verdict in {Outcome.PASS, Outcome.INDETERMINATE}, verdict.reasons
     assert verdict.findings == ()
     assert verdict.faults.fired == 1, verdict.reasons
-    promised = sectors_that_were_promised(verdict)
+    promised = promised_sectors(verdict)
     print(f"\n{name}: {promised} sectors were promised, and there")
     assert promised > 0, "the disk went away before the first fsync, or not at all"
-
-
-def sectors_that_were_promised(verdict: Verdict) -> int:
-    """Of those that were read when the disk had come back."""
-    return sum(one.sectors.get(SectorClass.OK, 0) for one in verdict.recoveries)
