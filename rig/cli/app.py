@@ -9,6 +9,7 @@ import typer
 from rig import __version__
 from rig.cli import (
     bench,
+    campaign,
     compare,
     conformance,
     drivers,
@@ -37,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(in_lab(run.run))
+app.command("campaign", context_settings={"allow_extra_args": True})(campaign.campaign)
 app.command("session")(in_lab(session.session))
 app.command("conformance")(in_lab(conformance.conformance))
 app.command("compare")(in_lab(compare.compare))

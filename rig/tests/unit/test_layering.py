@@ -18,9 +18,10 @@ ROOT = Path(rig.__file__).parent
 
 LAYERS = {
     "cli": {
-        *("session", "experiments", "lab", "report", "guest_images", "sim"),
+        *("campaign", "session", "experiments", "lab", "report", "guest_images", "sim"),
         *("splitdriver", "control", "faults", "usb"),
     },
+    "campaign": {"lab", "report"},
     "session": {
         *("experiments", "lab", "report", "guest_images"),
         *("splitdriver", "integrity", "control", "faults", "usb"),
@@ -253,7 +254,7 @@ HARMLESS = {
 """Modules that only compute: no I/O, clock, thread, log or chance.  A pure module imports no
 other."""
 
-STATION_ONLY = {"cryptography", "typer", "rich", "labgrid", "numpy", "pexpect", "textual"}
+STATION_ONLY = {"cryptography", "typer", "rich", "labgrid", "numpy", "pexpect", "textual", "grpc"}
 
 
 def modules() -> dict[str, Path]:
