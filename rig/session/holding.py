@@ -33,6 +33,8 @@ from rig.session.talk.saving import MARK, Settings
 from rig.session.waiting import Patience
 
 JOURNAL = "session.jsonl"
+SAY_S = 20.0
+"""So often it is said what a session that is being left does."""
 
 
 class Held(NamedTuple):
@@ -122,9 +124,11 @@ def forget_output() -> None:
 
 
 def _wait(engine: Engine, speaker: Speaker) -> None:
-    """Wait for the end; the first Ctrl-C is taken for impatience."""
+    """Wait for the end, and say now and then for what; the first Ctrl-C is taken for impatience."""
+    began_s = time.monotonic()
     try:
-        engine.wait(END_S)
+        while (passed_s := time.monotonic() - began_s) < END_S and not engine.wait(SAY_S):
+            speaker.tell(f"After {passed_s + SAY_S:.0f} s: {engine.snapshot().words}")
     except KeyboardInterrupt:
         speaker.tell("Everything is checked and read back still; Ctrl-C again gives that up.")
         engine.wait(END_S)

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+UP = "up"
+"""The state of a machine that runs."""
+
 
 class Mode(StrEnum):
     """What a session does."""
@@ -208,6 +211,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         at_s: The moment, in seconds since the session began.
         mode: What it does.
         words: The same in a sentence; of a session that is broken, why.
+        away: Whether the disk is being waited for.
         directory: The run directory.
         policy: The split driver's, as a verdict names it.
         disk_blocks: Size of the disk in blocks of 512 octets; 0 while not known.
@@ -227,6 +231,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float = 0.0
     mode: Mode = Mode.STARTING
     words: str = ""
+    away: bool = False
     directory: str = ""
     policy: str = ""
     disk_blocks: int = 0

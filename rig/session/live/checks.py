@@ -14,10 +14,9 @@ from rig.faults.plan import Fault
 from rig.faults.rules.base import BLOCK_BYTES, Rule
 from rig.faults.rules.endpoint import EndpointFault
 from rig.faults.rules.machine import MachineFault
-from rig.session.snapshot import EndpointRow, MachineRow, Snapshot
+from rig.session.snapshot import UP, EndpointRow, MachineRow, Snapshot
 from rig.usb.urb import DIRECTION_IN, Direction
 
-UP = "up"
 NUMBER = 0x0F
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from rig.control.ways import load_ways
-from rig.errors import UserError
+from rig.errors import MachineError, UserError
 from rig.experiments.run.options import Recovery, check_recovery
 from rig.experiments.run.sitting import Scene
 from rig.faults.plan import Fault
@@ -17,7 +17,7 @@ from rig.session.live.hands import reset_port
 from rig.session.live.inquest import verify
 from rig.session.live.running import LiveRun
 from rig.session.live.start import kind_for
-from rig.session.live.switch import switch
+from rig.session.live.switch import ROLES, switch
 from rig.session.live.watch import Watch
 from rig.session.snapshot import Mode
 
@@ -103,6 +103,7 @@ class Engine(LiveRun):
         """See `Deeds.switch`."""
         wanted, watch = check_recovery(policy), self._live()
         before = self._recovery
+        self._check_ends()
         self._sitting.do(lambda scene: self._switch(scene, watch, wanted), without_disk=True)
         return str(before)
 
@@ -117,7 +118,20 @@ class Engine(LiveRun):
         self._sitting.set_mode(Mode.VERIFYING, "Everything is read back and judged.")
         return verify(scene)
 
+    def _check_ends(self) -> None:
+        """Return if both ends can be started anew.
+
+        Raises:
+            MachineError: A machine is not up, or an end of the link is away.
+        """
+        for name in ROLES:
+            row = check_machine_is_up(name, self._snapshot)
+            daemons = () if row is None else row.daemons
+            if any(one.name == name and not one.alive for one in daemons):
+                raise MachineError(f"The {name} end is away.", hint="Wait until it is back.")
+
     def _switch(self, scene: Scene, watch: Watch, wanted: Recovery) -> None:
+        self._check_ends()  # what was up when it was asked for may have been struck since
         self._sitting.set_mode(self._sitting.mode, f"Both ends begin anew, policy {wanted}.")
         away = self._sitting.away
         switch(scene, wanted, self.directory.file("plan.toml"), watch.rules)
@@ -125,6 +139,9 @@ class Engine(LiveRun):
         self._sitting.policies += (str(wanted),)
         if not away:  # else it is being waited for already
             scene.use.follow()
+            if not scene.use.names:
+                why = " ".join(scene.use.given_up_words())
+                raise MachineError(f"The disk is of no use under policy {wanted}: {why}")
 
     def _changing(self, do: Callable[[], T]) -> T:
         """Do something to rules, and show at once what has become of them."""

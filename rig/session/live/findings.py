@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 PASSES = "pass so far"
+NOTHING = "Nothing could be judged: no pass has confirmed anything yet."
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -14,15 +15,18 @@ class Verified(msgspec.Struct, frozen=True):
 
     Attributes:
         said: What was seen, a sentence a view.
+        judged: How many sectors were found as they must be, in all views.
         findings: What of it is wrong.
     """
 
     said: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    judged: int = 0
 
     def words(self) -> list[str]:
         """Return what is to be said of it: what is wrong comes first."""
-        return [*(self.findings or ("Nothing is wrong.",)), *self.said]
+        good = "Nothing is wrong." if self.judged else NOTHING
+        return [*(self.findings or (good,)), *self.said]
 
 
 def so_far(findings: Sequence[str], open_ends: Sequence[str], broken: str) -> str:

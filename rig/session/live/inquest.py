@@ -37,4 +37,5 @@ def verify(scene: Scene) -> Verified:
         f"The {view} view shows {many(count, 'sector')} as they must be."
         for view, count in good.items()
     ]
-    return Verified(tuple(said), tuple(finding.sentence for finding in findings))
+    sentences = tuple(finding.sentence for finding in findings)
+    return Verified(tuple(said), sentences, sum(good.values()))

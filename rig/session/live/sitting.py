@@ -299,9 +299,8 @@ class Sitting:
             raise
         except RigError as error:
             future.set_exception(error)
-        except BaseException as error:
+        except Exception as error:  # of the rig itself: whoever asked is told, and it goes on
             future.set_exception(error)
-            raise
 
     def _break(self, error: Exception | None) -> None:
         """Nothing can be written any more: say so, and wait until somebody leaves."""

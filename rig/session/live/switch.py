@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rig.errors import UserError
+from rig.errors import MachineError, UserError
 from rig.experiments.run.options import Recovery
 from rig.experiments.run.places import setup_of
 from rig.experiments.run.sitting import Scene
@@ -31,12 +31,14 @@ def switch(scene: Scene, recovery: Recovery, plan: Path, rules: LiveRules) -> No
 
     Raises:
         UserError: The device is not carried by the split driver.
-        MachineError: An end did not start.
+        MachineError: An end is not there, or did not start.
     """
     lab, options = scene.lab, dataclasses.replace(scene.options, recovery=recovery)
     if options.driver is not PathName.SPLIT:
         raise UserError(f"A policy is the split driver's own: driver {options.driver} has none.")
     setup, crew = setup_of(options, plan), lab.strategy.crew
+    if missing := [name for name in ROLES if name not in crew.daemons]:
+        raise MachineError(f"The {missing[0]} end is not there.", hint="Wait until it is back.")
     kept = rules.of("back")
     lab.setup = setup
     for name in ("front", "back"):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rig.errors import MachineError, UserError
 from rig.session.deeds import Deeds
-from rig.session.snapshot import Mode
+from rig.session.snapshot import UP, Mode
 from rig.session.talk import making
 from rig.session.talk.commands import WAITS, one_of
 
@@ -54,7 +54,7 @@ class Waits:
             if not rest:
                 raise UserError("'wait fired' needs the name of a rule.")
             return self._fired(rest[0], _deadline(rest[1:]), had)
-        self._for(lambda: self._mode == what, f"The session is not {what}", _deadline(rest))
+        self._for(lambda: self._is(what), f"The session is not {what}", _deadline(rest))
         self.settle()
         return [f"The session is {what}."]
 
@@ -66,6 +66,15 @@ class Waits:
             return known.mode is not Mode.LIVE or bool(known.ports or not self._split)
 
         self._patience.until(seen, SETTLE_S)
+
+    def _is(self, what: str) -> bool:
+        """Whether the workload is live, or paused; what is away, or struck, is not live."""
+        seen = self._deeds.snapshot()
+        if what != Mode.LIVE:
+            return seen.mode == what
+        whole = all(row.device is not None and row.linked for row in seen.ports)
+        up = all(row.state == UP and all(d.alive for d in row.daemons) for row in seen.machines)
+        return seen.mode is Mode.LIVE and not seen.away and whole and up
 
     @property
     def _mode(self) -> Mode:
@@ -94,7 +103,9 @@ class Waits:
         if in_time:
             words = self._deeds.snapshot().words
             raise MachineError(f"{not_yet}, and cannot any more: {words}")
-        raise UserError(f"{not_yet} after {deadline_s:g} s.")
+        seen = self._deeds.snapshot()
+        why = f" {seen.words}" if seen.away or seen.mode is Mode.STARTING else ""
+        raise UserError(f"{not_yet} after {deadline_s:g} s.{why}")
 
 
 def _deadline(words: Sequence[str]) -> float:

@@ -63,13 +63,15 @@ class RuleCommands:
 
     # Rules that are added.
 
-    def _add(self, line: str, rules: list[Fault], undo: Undo | None = None) -> list[str]:
+    def _add(
+        self, line: str, rules: list[Fault], undo: Undo | None = None, said: str = ""
+    ) -> list[str]:
         if any(isinstance(rule, EndpointFault) and rule.endpoint for rule in rules):
             self._settle()
         now_s = self._doings.now_s()
         timed = [making.from_now(rule, now_s) for rule in rules]
         names = tuple(self._deeds.add(timed))
-        answer = [f"{rule.name} is armed: {rule.words()}." for rule in timed]
+        answer = [said] if said else [f"{rule.name} is armed: {rule.words()}." for rule in timed]
         entry = Entry(
             at_s=now_s, line=line, deed=Deed.ADDED, rules=tuple(timed), answer=tuple(answer)
         )
@@ -103,9 +105,8 @@ class RuleCommands:
         ports = self._deeds.snapshot().ports
         if ports and all(port.device is not None for port in ports):
             raise UserError("The device is plugged in.")
-        return self._add(
-            line, [making.plug_rule(self.taken)], lasting("'plug' cannot be undone; 'unplug' can.")
-        )
+        cannot = lasting("'plug' cannot be undone; 'unplug' can.")
+        return self._add(line, [making.plug_rule(self.taken)], cannot, "The device is plugged in.")
 
     def _plug_in(self) -> Undone:
         rule = making.from_now(making.plug_rule(self.taken), self._doings.now_s())

@@ -111,6 +111,18 @@ def test_answers_go_to_the_output_and_nothing_else_does(
     assert "Everything is checked and read back" in said.err
 
 
+def test_it_is_said_what_a_long_end_waits_for(
+    hold: Callable[..., Held], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = iter([False, True])
+    finish = FakeEngine.wait
+    monkeypatch.setattr(
+        FakeEngine, "wait", lambda self, for_s: next(ended, True) and finish(self, for_s)
+    )
+    hold("policy")
+    assert "After 20 s: usual writes on ext4." in capsys.readouterr().err
+
+
 def test_a_signal_before_there_is_a_session_ends_the_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

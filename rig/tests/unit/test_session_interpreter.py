@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -7,7 +9,7 @@ from rig.errors import MachineError, UserError
 from rig.faults.plan import Plan
 from rig.faults.rules.device import DeviceFault
 from rig.faults.rules.machine import MachineFault, MachineKind
-from rig.session.snapshot import Mode
+from rig.session.snapshot import DaemonRow, MachineRow, Mode, PortRow
 from rig.session.talk.saving import Settings
 from rig.tests.harness.fake_deeds import Seat
 
@@ -200,7 +202,7 @@ def test_what_is_asked_for_is_told_a_row_a_line(seat: Seat, line: str, said: str
 @pytest.mark.parametrize("line", [f"{RULE} endpoint=2", "wait live 3"])
 def test_the_endpoints_are_waited_for_before_they_are_asked_for(seat: Seat, line: str) -> None:
     ports = seat.deeds.now.ports
-    seat.deeds.change(ports=())
+    seat.deeds.change(ports=(), machines=())
     seat.patience.meanwhile = lambda: seat.deeds.change(ports=ports)
     seat.ask(line)
     assert seat.deeds.now.ports == ports
@@ -208,9 +210,38 @@ def test_the_endpoints_are_waited_for_before_they_are_asked_for(seat: Seat, line
 
 def test_without_a_split_driver_no_endpoints_are_waited_for() -> None:
     seat = Seat(Settings(Plan(name="calm"), split=False))
-    seat.deeds.change(ports=())
+    seat.deeds.change(ports=(), machines=())
     seat.patience.meanwhile = lambda: pytest.fail("it waits")
     seat.ask("wait live 3")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"away": True, "words": "The disk is away: it hides."},
+        {"ports": (PortRow("1-1"),)},
+        {"ports": (PortRow("1-1", 3),)},
+        {"machines": (MachineRow("back", "without power"),)},
+        {"machines": (MachineRow("front", "up", "6.12", (DaemonRow("front", False),)),)},
+    ],
+)
+def test_without_its_disk_a_session_is_not_live(seat: Seat, missing: dict[str, Any]) -> None:
+    seat.deeds.change(**({"machines": ()} | missing))
+    assert seat.refused("wait live 3").startswith("The session is not live after 3 s.")
+    seat.patience.meanwhile = lambda: seat.deeds.change(
+        away=False, machines=(), ports=(PortRow("1-1", 3, linked=True),)
+    )
+    assert seat.ask("wait live 3") == ["The session is live."]
+
+
+def test_what_is_waited_for_is_said_when_it_does_not_come(seat: Seat) -> None:
+    seat.deeds.change(away=True, words="The disk is away: it hides.")
+    assert seat.refused("wait live 3").endswith("The disk is away: it hides.")
+
+
+def test_plugging_in_is_told_as_such(seat: Seat) -> None:
+    seat.deeds.change(ports=(PortRow("1-1"),))
+    assert seat.ask("plug") == ["The device is plugged in."]
 
 
 # Undo

@@ -200,5 +200,9 @@ def test_wrong_data_comes_before_everything_in_the_running_verdict() -> None:
 
 
 def test_what_was_verified_says_first_what_is_wrong() -> None:
-    assert findings.Verified(("Seen.",), ()).words() == ["Nothing is wrong.", "Seen."]
+    assert findings.Verified(("Seen.",), (), 8).words() == ["Nothing is wrong.", "Seen."]
     assert findings.Verified(("Seen.",), ("Bad.",)).words() == ["Bad.", "Seen."]
+
+
+def test_what_nobody_could_judge_is_not_called_right() -> None:
+    assert findings.Verified(("Seen.",)).words() == [findings.NOTHING, "Seen."]

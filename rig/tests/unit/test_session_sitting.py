@@ -135,6 +135,18 @@ def test_what_is_done_between_two_passes_gives_its_result_or_its_error(stage: St
     stage.wait(lambda: len(stage.use.log) > before)
 
 
+def test_a_mistake_of_the_rig_in_what_is_done_does_not_end_the_session(stage: Stage) -> None:
+    def stumble(scene: Scene) -> None:
+        raise KeyError("back")
+
+    stage.begin()
+    with pytest.raises(KeyError):
+        stage.sitting.do(stumble)
+    assert stage.sitting.do(lambda scene: 7) == 7
+    stage.leave()
+    assert stage.failure is None
+
+
 def test_another_workload_is_written_from_the_next_pass_on(stage: Stage) -> None:
     stage.begin()
     assert stage.sitting.use(RANDOM) == "usual"

@@ -1,0 +1,69 @@
+"""Both ends under another policy: only where they are there, and told if the disk is no good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from rig.errors import MachineError
+from rig.experiments.run.options import check_recovery
+from rig.experiments.run.sitting import Scene
+from rig.session.live import engine as engines
+from rig.session.live.engine import Engine
+from rig.session.live.start import session_options
+from rig.session.live.switch import switch
+from rig.session.live.watch import Watch
+from rig.session.snapshot import DaemonRow, MachineRow, Mode, Snapshot
+
+UP = MachineRow("front", "up", "", (DaemonRow("front", True),))
+ACA = check_recovery("aca")
+
+
+class Bench(Engine):
+    """An engine without a run: what there is is what a test says."""
+
+    def __init__(self, *back: MachineRow) -> None:
+        self._snapshot = Snapshot(machines=(*back, UP))
+        self._sitting = cast(
+            "Any",
+            SimpleNamespace(
+                mode=Mode.LIVE, away=False, policies=(), set_mode=lambda mode, words: None
+            ),
+        )
+        self.directory = cast("Any", SimpleNamespace(file=lambda name: None))
+
+    def begin_anew(self, scene: object) -> None:
+        self._switch(cast("Scene", scene), cast("Watch", SimpleNamespace(rules=None)), ACA)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (MachineRow("back", "without power"), "back machine is without power.*Wait"),
+        (MachineRow("back", "up", "", (DaemonRow("back", False),)), "back end is away.*Wait"),
+    ],
+)
+def test_ends_that_are_away_are_not_started_anew(row: MachineRow, said: str) -> None:
+    with pytest.raises(MachineError, match=said):
+        Bench(row).begin_anew(None)
+
+
+def test_an_end_that_nobody_knows_of_is_named() -> None:
+    lab = SimpleNamespace(strategy=SimpleNamespace(crew=SimpleNamespace(daemons={"front": None})))
+    scene = SimpleNamespace(lab=lab, options=session_options())
+    with pytest.raises(MachineError, match="back end is not there"):
+        switch(cast("Scene", scene), ACA, Path("plan.toml"), cast("Any", None))
+
+
+def test_a_policy_under_which_no_file_system_comes_back_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "switch", lambda *_: None)
+    use = SimpleNamespace(
+        names=[], follow=lambda: None, given_up_words=lambda: iter(["ext4 was given up."])
+    )
+    with pytest.raises(MachineError, match=r"no use under policy aca.*ext4 was given up"):
+        Bench(MachineRow("back", "up")).begin_anew(SimpleNamespace(use=use))
