@@ -59,7 +59,8 @@ class TappedBackEnd(BackEnd):
         self._counts: dict[int, list[int]] = {}  # of each endpoint: done, failed, octets
 
     def receive(self, message: Message) -> None:
-        """See `BackEnd.receive`."""
+        """See `BackEnd.receive`; what is refused there has not come."""
+        super().receive(message)
         match message:
             case Submit():
                 self._endpoint_of[message.urb_id] = message.endpoint_address
@@ -72,7 +73,6 @@ class TappedBackEnd(BackEnd):
                 self._note(Kind.RESUME, device, endpoint=endpoint, epoch=epoch)
             case Disconnected(device) if device == self._served:
                 self._note_down()
-        super().receive(message)
 
     def completed(self, urb_id: int, status: int, actual_bytes: int, data: Payload = b"") -> None:
         """See `BackEnd.completed`."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from rig.errors import UserError
+from rig.errors import RemoteProtocolError, UserError
 from rig.integrity.monitors.merge import merged
 from rig.integrity.monitors.run import watch
 from rig.splitdriver.backend import Discard, Perform, Start
 from rig.splitdriver.backend import Send as BackSend
 from rig.splitdriver.frontend import Fence
 from rig.splitdriver.frontend import Send as FrontSend
-from rig.splitdriver.messages import ALL_CAPABILITIES
+from rig.splitdriver.messages import ALL_CAPABILITIES, Message
 from rig.splitdriver.policy import Policy
 from rig.splitdriver.tap import TappedBackEnd, TappedFrontEnd
 from rig.usb.setup import SetupPacket
@@ -37,6 +37,7 @@ class Pair:
         self.front = TappedFrontEnd(self.logs["front"], Policy.HOLD, ALL_CAPABILITIES)
         self.back = TappedBackEnd(self.logs["back"], Policy.HOLD, 1, -errno.EPROTO, 0)
         self.running: list[int] = []
+        self.said: list[Message] = []  # by the front end
         self.back.linked()
         self.back.plugged(Speed.HIGH)
         self.back.configured({1: TransferType.BULK, 0x81: TransferType.BULK})
@@ -52,6 +53,7 @@ class Pair:
                     case BackSend(message):
                         self.front.receive(message)
                     case FrontSend(message):
+                        self.said.append(message)
                         self.back.receive(message)
                     case Start(urb) | Perform(urb):
                         self.running.append(urb.urb_id)
@@ -177,6 +179,17 @@ def test_the_monitors_find_nothing_wrong_with_it(pair: Pair) -> None:
     pair.end(9, data=DATA)
     stream = merged(pair.read("front"), pair.read("back"))
     assert not watch(stream)
+
+
+def test_what_the_back_end_refuses_has_not_come_and_breaks_no_rule(pair: Pair) -> None:
+    pair.submit(1)
+    with pytest.raises(RemoteProtocolError, match="submitted twice"):
+        pair.back.receive(pair.said[-1])  # as a link may bring it that is to be noticed
+    pair.back.link_lost()
+    pair.settle()
+    events = pair.read("back")
+    assert kinds(events) == [Kind.UP, Kind.SUBMIT, Kind.START, Kind.DOWN, Kind.END]
+    assert not watch(events)
 
 
 def test_what_is_told_behind_the_end_is_let_go(pair: Pair) -> None:
