@@ -122,13 +122,16 @@ class Engine(LiveRun):
         """Return if both ends can be started anew.
 
         Raises:
-            MachineError: A machine is not up, or an end of the link is away.
+            MachineError: A machine is not up, or an end of the link or the device is away.
         """
         for name in ROLES:
             row = check_machine_is_up(name, self._snapshot)
             daemons = () if row is None else row.daemons
             if any(one.name == name and not one.alive for one in daemons):
                 raise MachineError(f"The {name} end is away.", hint="Wait until it is back.")
+        if any(port.device is None for port in self._snapshot.ports):
+            # The front end that begins anew has nothing to attach.
+            raise MachineError("Nothing is plugged in.", hint="Plug it in, or wait for it.")
 
     def _switch(self, scene: Scene, watch: Watch, wanted: Recovery) -> None:
         self._check_ends()  # what was up when it was asked for may have been struck since
@@ -141,7 +144,10 @@ class Engine(LiveRun):
             scene.use.follow()
             if not scene.use.names:
                 why = " ".join(scene.use.given_up_words())
-                raise MachineError(f"The disk is of no use under policy {wanted}: {why}")
+                raise MachineError(
+                    f"The disk is of no use under policy {wanted}: {why}",
+                    hint="docs/recovery.md tells of the policies, and which drivers bear them.",
+                )
 
     def _changing(self, do: Callable[[], T]) -> T:
         """Do something to rules, and show at once what has become of them."""

@@ -150,6 +150,8 @@ _ROWS = (
         "policy",
         "[hold|aca|naive]",
         "Say the split driver's policy, or start both its ends anew under another.",
+        "Under aca usb-storage may never get its disk back, and the session with it is over:"
+        " docs/recovery.md, question 3, says why.",
         most=1,
     ),
     Command(

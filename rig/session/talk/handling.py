@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rig.errors import UserError
 from rig.faults.plan import Fault
 from rig.faults.rules.base import NO_LIMIT
+from rig.faults.rules.device import DeviceFault, DeviceKind
 from rig.faults.rules.endpoint import EndpointFault
 from rig.session.deeds import Deeds
 from rig.session.snapshot import FaultRow
@@ -103,10 +104,18 @@ class RuleCommands:
 
     def _plug(self, line: str, _: Words) -> list[str]:
         ports = self._deeds.snapshot().ports
-        if ports and all(port.device is not None for port in ports):
+        there = bool(ports) and all(port.device is not None for port in ports)
+        if there and not self._unplugged():
             raise UserError("The device is plugged in.")
         cannot = lasting("'plug' cannot be undone; 'unplug' can.")
         return self._add(line, [making.plug_rule(self.taken)], cannot, "The device is plugged in.")
+
+    def _unplugged(self) -> bool:
+        """Whether the last unplugging lasts: what ports tell comes a second later."""
+        rules = [rule for entry in self._doings.journal.entries for rule in entry.rules]
+        moments = [rule for rule in rules if isinstance(rule, DeviceFault)]
+        last = [rule for rule in moments if rule.kind is DeviceKind.SOFT_DISCONNECT][-1:]
+        return any(rule.for_s is None for rule in last)
 
     def _plug_in(self) -> Undone:
         rule = making.from_now(making.plug_rule(self.taken), self._doings.now_s())

@@ -239,6 +239,12 @@ def test_what_is_waited_for_is_said_when_it_does_not_come(seat: Seat) -> None:
     assert seat.refused("wait live 3").endswith("The disk is away: it hides.")
 
 
+def test_what_was_unplugged_just_now_can_be_plugged_in_before_that_is_seen(seat: Seat) -> None:
+    seat.ask("unplug")
+    seat.ask("plug")
+    assert seat.refused("plug") == "The device is plugged in."
+
+
 def test_plugging_in_is_told_as_such(seat: Seat) -> None:
     seat.deeds.change(ports=(PortRow("1-1"),))
     assert seat.ask("plug") == ["The device is plugged in."]

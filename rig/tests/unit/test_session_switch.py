@@ -16,7 +16,7 @@ from rig.session.live.engine import Engine
 from rig.session.live.start import session_options
 from rig.session.live.switch import switch
 from rig.session.live.watch import Watch
-from rig.session.snapshot import DaemonRow, MachineRow, Mode, Snapshot
+from rig.session.snapshot import DaemonRow, MachineRow, Mode, PortRow, Snapshot
 
 UP = MachineRow("front", "up", "", (DaemonRow("front", True),))
 ACA = check_recovery("aca")
@@ -35,6 +35,9 @@ class Bench(Engine):
         )
         self.directory = cast("Any", SimpleNamespace(file=lambda name: None))
 
+    def unplug(self) -> None:
+        self._snapshot = Snapshot(machines=self._snapshot.machines, ports=(PortRow("1-1"),))
+
     def begin_anew(self, scene: object) -> None:
         self._switch(cast("Scene", scene), cast("Watch", SimpleNamespace(rules=None)), ACA)
 
@@ -49,6 +52,13 @@ class Bench(Engine):
 def test_ends_that_are_away_are_not_started_anew(row: MachineRow, said: str) -> None:
     with pytest.raises(MachineError, match=said):
         Bench(row).begin_anew(None)
+
+
+def test_without_a_device_there_is_nothing_to_attach() -> None:
+    bench = Bench(MachineRow("back", "up"))
+    bench.unplug()
+    with pytest.raises(MachineError, match=r"Nothing is plugged in.*Plug it in"):
+        bench.begin_anew(None)
 
 
 def test_an_end_that_nobody_knows_of_is_named() -> None:
