@@ -137,9 +137,13 @@ class Engine(LiveRun):
         self._check_ends()  # what was up when it was asked for may have been struck since
         self._sitting.set_mode(self._sitting.mode, f"Both ends begin anew, policy {wanted}.")
         away = self._sitting.away
-        switch(scene, wanted, self.directory.file("plan.toml"), watch.rules)
-        self._recovery = wanted
-        self._sitting.policies += (str(wanted),)
+        before = scene.lab.setup
+        try:
+            switch(scene, wanted, self.directory.file("plan.toml"), watch.rules)
+        finally:
+            if scene.lab.setup is not before:  # whatever came of it, an end may have begun anew
+                self._recovery = wanted
+                self._sitting.policies += (str(wanted),)
         if not away:  # else it is being waited for already
             scene.use.follow()
             if not scene.use.names:

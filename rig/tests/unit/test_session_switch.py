@@ -38,6 +38,10 @@ class Bench(Engine):
     def unplug(self) -> None:
         self._snapshot = Snapshot(machines=self._snapshot.machines, ports=(PortRow("1-1"),))
 
+    @property
+    def policies(self) -> tuple[str, ...]:
+        return self._sitting.policies
+
     def begin_anew(self, scene: object) -> None:
         self._switch(cast("Scene", scene), cast("Watch", SimpleNamespace(rules=None)), ACA)
 
@@ -72,8 +76,23 @@ def test_a_policy_under_which_no_file_system_comes_back_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(engines, "switch", lambda *_: None)
+    lab = SimpleNamespace(setup=1)
     use = SimpleNamespace(
         names=[], follow=lambda: None, given_up_words=lambda: iter(["ext4 was given up."])
     )
     with pytest.raises(MachineError, match=r"no use under policy aca.*ext4 was given up"):
-        Bench(MachineRow("back", "up")).begin_anew(SimpleNamespace(use=use))
+        Bench(MachineRow("back", "up")).begin_anew(SimpleNamespace(use=use, lab=lab))
+
+
+def test_a_policy_that_an_end_may_have_begun_is_told_although_the_other_did_not_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(scene: Scene, *_: object) -> None:
+        cast("Any", scene.lab).setup = 2
+        raise MachineError("The front end did not attach.")
+
+    monkeypatch.setattr(engines, "switch", fail)
+    bench = Bench(MachineRow("back", "up"))
+    with pytest.raises(MachineError, match="did not attach"):
+        bench.begin_anew(SimpleNamespace(lab=SimpleNamespace(setup=1)))
+    assert bench.policies == ("aca (EPROTO)",)
