@@ -21,6 +21,7 @@ from rig.experiments.run.disturbance import EVENTS as MACHINE_EVENTS
 from rig.experiments.run.places import STORE
 from rig.experiments.run.sitting import Scene
 from rig.experiments.run.trace import read_events
+from rig.lab.cable import STATION_NAME
 from rig.lab.daemons import Daemon
 from rig.lab.environment import Role
 from rig.lab.hands import RUNS_ON
@@ -132,7 +133,9 @@ class Watch:
     def _answers(self, name: str) -> Daemon | None:
         """Return a daemon that can be asked."""
         daemon = self._strategy.daemons.get(name)
-        if daemon is None or daemon.ended or daemon.machine not in self._that_answer():
+        if daemon is None or daemon.ended:
+            return None
+        if daemon.machine not in (STATION_NAME, *self._that_answer()):  # a cable is the station's
             return None
         return None if name in self._struck.silent else daemon
 
