@@ -118,6 +118,10 @@ class Coordinator:
         """See `Desk.places`."""
         return self._call(self._places())
 
+    def missing(self, place: str) -> str:
+        """See `Desk.missing`."""
+        return self._call(self._missing(place))
+
     def reserve(self, tags: Mapping[str, str]) -> str:
         """See `Desk.reserve`."""
         wanted = messages.Reservation.Filter(filter=dict(tags))
@@ -182,19 +186,26 @@ class Coordinator:
         await self._sync()
         return {name: self._view(place) for name, place in self._session.places.items()}
 
+    async def _missing(self, name: str) -> str:
+        await self._sync()
+        place = self._session.places.get(name)
+        if place is None:
+            raise MachineError(f"Place '{name}' was deleted.")
+        paths = [
+            (exporter, group, entry.cls, resource)
+            for exporter, groups in self._session.resources.items()
+            for group, entries in groups.items()
+            for resource, entry in entries.items()
+            if entry.data.get("cls") and entry.avail
+        ]
+        return str(place.unmatched(paths) or "") if place.matches else "it has no match"
+
     async def _sync(self) -> None:
         """Have seen all that the coordinator has told until now."""
         if self._session.stopping.is_set() or not await self._session.sync_with_coordinator():
             raise MachineError(f"The labgrid coordinator at {self.address} is gone.")
 
     def _view(self, place: Place) -> PlaceView:
-        paths = [
-            (exporter, group, entry.cls, name)
-            for exporter, groups in self._session.resources.items()
-            for group, entries in groups.items()
-            for name, entry in entries.items()
-            if entry.data.get("cls") and entry.avail
-        ]
         lost = [path[0] for path in place.acquired_resources if self._entry(path) is None]
         return PlaceView(
             place.name,
@@ -202,7 +213,6 @@ class Coordinator:
             place.comment,
             place.acquired or "",
             place.reservation or "",
-            str(place.unmatched(paths) or "" if place.matches else "it has no match at all"),
             lost[0] if lost else "",
         )
 

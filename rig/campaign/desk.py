@@ -39,7 +39,6 @@ class PlaceView(msgspec.Struct, frozen=True):
         comment: Its comment.
         holder: Who has acquired it, ``host/user``; "" for nobody.
         reservation: The reservation that it is kept for; "" for none.
-        missing: The first of its matches for which no exporter has anything; "" for none.
         lost: The exporter whose resource the holder has lost; "" for none.
     """
 
@@ -48,7 +47,6 @@ class PlaceView(msgspec.Struct, frozen=True):
     comment: str = ""
     holder: str = ""
     reservation: str = ""
-    missing: str = ""
     lost: str = ""
 
 
@@ -65,6 +63,9 @@ class Desk(Protocol):
 
     def places(self) -> dict[str, PlaceView]:
         """Return all places by name."""
+
+    def missing(self, place: str) -> str:
+        """Return the first of a place's matches for which no exporter has anything; "" for none."""
 
     def reserve(self, tags: Mapping[str, str]) -> str:
         """Queue up for a place with these tags; return the reservation's token."""

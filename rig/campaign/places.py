@@ -147,9 +147,7 @@ class Places:
         if not ours:
             return
         with contextlib.suppress(MachineError):  # gone, and with it all that it knew
-            self._desk.tag(held.name, {LEASE: ""})
-            self._desk.release(held.name, self._desk.me)
-            self._desk.cancel(held.token)
+            self._free(held.name, self._desk.me, held.token)
 
     def mark_broken(self, name: str, why: str) -> None:
         """Have nobody use a place until somebody has mended it.
@@ -207,7 +205,7 @@ class Places:
         return None
 
     def _acquire(self, name: str, token: str) -> Held | None:
-        missing = self._desk.places()[name].missing
+        missing = self._desk.missing(name)
         if missing:
             self.mark_broken(name, f"no exporter has what it consists of: {missing}.")
             return None
@@ -224,7 +222,9 @@ class Places:
         return held
 
     def _renew(self, held: Held) -> None:
-        self._desk.tag(held.name, {LEASE: self._word})
+        with self._lock:  # a lease behind our back would look like another's to the next holder
+            if self._held.get(held.name) is held:
+                self._desk.tag(held.name, {LEASE: self._word})
 
     @property
     def _word(self) -> str:
@@ -256,14 +256,22 @@ class Places:
                 self._seen[place.name] = (lease, now)
             elif now - since >= LEASE_S:
                 self._seen.pop(place.name)
-                self._desk.tag(place.name, {LEASE: ""})
-                self._desk.release(place.name, place.holder)
-                if place.reservation:
-                    self._desk.cancel(place.reservation)
+                self._free(place.name, place.holder, place.reservation)
                 self._note(
                     f"Place '{place.name}' was taken from {place.holder}, which has not been heard"
                     f" of for {LEASE_S:.0f} s."
                 )
+
+    def _free(self, name: str, holder: str, reservation: str) -> None:
+        """Release a place.
+
+        Its reservation first: the coordinator's scheduler sees one that is gone only the next time,
+        which would be seconds after the release.
+        """
+        self._desk.tag(name, {LEASE: ""})
+        if reservation:
+            self._desk.cancel(reservation)
+        self._desk.release(name, holder)
 
     def _holders(self) -> str:
         found = [f"{p.name} is {p.holder or 'reserved'}'s" for p in self.fitting().values()]

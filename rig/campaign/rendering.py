@@ -129,7 +129,9 @@ def _listed(target: dict[str, Any], what: str) -> list[dict[str, Any]]:
 
 def _plain(one: dict[str, Any]) -> dict[str, Any]:
     """Return a resource or driver as an environment file has it."""
-    return {one["cls"]: {key: value for key, value in one.items() if key != "cls"}}
+    return {
+        one["cls"]: {key: value for key, value in one.items() if key != "cls" and value is not None}
+    }
 
 
 def _by_role(place: str, resources: Sequence[Exported]) -> dict[Role, list[dict[str, Any]]]:

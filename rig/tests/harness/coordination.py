@@ -14,9 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
 from labgrid.util.yaml import dump
 
+from rig.campaign.coordinator import coordinator
+from rig.campaign.desk import PlaceView
 from rig.lab.children import end, spawn
+from rig.lab.environment import Role
 
 DEADLINE_S = 60.0
 _LISTENING = re.compile(r"listening on \S+:(\d+)")
@@ -40,27 +44,29 @@ class Coordination:
     def export(self, name: str, groups: Mapping[str, Mapping[str, Any]]) -> None:
         """Start an exporter, and wait until the coordinator knows what it has."""
         file = self.directory / f"{name}.yaml"
-        file.write_text(dump({key: dict(value) for key, value in groups.items()}))
+        file.write_text(dump({str(key): dict(value) for key, value in groups.items()}))
         argv = [_program("exporter"), "-c", self.address, "-n", name, "--hostname", "127.0.0.1"]
         self.exporters[name], _ = self._start([*argv, str(file)], re.compile("Exporter ready"))
 
-    def client(self, *words: str) -> str:
-        """Run ``labgrid-client``; return what it says."""
-        done = subprocess.run(
-            [_program("client"), "-x", self.address, *words],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
-
     def place(self, name: str, *matches: str, **tags: str) -> None:
-        """Make a place."""
-        self.client("-p", name, "create")
-        self.client("-p", name, "add-match", *matches)
-        self.client("-p", name, "set-tags", *(f"{key}={value}" for key, value in tags.items()))
+        """Make a place, as ``labgrid-client create``, ``add-match`` and ``set-tags`` do."""
+        with coordinator(self.address) as desk:
+            desk._ask("AddPlace", messages.AddPlaceRequest(name=name))
+            for pattern in matches:
+                request = messages.AddPlaceMatchRequest(placename=name, pattern=pattern)
+                desk._ask("AddPlaceMatch", request)
+            desk.tag(name, tags)
+
+    def lab(self, name: str, **tags: str) -> None:
+        """Make a place of two machines that are not there, with an exporter of its own."""
+        service = {"address": "127.0.0.1", "port": 1, "username": "root"}
+        self.export(name, {role: {"NetworkService": dict(service)} for role in Role})
+        self.place(name, f"{name}/back/*", f"{name}/front/*", rig="lab", **tags)
+
+    def views(self) -> dict[str, PlaceView]:
+        """Return all places."""
+        with coordinator(self.address) as desk:
+            return desk.places()
 
     def kill(self, name: str) -> None:
         """Kill an exporter."""
@@ -77,7 +83,9 @@ class Coordination:
     def _start(
         self, argv: list[str], ready: re.Pattern[str]
     ) -> tuple[subprocess.Popen[bytes], re.Match[str]]:
-        child = spawn(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=sys.stderr)
+        child = spawn(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         self._all.append(child)
         assert child.stdout
         lines: queue.Queue[str] = queue.Queue()
