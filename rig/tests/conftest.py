@@ -11,8 +11,9 @@ import os
 import shutil
 import signal
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -20,13 +21,20 @@ from hypothesis import settings
 from rig.errors import MachineError
 from rig.guest_images.image import GuestImage, ensure
 from rig.lab.accelerator import accelerator
+from rig.lab.basis import Basis
+from rig.lab.hosts import Hosts
 from rig.lab.lab import Lab
 from rig.lab.strategy import LabState
 from rig.lab.unit import MACHINE_PLACE
 
+if TYPE_CHECKING:  # pytest wants to be the first to import a plugin
+    from rig.campaign.pytest_plugin import RigPlace
+
 # How long an example takes says more of what else this machine does than of the code.
 settings.register_profile("rig", deadline=None)
 settings.load_profile("rig")
+
+pytest_plugins = ["rig.campaign.pytest_plugin"]
 
 NO_SKIP = os.environ.get("RIG_NO_SKIP") == "1"
 
@@ -35,11 +43,11 @@ class LabKeeper:
     """Keeps one lab for many tests, and replaces it when a test has broken it.
 
     Args:
-        image: What the machines boot.
+        image: What the machines boot; or hosts.
         directory: Each lab gets a directory in it.
     """
 
-    def __init__(self, image: GuestImage, directory: Path) -> None:
+    def __init__(self, image: Basis, directory: Path) -> None:
         self._image = image
         self._directory = directory
         self._stack = ExitStack()
@@ -52,10 +60,14 @@ class LabKeeper:
             self.close()
             self._count += 1
             directory = self._directory / f"lab{self._count}"
-            opening = Lab.open(self._image, directory, accelerator=accelerator(self._image))
-            self._lab = self._stack.enter_context(opening)
+            self._lab = self._stack.enter_context(self._open(directory))
             self._lab.transition(LabState.BOOTED)
         return self._lab
+
+    def _open(self, directory: Path) -> AbstractContextManager[Lab]:
+        if isinstance(self._image, Hosts):
+            return Lab.open(self._image, directory)
+        return Lab.open(self._image, directory, accelerator=accelerator(self._image))
 
     def close(self) -> None:
         """Shut the lab down."""
@@ -107,10 +119,14 @@ def guest_image() -> GuestImage:
 
 @pytest.fixture(scope="session")
 def lab_keeper(
-    guest_image: GuestImage, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    rig_place: RigPlace | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LabKeeper]:
     """One lab for all tests of this process (with pytest-xdist: of this worker)."""
-    keeper = LabKeeper(guest_image, tmp_path_factory.mktemp("labs"))
+    # Not a parameter: on hosts nothing is to be built, and a test that has it boots its own guests.
+    basis = Hosts(rig_place.file) if rig_place else request.getfixturevalue("guest_image")
+    keeper = LabKeeper(basis, tmp_path_factory.mktemp("labs"))
     yield keeper
     keeper.close()
 
