@@ -95,6 +95,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tell pytest of the marker."""
     config.addinivalue_line("markers", TESTS)
+    # pyserial's, for consoles that exporters carry; a suite may make warnings errors.
+    config.addinivalue_line("filterwarnings", "ignore:set(Daemon|Name):DeprecationWarning")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
