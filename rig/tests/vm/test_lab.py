@@ -77,6 +77,7 @@ def test_the_wait_for_a_disk_that_does_not_come_ends(booted_lab: Lab) -> None:
         wait_for_disk(booted_lab.front, 0.5)
 
 
+@pytest.mark.guests(why="a host that panics stays away until somebody resets it")
 def test_a_panic_is_told_with_the_kernels_words(booted_lab: Lab) -> None:
     start = time.monotonic()
     with pytest.raises(LostVMError, match="sysrq triggered crash"):
@@ -87,6 +88,7 @@ def test_a_panic_is_told_with_the_kernels_words(booted_lab: Lab) -> None:
     booted_lab.back.check("true")
 
 
+@pytest.mark.guests(why="kills a guest's QEMU")
 def test_a_lab_that_lost_a_machine_can_be_powered_off_and_on(booted_lab: Lab) -> None:
     booted_lab.strategy.driver(Role.FRONT).kill()
     assert booted_lab.front.health.wait_for_loss(10.0)
