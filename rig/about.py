@@ -17,7 +17,7 @@ from rig import __version__
 from rig.arguments import ArgumentParser
 
 PACKAGE = Path(__file__).resolve().parent
-STATION_ONLY = frozenset({"tests", "__pycache__", "guest_images", "report"})
+STATION_ONLY = frozenset({"tests", "__pycache__", "guest_images", "report", "campaign"})
 """Parts of the package that no machine needs; guests do not have them."""
 SUFFIXES = frozenset({".py", ".toml"})
 """What is compiled is built where it runs, so it differs."""

@@ -32,7 +32,7 @@ _PLACES = {
 
 _MOUNT_POINTS = ("dev", "proc", "sys", "run", "tmp", "var/lib/rig")
 _POWER = ("poweroff", "reboot", "halt")
-_SKIPPED = ("tests", "__pycache__", "guest_images", "report")
+_SKIPPED = ("tests", "__pycache__", "guest_images", "report", "campaign")
 """Parts of the package that are the station's alone."""
 
 
