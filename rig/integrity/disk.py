@@ -5,6 +5,7 @@ No udev runs on the machines: nodes come from devtmpfs alone, and are waited for
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -173,11 +174,24 @@ def _write_table(disk: Path, table: Table) -> None:
             node.write(table.tail)
             node.flush()
             os.fsync(node.fileno())
-            fcntl.ioctl(node.fileno(), _BLKRRPART)
+            _have_read(node.fileno())
     except OSError as error:
         raise CommandFailure(
             f"The partition table of {disk} could not be written: {error.strerror}."
         ) from error
+
+
+def _have_read(node: int) -> None:
+    """Have the kernel read a disk's table, if it reads tables of this kind of disk by itself.
+
+    Raises:
+        OSError: It cannot, since the disk is in use.
+    """
+    try:
+        fcntl.ioctl(node, _BLKRRPART)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # such as of loop devices
+            raise
 
 
 def _aligned(size_bytes: int) -> int:
