@@ -35,7 +35,7 @@ COPY_DEADLINE_S = 60.0
 PROGRAM_DEADLINE_S = 10.0
 
 WARM_UP = {
-    Role.BACK: "rig gadget --help; rig back --help; rig link --help",
+    Role.BACK: "rig gadget --help; rig store --help; rig back --help; rig link --help",
     Role.FRONT: (
         "rig front --help; rig workload --help; partx --version; mount --version;"
         " mkfs.ext4 -V; mkfs.vfat --help"
