@@ -60,7 +60,7 @@ class Found:
     directory: Path
 
 
-def on(hosts: Rack, role: Role, command: str) -> str:
+def on(hosts: Rack, role: Role, command: str, timeout_s: float = 60.0) -> str:
     """Run a command on a host, by nothing of the rig's."""
     options = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
     way = ("-i", str(hosts.key), "-p", str(hosts.ports[role]), "-o", "LogLevel=ERROR")
@@ -68,7 +68,7 @@ def on(hosts: Rack, role: Role, command: str) -> str:
         ["ssh", "-F", "none", *options, *way, "root@127.0.0.1", command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=True,
     )
     return done.stdout
@@ -95,7 +95,7 @@ def test_a_run_on_hosts_passes_and_leaves_them_as_they_were(hosts: Rack, tmp_pat
     file = hosts.write(tmp_path / "lab.yaml", hosts.environment())
     before = {role: on(hosts, role, STATE) for role in Role}
     found = run(file, tmp_path / "run")
-    assert (found.status, found.verdict.get("verdict")) == (Exit.PASS, "pass"), found.said
+    assert (found.status, found.verdict.get("verdict")) == (Exit.PASS, "pass"), found
     assert found.verdict["accelerator"] == "hosts"
     assert found.verdict["kernel"] == on(hosts, BACK, "uname -r").strip()
     assert {role: on(hosts, role, STATE) for role in Role} == before
@@ -201,6 +201,33 @@ def test_a_host_is_one_labs_at_a_time(hosts: Rack, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_the_link_between_hosts_that_have_certificates_is_encrypted(
+    hosts: Rack, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    authority = Authority.open_or_make(tmp_path / "ca", now)
+    names = {BACK: "the-back", FRONT: "the-front"}
+    for role, name in names.items():
+        papers = authority.issue(Machine(name), now)
+        on(hosts, role, "mkdir -p -m 700 /tmp/tls")
+        for paper in papers.iterdir():
+            pem, mode = paper.read_text(), paper.stat().st_mode & 0o777
+            there = f"/tmp/tls/{paper.name}"
+            on(hosts, role, f"echo '{pem}' >{there}; chmod {mode:o} {there}")
+    made = hosts.environment(back={"certificates": "/tmp/tls"}, front={"certificates": "/tmp/tls"})
+    file = hosts.write(tmp_path / "lab.yaml", made)
+    try:
+        found = run(file, tmp_path / "run")
+        judged = [row.state for row in examine_hosts(file) if row.what == "certificate"]
+    finally:
+        for role in Role:
+            on(hosts, role, "rm -r /tmp/tls")
+    assert judged == [State.OK] * 2
+    assert (found.status, found.verdict.get("verdict")) == (Exit.PASS, "pass"), found
+
+
+@pytest.mark.nightly
 def test_a_host_that_loses_its_power_comes_back_and_the_data_with_it(
     hosts: Rack, tmp_path: Path
 ) -> None:
@@ -223,7 +250,7 @@ def test_what_a_killed_station_left_is_taken_away(
     with subprocess.Popen(run_argv(file, tmp_path / "run"), stdout=subprocess.PIPE) as station:
         try:
             wait_for = "timeout 200 sh -c 'until [ -e /var/lib/rig/gadget ]; do sleep 0.2; done'"
-            on(hosts, BACK, wait_for)
+            on(hosts, BACK, wait_for, 220.0)
             if keeper:
                 on(hosts, BACK, f"kill -KILL $(sed 's/.* process \\([0-9]*\\)$/\\1/' {LOCK})")
         finally:
