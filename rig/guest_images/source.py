@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from rig.about import STATION_ONLY
 from rig.errors import MachineError
 from rig.guest_images import kernel
 from rig.guest_images.spec import FILES, GUEST_PYTHON, PACKAGE
@@ -32,8 +33,6 @@ _PLACES = {
 
 _MOUNT_POINTS = ("dev", "proc", "sys", "run", "tmp", "var/lib/rig")
 _POWER = ("poweroff", "reboot", "halt")
-_SKIPPED = ("tests", "__pycache__", "guest_images", "report", "campaign")
-"""Parts of the package that are the station's alone."""
 
 
 def snapshot() -> dict[str, bytes]:
@@ -44,7 +43,7 @@ def snapshot() -> dict[str, bytes]:
     found = {f"files/{name}": (FILES / name).read_bytes() for name in _PLACES}
     for path in sorted(PACKAGE.rglob("*")):
         inside = path.relative_to(PACKAGE)
-        if path.is_file() and not set(inside.parts) & set(_SKIPPED) and path.suffix != ".pyc":
+        if path.is_file() and not set(inside.parts) & STATION_ONLY and path.suffix != ".pyc":
             found[str(inside)] = path.read_bytes()
     return found
 
