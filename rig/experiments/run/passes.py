@@ -7,6 +7,7 @@ pass leaves unconfirmed the next one may confirm: only the last of each counts i
 
 from __future__ import annotations
 
+import time
 from typing import Any, Protocol
 
 import msgspec
@@ -59,12 +60,15 @@ class LongUse(Use):
         patience: Waits for a disk that is away.
         octets: Stamped data that write calls have taken, in all.
         moves: How often the disk had gone and come back.
+        looked_s: When it was last begun to see whether the disk is there, and it was, by the
+            monotonic clock; None: not yet.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.patience: Patience = _NoPatience()
         self.octets = self.moves = 0
+        self.looked_s: float | None = None
         self._begun: dict[str, list[Kind]] = {}
         self._next_byte: dict[str, int] = {}
         self._taken: dict[tuple[str, str], int] = {}
@@ -133,6 +137,37 @@ class LongUse(Use):
         """
         self._follow(suspect=True)
 
+    @property
+    def can_be_taken_up(self) -> bool:
+        """Whether something was given up that `take_up` might mount."""
+        return any(name in self.given_up for name in self._made)
+
+    def take_up(self) -> list[str]:
+        """Mount again what the host had given up, as far as it was made and can be mounted.
+
+        What fsync had promised is read before anything of it is overwritten.
+
+        Returns:
+            Of what is in use again a sentence each.
+
+        Raises:
+            MachineError: The disk does not come back.
+            Hung: A call does not return.
+        """
+        self._follow(suspect=True)
+        said = []
+        for name in [name for name in self._made if name in self.given_up]:
+            why = self.given_up.pop(name)
+            try:
+                self._observe("revive", fs=name)
+            except Refused as refusal:
+                self.given_up[name] = refusal.sentence
+                continue
+            self._verify(name)
+            if name not in self.given_up:
+                said.append(f"{name} is in use again; the host had given it up: {why}")
+        return said
+
     def look(self, name: str) -> list[FileLook]:
         """Have the host read the files of a file system; what it reads does not count in the end.
 
@@ -173,6 +208,7 @@ class LongUse(Use):
 
     def _follow(self, *, suspect: bool = False) -> bool:
         while True:
+            began_s = time.monotonic()
             try:
                 moved = super()._follow(suspect=suspect)
             except NotBackError as away:
@@ -180,4 +216,5 @@ class LongUse(Use):
                 suspect = True
             else:
                 self.moves += moved
+                self.looked_s = began_s
                 return moved

@@ -143,7 +143,7 @@ class Use:
 
     def given_up_words(self) -> Iterator[str]:
         """Say which file systems the host gave up, a sentence each."""
-        for name, why in self.given_up.items():
+        for name, why in dict(self.given_up).items():  # a session shows it while it changes
             yield f"{name} was given up by the host: {why.rstrip('.')}."
 
     def give_up_all(self, why: str) -> None:

@@ -98,6 +98,7 @@ class Engine(LiveRun):
         scene = self._scene()
         check_machine_is_up(scene.lab.strategy.client, self._snapshot)
         reset_port(scene.lab)
+        self._sitting.look_again()
 
     def switch(self, policy: str) -> str:
         """See `Deeds.switch`."""
@@ -136,7 +137,6 @@ class Engine(LiveRun):
     def _switch(self, scene: Scene, watch: Watch, wanted: Recovery) -> None:
         self._check_ends()  # what was up when it was asked for may have been struck since
         self._sitting.set_mode(self._sitting.mode, f"Both ends begin anew, policy {wanted}.")
-        away = self._sitting.away
         before = scene.lab.setup
         try:
             switch(scene, wanted, self.directory.file("plan.toml"), watch.rules)
@@ -144,14 +144,17 @@ class Engine(LiveRun):
             if scene.lab.setup is not before:  # whatever came of it, an end may have begun anew
                 self._recovery = wanted
                 self._sitting.policies += (str(wanted),)
-        if not away:  # else it is being waited for already
-            scene.use.follow()
-            if not scene.use.names:
-                why = " ".join(scene.use.given_up_words())
-                raise MachineError(
-                    f"The disk is of no use under policy {wanted}: {why}",
-                    hint="docs/recovery.md tells of the policies, and which drivers bear them.",
-                )
+        if self._sitting.waiting:
+            self._sitting.look_again()
+            return
+        self._sitting.take_up()
+        if not scene.use.names:
+            why = " ".join(scene.use.given_up_words())
+            raise MachineError(
+                f"The disk is of no use under policy {wanted}: {why}",
+                hint="'policy' with another one may bring it back; docs/recovery.md tells which"
+                " drivers bear which.",
+            )
 
     def _changing(self, do: Callable[[], T]) -> T:
         """Do something to rules, and show at once what has become of them."""

@@ -27,6 +27,7 @@ PATIENCE_S = 5.0
 """After so long a disk that is away is told, and it is seen whether somebody wants to leave."""
 LEAVE_PATIENCE_S = 60.0
 """For what was away when the session was ended, and was released then."""
+STRANDED = "Another policy, or plugging the device in anew, may bring it back."
 AWAY_HINT = "Plug it in, or release what took it away."
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ class Sitting:
         policies: See the protocol.
         workloads: See the protocol.
         notes: See the protocol.
+        waiting: Whether what is done is done while the disk is away, and looked for by others.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Sitting:
         self.workloads: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.began_s: float | None = None
+        self._again = self.waiting = False
         self._room = room
         self._changed = changed
         self._opened = opened
@@ -178,9 +181,15 @@ class Sitting:
         if self._is_over:
             raise self._over()
 
+    def look_again(self) -> None:
+        """See whether what the host gave up can be mounted now: something has changed."""
+        with self._wake:
+            self._again = self.scene is not None and self.scene.use.can_be_taken_up
+            self._wake.notify_all()
+
     @property
     def away(self) -> bool:
-        """Whether the disk is being waited for."""
+        """Whether the disk, or a file system that is of use, is being waited for."""
         return self._away
 
     @property
@@ -219,8 +228,12 @@ class Sitting:
                 raise away
             self._away = True
         self._refuse_jobs(MachineError(away.message, hint=AWAY_HINT), away=True)
-        while self._jobs:
-            self._do_next()
+        self.waiting = True
+        try:
+            while self._jobs:
+                self._do_next()
+        finally:
+            self.waiting = False
         self.set_mode(self.mode, f"The disk is away: {away.message}")
 
     def set_mode(self, mode: Mode, words: str) -> None:
@@ -235,13 +248,41 @@ class Sitting:
             self._look_for_places()
             if self._jobs:
                 self._do_next()
+            elif self._again:
+                self.take_up()
             elif self._paused:
                 self._rest(Mode.PAUSED, "The workload is paused.", None)
             elif self._names:
                 self._pass()
+            elif self.scene is not None and self.scene.use.can_be_taken_up:
+                self._strand()
             else:
                 self._break(None)
                 return
+
+    def take_up(self) -> None:
+        """Find the disk, and mount again what the host had given up; on the run's own thread.
+
+        Raises:
+            MachineError: The disk does not come back.
+            Hung: A call of the workload does not return.
+        """
+        assert self.scene is not None
+        self._again = False
+        for sentence in self.scene.use.take_up():
+            self.notes += (sentence,)
+            self.scene.disturbance.note(sentence)
+
+    def _strand(self) -> None:
+        """No file system is of use: say so, and wait for what may change that."""
+        assert self.scene is not None
+        self._away = True
+        why = " ".join(self.scene.use.given_up_words())
+        self.set_mode(Mode.LIVE, f"{why} {STRANDED}")
+        with self._wake:
+            self._wake.wait_for(
+                lambda: self._leaving or self._paused or self._again or bool(self._jobs)
+            )
 
     def _look_for_places(self) -> None:
         assert self.scene is not None

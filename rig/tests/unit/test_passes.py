@@ -29,6 +29,7 @@ class Daemon:
         self.outcomes: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.written = 0
+        self.refuses = ""
 
     def ask(self, do: str, deadline_s: float = 0.0, **args: Any) -> Any:
         self.asked.append((do, args))
@@ -37,6 +38,8 @@ class Daemon:
                 self.written += 100
                 usual = {"stopped": "", "given_up_blocks": 0, "written_bytes": self.written}
                 return usual | (self.outcomes.pop(0) if self.outcomes else {})
+            case "revive" if self.refuses:
+                return {"refused": self.refuses}
             case "status":
                 place = {"fs": "ext4", "node": "/dev/sda1", "start_lba": 2048, "count": 9}
                 return [place | {"target": "/run/rig/mnt/ext4", "files": []}]
@@ -201,3 +204,44 @@ def test_without_the_split_driver_a_session_has_neither_relay_nor_logs() -> None
     options = session_options(driver="direct")
     assert not options.relayed
     assert not options.notes_urbs
+
+
+def given_up(world: World) -> None:
+    world.use.prepare("/dev/sda")
+    world.use.write_pass("ext4", USUAL)
+    world.follows = [Followed(moved=True, lost={"ext4": "it cannot be mounted"})]
+    world.use.follow()
+    assert world.use.names == []
+    assert world.use.can_be_taken_up
+
+
+def test_what_was_given_up_is_mounted_and_read_before_it_is_written_again(world: World) -> None:
+    given_up(world)
+    (said,) = world.use.take_up()
+    assert said.startswith("ext4 is in use again")
+    assert world.use.names == ["ext4"]
+    assert [do for do, _ in world.daemon.asked[-3:]] == ["revive", "read_back", "map"]
+    assert not world.use.can_be_taken_up
+
+
+def test_what_cannot_be_mounted_stays_given_up_for_the_newer_reason(world: World) -> None:
+    given_up(world)
+    world.daemon.refuses = "it is worse now"
+    assert world.use.take_up() == []
+    assert world.use.given_up == {"ext4": "it is worse now"}
+
+
+def test_what_was_never_made_cannot_be_taken_up(world: World) -> None:
+    world.use.give_up_all("the disk could not be partitioned")
+    assert not world.use.can_be_taken_up
+    assert world.use.take_up() == []
+
+
+def test_when_the_disk_was_seen_is_known_only_after_it_was(world: World) -> None:
+    assert world.use.looked_s is None
+    world.follows = [NotBackError("It hides.")]
+    with pytest.raises(NotBackError):
+        world.use.follow()
+    assert world.use.looked_s is None
+    world.use.follow()
+    assert world.use.looked_s is not None

@@ -32,6 +32,8 @@ class FakeUse:
         self.patience: Any = None
         self.log: list[tuple[str, str]] = []
         self.does: Callable[[int], str] = lambda number: ""
+        self.can_be_taken_up = False
+        self.back: list[str] = []
 
     def places(self) -> list[Place]:
         return [Place(name, f"/dev/sd{'abc'[self.moves]}1", 2048, 100) for name in self.names]
@@ -39,6 +41,10 @@ class FakeUse:
     def write_pass(self, name: str, kind: Kind) -> str:
         self.log.append((name, kind.name))
         return self.does(len(self.log))
+
+    def take_up(self) -> list[str]:
+        self.names = self.back
+        return [f"{name} is in use again." for name in self.back]
 
     def given_up_words(self) -> Iterator[str]:
         yield "ext4 was given up by the host: it is gone."
@@ -49,7 +55,8 @@ class Stage:
 
     def __init__(self) -> None:
         self.use = FakeUse()
-        self.disturbance = SimpleNamespace(patience_s=BACK_DEADLINE_S)
+        self.heard: list[str] = []
+        self.disturbance = SimpleNamespace(patience_s=BACK_DEADLINE_S, note=self.heard.append)
         self.calls: list[str] = []
         self.failure: BaseException | None = None
         self._changed = threading.Condition()
@@ -272,3 +279,42 @@ def test_what_needs_no_disk_is_done_while_it_is_away(stage: Stage) -> None:
     assert stage.sitting.do(lambda scene: 7, without_disk=True) == 7
     back.set()
     stage.wait(lambda: not stage.sitting.away)
+
+
+def lose_all(stage: Stage) -> None:
+    stage.use.names, stage.use.can_be_taken_up = [], True
+    stage.begin()
+    stage.wait(lambda: stage.sitting.away)
+
+
+def test_what_was_given_up_is_waited_for_and_what_may_bring_it_back_can_be_done(
+    stage: Stage,
+) -> None:
+    lose_all(stage)
+    assert stage.sitting.mode is Mode.LIVE
+    assert "Another policy, or plugging the device in anew" in stage.sitting.words
+    with pytest.raises(MachineError, match="given up by the host"):
+        stage.sitting.do(lambda scene: None)
+    stage.use.back = ["ext4"]
+    stage.sitting.do(lambda scene: stage.sitting.take_up(), without_disk=True)
+    stage.wait(lambda: len(stage.use.log) > 1)
+    assert not stage.sitting.away
+    assert stage.heard == ["ext4 is in use again."]
+    assert stage.sitting.notes == ("ext4 is in use again.",)
+
+
+def test_what_was_given_up_is_looked_at_again_when_something_has_changed(stage: Stage) -> None:
+    lose_all(stage)
+    stage.sitting.look_again()
+    stage.wait(lambda: stage.sitting.away)
+    stage.use.back = ["ext4"]
+    stage.sitting.look_again()
+    stage.wait(lambda: len(stage.use.log) > 1)
+
+
+def test_what_was_given_up_and_stays_so_does_not_keep_the_session(stage: Stage) -> None:
+    lose_all(stage)
+    assert stage.sitting.pause()
+    assert stage.sitting.go()
+    stage.leave()
+    assert stage.failure is None

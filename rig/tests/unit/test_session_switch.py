@@ -30,10 +30,23 @@ class Bench(Engine):
         self._sitting = cast(
             "Any",
             SimpleNamespace(
-                mode=Mode.LIVE, away=False, policies=(), set_mode=lambda mode, words: None
+                mode=Mode.LIVE,
+                waiting=False,
+                policies=(),
+                set_mode=lambda mode, words: None,
+                take_up=lambda: None,
+                look_again=self._look_again,
             ),
         )
         self.directory = cast("Any", SimpleNamespace(file=lambda name: None))
+
+        self.looks_again = False
+
+    def _look_again(self) -> None:
+        self.looks_again = True
+
+    def wait_for_disk(self) -> None:
+        self._sitting.waiting = True
 
     def unplug(self) -> None:
         self._snapshot = Snapshot(machines=self._snapshot.machines, ports=(PortRow("1-1"),))
@@ -77,9 +90,7 @@ def test_a_policy_under_which_no_file_system_comes_back_is_told(
 ) -> None:
     monkeypatch.setattr(engines, "switch", lambda *_: None)
     lab = SimpleNamespace(setup=1)
-    use = SimpleNamespace(
-        names=[], follow=lambda: None, given_up_words=lambda: iter(["ext4 was given up."])
-    )
+    use = SimpleNamespace(names=[], given_up_words=lambda: iter(["ext4 was given up."]))
     with pytest.raises(MachineError, match=r"no use under policy aca.*ext4 was given up"):
         Bench(MachineRow("back", "up")).begin_anew(SimpleNamespace(use=use, lab=lab))
 
@@ -96,3 +107,13 @@ def test_a_policy_that_an_end_may_have_begun_is_told_although_the_other_did_not_
     with pytest.raises(MachineError, match="did not attach"):
         bench.begin_anew(SimpleNamespace(lab=SimpleNamespace(setup=1)))
     assert bench.policies == ("aca (EPROTO)",)
+
+
+def test_while_others_look_for_the_disk_it_is_looked_at_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "switch", lambda *_: None)
+    bench = Bench(MachineRow("back", "up"))
+    bench.wait_for_disk()
+    bench.begin_anew(SimpleNamespace(lab=SimpleNamespace(setup=1)))
+    assert bench.looks_again
