@@ -45,6 +45,11 @@ HANGING = frozenset({"store", "link", "run"})
 """What can let something wait, and release it."""
 
 
+def kind_for(rule: Fault) -> str:
+    """Return the kind of process that brings a rule about."""
+    return PLACES[rule.place] if isinstance(rule, EndpointFault) else OWNERS[layer_of(rule)]
+
+
 class Asked:
     """A process that was found, what it has told, and how to ask it more.
 
@@ -175,6 +180,11 @@ class Everybody:
             raise
         return done
 
+    def lacks(self, rule: Fault) -> str:
+        """Name the process that a rule needs and that is not among the living; empty if it is."""
+        kind = kind_for(rule)
+        return "" if any(one.is_a(kind) for one in self.living) else kind
+
     def owner_of(self, rule: Fault) -> Asked:
         """Find the one process that brings a rule about.
 
@@ -182,8 +192,7 @@ class Everybody:
             UserError: There is none, or several.
             MachineError: There may be one among those that do not answer.
         """
-        layer = layer_of(rule)
-        kind = PLACES[rule.place] if isinstance(rule, EndpointFault) else OWNERS[layer]
+        kind = kind_for(rule)
         fitting = [one for one in self.living if one.is_a(kind)]
         if len(fitting) == 1:
             return fitting[0]

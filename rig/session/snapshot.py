@@ -8,6 +8,8 @@ import msgspec
 
 UP = "up"
 """The state of a machine that runs."""
+MOUNTED = "mounted"
+"""The state of a file system that is of use."""
 
 
 class Mode(StrEnum):
@@ -42,12 +44,19 @@ class MachineRow(msgspec.Struct, frozen=True):
         state: ``up``, ``down`` or ``paused``, or in words what is being done to it.
         kernel: Its kernel's release; empty while not known.
         daemons: What of ours runs there.
+        since_s: Since when it has been in its state, in seconds since the session began.
     """
 
     name: str
     state: str
     kernel: str = ""
     daemons: tuple[DaemonRow, ...] = ()
+    since_s: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is up, and all of ours runs there."""
+        return self.state == UP and all(one.alive for one in self.daemons)
 
 
 class EndpointRow(msgspec.Struct, frozen=True):
@@ -105,7 +114,7 @@ class FileSystemRow(msgspec.Struct, frozen=True):
     node: str
     first_lba: int
     blocks: int
-    state: str = "mounted"
+    state: str = MOUNTED
 
 
 class WorkloadRow(msgspec.Struct, frozen=True):
@@ -212,6 +221,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         mode: What it does.
         words: The same in a sentence; of a session that is broken, why.
         away: Whether the disk is being waited for.
+        away_s: For how long the disk has been seen to be away; 0: it is there.
+        looked_s: When it was last begun to see whether the disk is there, and it was, in seconds
+            since the session began; None: not yet.
         directory: The run directory.
         policy: The split driver's, as a verdict names it.
         disk_blocks: Size of the disk in blocks of 512 octets; 0 while not known.
@@ -232,6 +244,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.STARTING
     words: str = ""
     away: bool = False
+    away_s: float = 0.0
+    looked_s: float | None = None
     directory: str = ""
     policy: str = ""
     disk_blocks: int = 0

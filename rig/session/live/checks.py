@@ -18,6 +18,8 @@ from rig.session.snapshot import UP, EndpointRow, MachineRow, Snapshot
 from rig.usb.urb import DIRECTION_IN, Direction
 
 NUMBER = 0x0F
+TITLES = {"back": "gadget machine 'back'"}
+WAIT_HINT = "'wait live' waits until it is back; 'release' ends what keeps it away."
 
 
 def check_rule(rule: Fault, seen: Snapshot) -> None:
@@ -95,6 +97,29 @@ def check_machine_is_up(name: str, seen: Snapshot) -> MachineRow | None:
         raise UserError(f"There is no machine '{name}'.", hint=f"There are: {there}.")
     if row.state != UP:
         raise MachineError(
-            f"The {name} machine is {row.state}.", hint="Wait until it is up again, or release it."
+            f"The {_titled(name)} is {row.state}, for {seen.at_s - row.since_s:.0f} s now.",
+            hint=WAIT_HINT,
         )
     return row
+
+
+def coming_back(process: str, machine: str, seen: Snapshot) -> MachineError:
+    """Return what is to be said when a process cannot be asked that was there before.
+
+    Args:
+        process: Its kind.
+        machine: Where it was.
+        seen: How things are; of what was struck just now nothing is seen yet.
+    """
+    row = next((row for row in seen.machines if row.name == machine), None)
+    what = f"The {_titled(machine)}"
+    if row is None or row.state == UP:
+        said = f"{what} was struck just now, or its process '{process}' was: it is coming back."
+    else:
+        since_s = seen.at_s - row.since_s
+        said = f"{what} is {row.state}, for {since_s:.0f} s now, and '{process}' with it."
+    return MachineError(said, hint=f"Nothing was armed. {WAIT_HINT}")
+
+
+def _titled(machine: str) -> str:
+    return TITLES.get(machine, f"{machine} machine")

@@ -11,10 +11,11 @@ from rig.errors import MachineError, UserError
 from rig.experiments.run.options import Recovery, check_recovery
 from rig.experiments.run.sitting import Scene
 from rig.faults.plan import Fault
-from rig.session.live.checks import check_machine_is_up, check_rule
+from rig.session.live.checks import check_machine_is_up, check_rule, coming_back
 from rig.session.live.findings import Verified
 from rig.session.live.hands import reset_port
 from rig.session.live.inquest import verify
+from rig.session.live.rules import AwayError
 from rig.session.live.running import LiveRun
 from rig.session.live.start import kind_for
 from rig.session.live.switch import ROLES, switch
@@ -47,7 +48,10 @@ class Engine(LiveRun):
         watch = self._live()
         for rule in rules:
             check_rule(rule, self._snapshot)
-        return self._changing(partial(watch.rules.add, rules, armed=armed))
+        try:
+            return self._changing(partial(watch.rules.add, rules, armed=armed))
+        except AwayError as away:
+            raise coming_back(away.process, away.machine, self._snapshot) from away
 
     def remove(self, name: str) -> tuple[Fault, bool]:
         """See `Deeds.remove`."""

@@ -45,6 +45,23 @@ class Standing(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self.rule, times=rest) if rest > 0 else None
 
 
+class AwayError(MachineError):
+    """A process that was there is away, with the machine that it is on, or for itself.
+
+    Args:
+        process: Its kind.
+        machine: Where it was.
+    """
+
+    def __init__(self, process: str, machine: str) -> None:
+        super().__init__(
+            f"Process '{process}' on machine {machine} is away.",
+            hint="'wait live' waits until it is back.",
+        )
+        self.process = process
+        self.machine = machine
+
+
 class LiveRules:
     """The rules of all processes of a run; for any thread, one at a time gets on.
 
@@ -67,6 +84,8 @@ class LiveRules:
         self._stack = ExitStack()
         self._closed = False
         self._everybody: Everybody | None = None
+        self._rows: list[FaultRow] = []
+        self._had: dict[str, str] = {}
         self._asked_of: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()
 
     def close(self) -> None:
@@ -85,15 +104,22 @@ class LiveRules:
             self._look()
 
     def rows(self) -> list[FaultRow]:
-        """Return all rules, as they were listed last."""
+        """Return all rules, as they were listed last; also while everybody is looked for anew."""
         everybody = self._everybody
-        living = everybody.living if everybody is not None else []
-        return [_row(one.where, told) for one in living for told in one.rules]
+        return self._rows if everybody is None else _rows_of(everybody)
 
     def add(self, rules: Sequence[Fault], *, armed: bool) -> list[str]:
         """See `rig.session.deeds.Deeds.add`."""
         with self._lock:
-            done = self._known().add(rules, armed=armed)
+            try:
+                everybody = self._check_there(self._known(), rules)
+                done = everybody.add(rules, armed=armed)
+            except AwayError:
+                self._check_there(self._look(), rules)
+                done = self._known().add(rules, armed=armed)
+            except MachineError:  # of who does not answer any more, and is perhaps away
+                self._check_there(self._look(), rules)
+                raise
             for one in {owner for owner, _ in done}:
                 one.look()
             return [name for _, name in done]
@@ -142,6 +168,17 @@ class LiveRules:
                 everybody.add([rule for rule in left if rule is not None], armed=armed)
                 everybody.each(Asked.look)
 
+    def _check_there(self, everybody: Everybody, rules: Sequence[Fault]) -> Everybody:
+        """Return everybody if nobody is missing who was there before, and is needed.
+
+        Raises:
+            AwayError: Somebody is.
+        """
+        for kind in map(everybody.lacks, rules):
+            if kind in self._had:
+                raise AwayError(kind, self._had[kind])
+        return everybody
+
     def _known(self) -> Everybody:
         """Return everybody as they were listed last, if that is all that there are."""
         if self._closed or self._everybody is None or self._everybody.dead:
@@ -164,12 +201,22 @@ class LiveRules:
             known = self._everybody
             lost, known.dead[:] = len(known.dead), []
             known.each(Asked.look)
-            if not known.dead and not lost:
+            if not (known.dead or lost or self._missing(known)):
                 return known
         self._forget()
         self._asked_of = machines, silent
         self._everybody = self._connect(machines, silent)
+        for one in self._everybody.living:
+            machine, _, name = one.where.partition("/")
+            self._had[name.partition("-")[0]] = machine
         return self._everybody
+
+    def _missing(self, known: Everybody) -> bool:
+        """Whether somebody who was there is not, although the machine is: it may come any time."""
+        there = {*self._asked_of[0], STATION}
+        wanted = [kind for kind, where in self._had.items() if where in there]
+        away = [kind for kind in wanted if not any(one.is_a(kind) for one in known.living)]
+        return any(kind not in self._asked_of[1] for kind in away)
 
     def _connect(self, machines: Collection[str], silent: Collection[str]) -> Everybody:
         processes, lost = [], []
@@ -184,9 +231,13 @@ class LiveRules:
         return Everybody.of(processes, lost, self._stack)
 
     def _forget(self) -> None:
-        self._everybody = None
+        self._rows, self._everybody = self.rows(), None
         with suppress(MachineError):  # of a machine that is gone no way needs to be taken back
             self._stack.close()
+
+
+def _rows_of(everybody: Everybody) -> list[FaultRow]:
+    return [_row(one.where, told) for one in everybody.living for told in one.rules]
 
 
 def _row(where: str, told: dict[str, Any]) -> FaultRow:

@@ -169,8 +169,11 @@ class LiveRun:
         while not self._done.is_set():
             watch = self._view.watch
             if watch is not None:
+                returns = watch.returns
                 try:
                     watch.poll()
+                    if watch.returns != returns:
+                        self._sitting.look_again()
                 except Exception as error:
                     # Whatever it was, a session that cannot be watched any more would be worse.
                     watch.told.append(f"{self._now_s():.1f} s  The watch has met {error!r}.")

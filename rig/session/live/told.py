@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -160,7 +160,13 @@ def _endpoint(told: _ToldEndpoint) -> EndpointRow:
 
 
 def machine_row(
-    name: str, kernel: str, *, there: bool, struck: str, daemons: tuple[DaemonRow, ...]
+    name: str,
+    kernel: str,
+    *,
+    there: bool,
+    struck: str,
+    daemons: tuple[DaemonRow, ...],
+    now_s: float,
 ) -> MachineRow:
     """Return the row of a machine.
 
@@ -170,5 +176,14 @@ def machine_row(
         there: Whether it can be reached.
         struck: What a fault makes of it; empty for nothing.
         daemons: What of ours is there.
+        now_s: In seconds since the session began.
     """
-    return MachineRow(name, struck or ("up" if there else "down"), kernel, daemons)
+    return MachineRow(name, struck or ("up" if there else "down"), kernel, daemons, now_s)
+
+
+def as_before(row: MachineRow, known: Sequence[MachineRow]) -> MachineRow:
+    """Return a row whose state is as old as it is by the rows before."""
+    for one in known:
+        if (one.name, one.state) == (row.name, row.state):
+            return msgspec.structs.replace(row, since_s=one.since_s)
+    return row

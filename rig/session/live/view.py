@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+
+import msgspec
 
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.watching import Watching
@@ -12,9 +15,19 @@ from rig.report.verdict import Verdict
 from rig.session.live.findings import Verified, so_far
 from rig.session.live.sitting import Sitting
 from rig.session.live.watch import Watch
-from rig.session.snapshot import FileSystemRow, MachineRow, Mode, Snapshot, WorkloadRow
+from rig.session.snapshot import (
+    MOUNTED,
+    UP,
+    FileSystemRow,
+    MachineRow,
+    Mode,
+    Snapshot,
+    WorkloadRow,
+)
 
 MACHINES = ("back", "front")
+SHORTEST_S = 0.1
+"""Of an absence that is seen just now."""
 
 
 class View:
@@ -39,6 +52,7 @@ class View:
         self.verdict: Verdict | None = None
         self.watching: Watching | None = None
         self.step = ""
+        self._away_since_s: float | None = None
         self._options = options
         self._directory = directory
         self._sitting = sitting
@@ -58,6 +72,7 @@ class View:
             mode=sitting.mode,
             words=words,
             away=sitting.away,
+            looked_s=self._looked_s(at_s),
             directory=str(self._directory.path),
             policy=sitting.policies[-1] if sitting.policies else self._options.policy_words,
             disk_blocks=self._options.lun_bytes // BLOCK_BYTES,
@@ -66,7 +81,24 @@ class View:
             verdict=self._verdict_words(),
             findings=self._findings(),
         )
-        return seen if watch is None else _with(seen, watch)
+        return self._with_absence(seen if watch is None else _with(seen, watch))
+
+    def _looked_s(self, at_s: float) -> float | None:
+        scene = self._sitting.scene
+        looked_s = scene.use.looked_s if scene is not None else None
+        return None if looked_s is None else at_s - (time.monotonic() - looked_s)
+
+    def _with_absence(self, seen: Snapshot) -> Snapshot:
+        """Say for how long the disk has been away, and that its file systems are of no use."""
+        writes = seen.mode in (Mode.LIVE, Mode.PAUSED, Mode.VERIFYING)
+        if not (writes and (seen.away or disk_is_away(seen))):
+            self._away_since_s = None
+            return seen
+        if self._away_since_s is None:
+            self._away_since_s = seen.at_s
+        away_s = max(seen.at_s - self._away_since_s, SHORTEST_S)
+        rows = tuple(_unusable(row, away_s) for row in seen.file_systems)
+        return msgspec.structs.replace(seen, away_s=away_s, file_systems=rows)
 
     def _workload(self) -> WorkloadRow:
         sitting = self._sitting
@@ -88,7 +120,7 @@ class View:
                 one.node,
                 one.start_lba,
                 one.count,
-                f"given up: {given_up[one.fs]}" if one.fs in given_up else "mounted",
+                f"given up: {given_up[one.fs]}" if one.fs in given_up else MOUNTED,
             )
             for one in list(sitting.places)
         )
@@ -122,6 +154,19 @@ class View:
         return so_far(self._findings(), given_up, broken)
 
 
+def disk_is_away(seen: Snapshot) -> bool:
+    """Whether machines and ports show that there can be no disk now."""
+    gone = any(row.device is None or not row.linked for row in seen.ports)
+    return gone or any(row.state != UP for row in seen.machines)
+
+
+def _unusable(row: FileSystemRow, away_s: float) -> FileSystemRow:
+    if row.state != MOUNTED:
+        return row
+    state = f"unusable: the disk has been away for {away_s:.0f} s"
+    return msgspec.structs.replace(row, state=state)
+
+
 def _with(seen: Snapshot, watch: Watch) -> Snapshot:
     machines: tuple[MachineRow, ...] = watch.machines
     return Snapshot(
@@ -129,6 +174,7 @@ def _with(seen: Snapshot, watch: Watch) -> Snapshot:
         mode=seen.mode,
         words=seen.words,
         away=seen.away,
+        looked_s=seen.looked_s,
         directory=seen.directory,
         policy=seen.policy,
         disk_blocks=seen.disk_blocks,

@@ -29,7 +29,14 @@ from rig.lab.machine import Machine
 from rig.report.rundir import RunDirectory
 from rig.session.live import lookout
 from rig.session.live.rules import LiveRules
-from rig.session.live.told import LastingMoments, StruckMachines, machine_row, port_rows, sentence
+from rig.session.live.told import (
+    LastingMoments,
+    StruckMachines,
+    as_before,
+    machine_row,
+    port_rows,
+    sentence,
+)
 from rig.session.live.urbs import Urbs
 from rig.session.snapshot import DaemonRow, FaultRow, LogLine, MachineRow, PortRow, Sample, UrbRow
 from rig.usb.urblog import LogReader
@@ -39,6 +46,8 @@ STOP_DEADLINE_S = 2.0
 KEPT_SAMPLES = 150
 KEPT_LINES = 300
 KEPT_TOLD = 200
+RETURNS = frozenset({"plugged", "replugged", "released", "fault"})
+"""A fault, too: one that plugs in is one."""
 Clock = Callable[[], float]
 
 
@@ -56,12 +65,14 @@ class Watch:
         room_bytes: What is left for the medium's journal; None: not known yet.
         step: What the workload does, in words.
         moments: What the gadget does for ever.
+        returns: How often something was heard after which a disk may have come back.
     """
 
     def __init__(self, scene: Scene, directory: RunDirectory, kernel: str, clock: Clock) -> None:
         self.rules = LiveRules(directory.path, self._that_answer, self._silent)
         self.room_bytes: int | None = None
         self.step = ""
+        self.returns = 0
         self.machines: tuple[MachineRow, ...] = ()
         self.ports: tuple[PortRow, ...] = ()
         self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
@@ -150,15 +161,15 @@ class Watch:
             ]
             if role is self._strategy.client:
                 shown.append(DaemonRow("workload", not self._scene.workload.ended))
-            rows.append(
-                machine_row(
-                    role.value,
-                    self._kernel,
-                    there=role.value in there,
-                    struck=self._struck.of(role.value),
-                    daemons=tuple(shown),
-                )
+            row = machine_row(
+                role.value,
+                self._kernel,
+                there=role.value in there,
+                struck=self._struck.of(role.value),
+                daemons=tuple(shown),
+                now_s=self._clock(),
             )
+            rows.append(as_before(row, self.machines))
         self.machines = tuple(rows)
 
     # What daemons tell.
@@ -167,6 +178,7 @@ class Watch:
         own = read_events(self._directory.file(MACHINE_EVENTS))
         for event in own[self._struck_read :]:
             self._struck.take(event)
+            self.returns += str(event.get("event")) in RETURNS
             self._tell("run", event)
         self._struck_read = len(own)
         crew = self._strategy.crew
@@ -190,6 +202,7 @@ class Watch:
             self.step = f"{event['step']} {event.get('fs', '')}{part}".strip()
         else:
             self.moments.take(event)
+            self.returns += str(event.get("event")) in RETURNS
             self._tell(daemon.name, event)
 
     def _tell(self, process: str, event: dict[str, Any]) -> None:

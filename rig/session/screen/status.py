@@ -29,10 +29,11 @@ class Status(Static):
         first = [snapshot.mode.upper(), clock(snapshot.at_s)]
         if snapshot.policy:
             first.append(f"policy {snapshot.policy}")
+        writes = snapshot.mode in (Mode.LIVE, Mode.PAUSED) and bool(snapshot.workload.name)
+        if snapshot.away_s:
+            first.append(f"disk away for {snapshot.away_s:.0f} s")
         first.append(
-            _workload(snapshot.workload)
-            if snapshot.mode in (Mode.LIVE, Mode.PAUSED) and snapshot.workload.name
-            else snapshot.words
+            _workload(snapshot.workload) if writes and not snapshot.away else snapshot.words
         )
         second = [_figures(snapshot)]
         if doing:

@@ -10,6 +10,7 @@ from rig.session.deeds import Deeds
 from rig.session.snapshot import UP, Mode
 from rig.session.talk import making
 from rig.session.talk.commands import WAITS, one_of
+from rig.session.talk.strikes import Strikes
 
 WAIT_S = 60.0
 SETTLE_S = 15.0
@@ -30,12 +31,14 @@ class Waits:
     Args:
         deeds: Tells how things are.
         patience: Waits.
+        strikes: What was struck by commands.
         split: Whether the split driver is there, whose back end tells of endpoints.
     """
 
-    def __init__(self, deeds: Deeds, patience: Patient, *, split: bool) -> None:
+    def __init__(self, deeds: Deeds, patience: Patient, strikes: Strikes, *, split: bool) -> None:
         self._deeds = deeds
         self._patience = patience
+        self._strikes = strikes
         self._split = split
 
     def wait(self, words: Sequence[str], had: Callable[[], set[str]]) -> list[str]:
@@ -54,7 +57,8 @@ class Waits:
             if not rest:
                 raise UserError("'wait fired' needs the name of a rule.")
             return self._fired(rest[0], _deadline(rest[1:]), had)
-        self._for(lambda: self._is(what), f"The session is not {what}", _deadline(rest))
+        not_yet = f"The session is not {what}"
+        self._for(lambda: self._is(what), not_yet, _deadline(rest), self._missing)
         self.settle()
         return [f"The session is {what}."]
 
@@ -68,13 +72,17 @@ class Waits:
         self._patience.until(seen, SETTLE_S)
 
     def _is(self, what: str) -> bool:
-        """Whether the workload is live, or paused; what is away, or struck, is not live."""
+        """Whether the workload is live, or paused; what is away, or struck, is not live.
+
+        What was struck a moment ago looks live still: `Strikes` knows until when.
+        """
         seen = self._deeds.snapshot()
         if what != Mode.LIVE:
             return seen.mode == what
         whole = all(row.device is not None and row.linked for row in seen.ports)
-        up = all(row.state == UP and all(d.alive for d in row.daemons) for row in seen.machines)
-        return seen.mode is Mode.LIVE and not seen.away and whole and up
+        up = all(row.whole for row in seen.machines)
+        calm = not self._strikes.open(seen)  # also where the rest does not hold: it is noted there
+        return seen.mode is Mode.LIVE and not seen.away and whole and up and calm
 
     @property
     def _mode(self) -> Mode:
@@ -93,7 +101,24 @@ class Waits:
         count = fired()
         return [f"{name} has fired{'' if count == 1 else f' {count} times'}."]
 
-    def _for(self, condition: Callable[[], bool], not_yet: str, deadline_s: float) -> None:
+    def _missing(self) -> str:
+        """Say what a session that is not live waits for."""
+        seen = self._deeds.snapshot()
+        if seen.away or seen.mode is not Mode.LIVE:
+            return ""
+        struck = [row for row in seen.machines if row.state != UP]
+        if struck:
+            since_s = seen.at_s - struck[0].since_s
+            return f"Machine {struck[0].name} is {struck[0].state}, for {since_s:.0f} s now."
+        return self._strikes.open(seen)
+
+    def _for(
+        self,
+        condition: Callable[[], bool],
+        not_yet: str,
+        deadline_s: float,
+        missing: Callable[[], str] = str,
+    ) -> None:
         def over() -> bool:
             return self._mode in (Mode.BROKEN, Mode.ENDED)
 
@@ -104,8 +129,8 @@ class Waits:
             words = self._deeds.snapshot().words
             raise MachineError(f"{not_yet}, and cannot any more: {words}")
         seen = self._deeds.snapshot()
-        why = f" {seen.words}" if seen.away or seen.mode is Mode.STARTING else ""
-        raise UserError(f"{not_yet} after {deadline_s:g} s.{why}")
+        why = seen.words if seen.away or seen.mode is Mode.STARTING else missing()
+        raise UserError(f"{not_yet} after {deadline_s:g} s. {why}".rstrip())
 
 
 def _deadline(words: Sequence[str]) -> float:

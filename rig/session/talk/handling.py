@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rig.errors import UserError
+from rig.errors import RigError, UserError
 from rig.faults.plan import Fault
 from rig.faults.rules.base import NO_LIMIT
 from rig.faults.rules.device import DeviceFault, DeviceKind
@@ -14,6 +14,7 @@ from rig.session.snapshot import FaultRow
 from rig.session.talk import making
 from rig.session.talk.doings import Doings, Lasting, Undo, Undone, lasting, undone_by
 from rig.session.talk.journal import Deed, Entry
+from rig.session.talk.strikes import Strikes
 
 Words = tuple[str, ...]
 Handler = Callable[[str, Words], Sequence[str]]
@@ -27,15 +28,19 @@ class RuleCommands:
         deeds: Has it done.
         doings: Is told of it.
         settle: Waits until it is known what the device has.
+        strikes: Is told of what strikes.
 
     Attributes:
         handlers: By the command's name.
     """
 
-    def __init__(self, deeds: Deeds, doings: Doings, settle: Callable[[], object]) -> None:
+    def __init__(
+        self, deeds: Deeds, doings: Doings, settle: Callable[[], object], strikes: Strikes
+    ) -> None:
         self._deeds = deeds
         self._doings = doings
         self._settle = settle
+        self._strikes = strikes
         self.handlers: dict[str, Handler] = {
             "arm": lambda line, words: self._add(line, making.armed_rules(words[0], self.taken)),
             "recipe": lambda line, words: self._add(line, [making.recipe_rule(words, self.taken)]),
@@ -72,6 +77,7 @@ class RuleCommands:
         now_s = self._doings.now_s()
         timed = [making.from_now(rule, now_s) for rule in rules]
         names = tuple(self._deeds.add(timed))
+        self._strikes.added(timed)
         answer = [said] if said else [f"{rule.name} is armed: {rule.words()}." for rule in timed]
         entry = Entry(
             at_s=now_s, line=line, deed=Deed.ADDED, rules=tuple(timed), answer=tuple(answer)
@@ -89,6 +95,8 @@ class RuleCommands:
             raise Lasting(f"{has} fired: that stays." if spent else f"{has} gone already.")
         for row in left:
             self._deeds.remove(row.name)
+            if not row.fired:
+                self._strikes.forget(row.name)
         fired = [row for row in left if row.fired]
         said = [f"{row.name} had fired {row.fired} times: that stays." for row in fired]
         said += [f"{_listed(spent)} had fired: that stays."] if spent else []
@@ -120,6 +128,7 @@ class RuleCommands:
     def _plug_in(self) -> Undone:
         rule = making.from_now(making.plug_rule(self.taken), self._doings.now_s())
         self._deeds.add([rule])
+        self._strikes.added([rule])
         return Undone(("The device is plugged in.",), added=(rule,))
 
     def _power_cycle(self, line: str, words: Words) -> list[str]:
@@ -135,7 +144,12 @@ class RuleCommands:
 
     def _fire(self, line: str, words: Words) -> list[str]:
         (name,) = words
-        self._deeds.fire(name)
+        self._strikes.fires(name)
+        try:
+            self._deeds.fire(name)
+        except RigError:
+            self._strikes.forget(name)
+            raise
         cannot = lasting(f"That {name} was fired cannot be undone.")
         return self._changed(line, Deed.FIRED, name, "fires at its next match, or at once", cannot)
 
@@ -162,6 +176,8 @@ class RuleCommands:
         (name,) = words
         row = self.row(name)
         rule, armed = self._deeds.remove(name)
+        if row is not None and not row.fired:
+            self._strikes.forget(name)
         back = undone_by(lambda: self._deeds.add([rule], armed=armed), f"{name} is there again.")
         fired = 0 if row is None else row.fired
         return self._changed(line, Deed.REMOVED, name, "is removed", back, fired)

@@ -29,6 +29,7 @@ from rig.session.talk.handling import Handler, RuleCommands, Words
 from rig.session.talk.journal import Entry
 from rig.session.talk.recipes import search
 from rig.session.talk.saving import Settings, plan_text
+from rig.session.talk.strikes import Strikes
 
 MACHINES = ("back", "front")
 
@@ -71,9 +72,10 @@ class Interpreter:
         self._deeds = deeds
         self._settings = settings
         self._doings = doings
-        self._waits = Waits(deeds, patience, split=settings.split)
+        strikes = Strikes(deeds)
+        self._waits = Waits(deeds, patience, strikes, split=settings.split)
         self._keep = keep
-        self._rules = RuleCommands(deeds, doings, self._waits.settle)
+        self._rules = RuleCommands(deeds, doings, self._waits.settle, strikes)
         self._handlers: dict[str, Handler] = {
             **self._rules.handlers,
             "help": lambda _, words: help_lines(*words),

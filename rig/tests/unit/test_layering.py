@@ -190,6 +190,7 @@ PURE = {
     "rig.session.talk.making",
     "rig.session.talk.recipes",
     "rig.session.talk.saving",
+    "rig.session.talk.strikes",
     "rig.session.screen.graph",
     "rig.session.screen.items",
     "rig.session.screen.keys",

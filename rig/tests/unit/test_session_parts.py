@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from rig.errors import MachineError, UserError
 from rig.faults.reader import parse_rule
 from rig.session.live import findings, lookout, pace, told
-from rig.session.live.checks import check_machine_is_up, check_rule
+from rig.session.live.checks import check_machine_is_up, check_rule, coming_back
 from rig.session.live.lookout import Meter, Rate
 from rig.session.snapshot import EndpointRow, MachineRow, PortRow, Snapshot
 
@@ -72,7 +73,7 @@ def test_what_is_not_known_yet_refuses_nothing() -> None:
 @pytest.mark.parametrize(("table", "machine"), [(MEDIUM, "back"), (PAUSE, "front")])
 def test_a_rule_for_a_machine_that_is_down_is_refused(table: dict[str, Any], machine: str) -> None:
     rows = tuple(MachineRow(n, "down" if n == machine else "up") for n in ("back", "front"))
-    with pytest.raises(MachineError, match=f"The {machine} machine is down"):
+    with pytest.raises(MachineError, match=rf"The .*{machine}.* is down, for 0 s now.*wait live"):
         check_rule(parse_rule(table), Snapshot(machines=rows))
 
 
@@ -206,3 +207,28 @@ def test_what_was_verified_says_first_what_is_wrong() -> None:
 
 def test_what_nobody_could_judge_is_not_called_right() -> None:
     assert findings.Verified(("Seen.",)).words() == [findings.NOTHING, "Seen."]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (
+            "without power",
+            "gadget machine 'back' is without power, for 7 s now, and 'store' with it",
+        ),
+        ("up", "gadget machine 'back' was struck just now.*it is coming back"),
+    ],
+)
+def test_who_is_struck_is_told_with_the_time_and_what_to_do(state: str, said: str) -> None:
+    seen = Snapshot(at_s=20.0, machines=(MachineRow("back", state, since_s=13.0),))
+    assert re.search(
+        f"{said}.*Nothing was armed. 'wait live'", str(coming_back("store", "back", seen))
+    )
+
+
+def test_a_machine_is_as_long_in_its_state_as_it_was_seen_to_be() -> None:
+    known = [told.machine_row("back", "", there=True, struck="", daemons=(), now_s=3.0)]
+    same = told.machine_row("back", "", there=True, struck="", daemons=(), now_s=9.0)
+    other = told.machine_row("back", "", there=False, struck="", daemons=(), now_s=9.0)
+    assert told.as_before(same, known).since_s == 3.0
+    assert told.as_before(other, known).since_s == 9.0

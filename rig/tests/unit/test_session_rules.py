@@ -20,7 +20,7 @@ from rig.faults.reader import parse_rule
 from rig.faults.rules.endpoint import EndpointFault
 from rig.faults.rules.medium import MediumAccess, MediumFault, MediumOp
 from rig.faults.triggers import Injector
-from rig.session.live.rules import LiveRules
+from rig.session.live.rules import AwayError, LiveRules
 
 WRITE = MediumAccess(MediumOp.WRITE, 0, 1)
 
@@ -157,3 +157,27 @@ def test_a_lab_that_has_gone_is_a_sentence(site: Site) -> None:
     remove_ways(site.directory)
     with pytest.raises(MachineError, match="No lab runs"):
         site.rules.look()
+
+
+def test_who_was_there_before_and_is_away_is_told_with_its_machine(site: Site) -> None:
+    site.rules.look()
+    site.stop("store")
+    with pytest.raises(AwayError, match=r"'store' on machine station is away.*wait live"):
+        site.rules.add([medium("bad")], armed=True)
+    site.start("store", Injector(NO_FAULTS, MediumFault, lambda: 0.0))
+    assert site.rules.add([medium("bad")], armed=True) == ["bad"]
+
+
+def test_who_never_was_there_is_missing_as_ever(site: Site) -> None:
+    cut = parse_rule({"layer": "link", "effect": "cut", "nth": 1, "name": "cut"})
+    with pytest.raises(UserError, match="needs a process 'link'"):
+        site.rules.add([cut], armed=True)
+
+
+def test_while_everybody_is_looked_for_anew_the_rules_of_before_are_shown(site: Site) -> None:
+    site.rules.add([medium("bad")], armed=True)
+    remove_ways(site.directory)
+    site.stop("store")
+    with pytest.raises(MachineError):
+        site.rules.look()
+    assert [row.name for row in site.rules.rows()] == ["bad"]

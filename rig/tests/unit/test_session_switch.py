@@ -62,7 +62,7 @@ class Bench(Engine):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (MachineRow("back", "without power"), "back machine is without power.*Wait"),
+        (MachineRow("back", "without power"), "machine .back. is without power.*wait live"),
         (MachineRow("back", "up", "", (DaemonRow("back", False),)), "back end is away.*Wait"),
     ],
 )
