@@ -6,12 +6,19 @@ import os
 import select
 import signal
 import sys
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO, cast
 
+from textual import constants
+from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+
+READ_BYTES = 4096
+IDLE_S = 0.1
+"""After so long the input's thread sees that the screen ends."""
 
 
 class Terminal:
@@ -114,9 +121,24 @@ class PatientDriver(LinuxDriver):
         self._file = cast("Any", _Patient(sys.__stdout__ or sys.stdout))
 
     def run_input_thread(self) -> None:
-        """See `LinuxDriver.run_input_thread`."""
+        """See `LinuxDriver.run_input_thread`.
+
+        That one looks every 0.1 s whether an Escape was a key of its own, which is all the time
+        that a key may take.
+        """
+        parser, decode = XTermParser(), getincrementaldecoder("utf-8")(errors="replace").decode
+        wait_s = IDLE_S
         with suppress(OSError):
-            super().run_input_thread()
+            while not self.exit_event.is_set():
+                read = b""
+                if select.select([self.fileno], [], [], wait_s)[0]:
+                    read = os.read(self.fileno, READ_BYTES)
+                    if not read:
+                        return
+                for message in (*(parser.feed(decode(read)) if read else ()), *parser.tick()):
+                    self.process_message(message)
+                # Only behind what was read may the rest of a key's sequence be waited for.
+                wait_s = constants.ESCAPE_DELAY if read else IDLE_S
 
 
 _SIGNALS = (signal.SIGHUP, signal.SIGTERM)
