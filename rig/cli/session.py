@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -84,7 +85,7 @@ def session(  # noqa: PLR0917 - typer names them all
         workload=workload,
         lun_mib=lun_mib,
     )
-    by_hand = commands is None and sys.stdin.isatty() and sys.stdout.isatty()
+    by_hand = commands is None and all(map(_is_terminal, (sys.stdin, sys.stdout)))
     if by_hand and not (plain or strict):
         held = hold_on_screen(options, out, ConsoleProgress())
     else:
@@ -99,9 +100,15 @@ def session(  # noqa: PLR0917 - typer names them all
     raise typer.Exit(status)
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: it was closed before we began
+
+
 def _lines(path: Path | None) -> Iterable[str]:
     if path is None or str(path) == "-":
-        return sys.stdin
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="backslashreplace")  # a bad octet costs its line alone
+        return sys.stdin or ()
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -25,7 +26,7 @@ from rig.session.plain.lines import Conversation, Ended
 from rig.session.plain.speaking import Speaker, Spoken
 from rig.session.plain.typed import PROMPT, Typed, history_file
 from rig.session.screen.start import run_screen
-from rig.session.signals import Gone, ended_by_signals
+from rig.session.signals import Gone, ended_by_signals, gone_at_signals
 from rig.session.talk.doings import Doings
 from rig.session.talk.interpreter import Interpreter
 from rig.session.talk.journal import Journal
@@ -65,13 +66,17 @@ def hold_on_screen(options: RunOptions, out: Path | None, progress: Progress) ->
     """
     patience = Patience()
     ensure(options.kernel, progress)
-    with (
-        _open(options, out, Silent()) as session,
-        _interpreter(session, options, patience) as interpreter,
-    ):
-        engine = session.engine
-        run_screen(engine.snapshot, interpreter, engine.leave, lambda: engine.wait(END_S))
-        patience.give_up(leaving=True)
+    try:
+        with (
+            gone_at_signals(),
+            _open(options, out, Silent()) as session,
+            _interpreter(session, options, patience) as interpreter,
+        ):
+            engine = session.engine
+            run_screen(engine.snapshot, interpreter, engine.leave, lambda: engine.wait(END_S))
+            patience.give_up(leaving=True)
+    except Gone as gone:  # before there was a screen, which takes such signals itself
+        raise SystemExit(128 + gone.number) from None
     return _held(engine, Ended(0, lost=False))
 
 
@@ -92,7 +97,8 @@ def hold_plainly(
     """
     patience = Patience()
     aside = sys.stdout if lines is None else sys.stderr
-    speaker = Speaker(sys.stdout, aside, PROMPT if lines is None else "")
+    prompt = PROMPT if lines is None else ""
+    speaker = Speaker(sys.stdout or io.StringIO(), aside or io.StringIO(), prompt)
     ended = Ended(0, lost=False)
     with ended_by_signals():
         try:
@@ -131,7 +137,11 @@ def _wait(engine: Engine, speaker: Speaker) -> None:
             speaker.tell(f"After {passed_s + SAY_S:.0f} s: {engine.snapshot().words}")
     except KeyboardInterrupt:
         speaker.tell("Everything is checked and read back still; Ctrl-C again gives that up.")
-        engine.wait(END_S)
+        try:
+            engine.wait(END_S)
+        except KeyboardInterrupt:
+            engine.abandoned = True
+            raise
 
 
 def _held(engine: Engine, ended: Ended) -> Held:

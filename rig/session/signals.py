@@ -25,6 +25,29 @@ class Gone(BaseException):
 
 
 @contextmanager
+def gone_at_signals(handled: threading.Event | None = None) -> Iterator[None]:
+    """Raise `Gone` at the first SIGHUP or SIGTERM that comes while nothing long is waited for.
+
+    Args:
+        handled: Is set when it was raised.
+    """
+    told = handled or threading.Event()
+
+    def gone(number: int, frame: FrameType | None) -> None:
+        del frame
+        if not told.is_set():
+            told.set()
+            raise Gone(number)
+
+    before = {number: signal.signal(number, gone) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Raise `Gone` at the first SIGHUP or SIGTERM; those that follow must not disturb the end.
 
@@ -33,25 +56,16 @@ def ended_by_signals() -> Iterator[None]:
     which the kernel tells of each signal, nudges the main one until the handler has run.
     """
     handled = threading.Event()
-
-    def gone(number: int, frame: FrameType | None) -> None:
-        del frame
-        if not handled.is_set():
-            handled.set()
-            raise Gone(number)
-
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    before = {number: signal.signal(number, gone) for number in _SIGNALS}
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(reader, handled), name="signals", daemon=True)
     watcher.start()
     try:
-        yield
+        with gone_at_signals(handled):
+            yield
     finally:
         signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
         os.close(writer)
         handled.set()
         watcher.join()

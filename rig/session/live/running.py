@@ -47,6 +47,7 @@ class LiveRun:
         verdict: What the run came to; None while it lasts.
         live_after_s: From the beginning to the first pass; None before that.
         failure: What went wrong with the rig itself; None as it should be.
+        abandoned: Whether the end is not to be waited for, and its report given up.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LiveRun:
         self.verdict: Verdict | None = None
         self.live_after_s: float | None = None
         self.failure: BaseException | None = None
+        self.abandoned = False
         self._options = options
         self._image = image
         self._chosen = chosen
@@ -107,13 +109,14 @@ class LiveRun:
             directory.discard()
             raise
         live = cls(options, directory, image, chosen, progress, began_s=began_s)
-        live._story.start()
-        live._poller.start()
         try:
+            live._story.start()
+            live._poller.start()
             yield live
         finally:
             live.leave()
-            live.wait(END_S)
+            if live._story.is_alive() and not live.abandoned:
+                live.wait(END_S)
         if live.failure is not None:
             raise live.failure
 

@@ -78,7 +78,8 @@ class Conversation:
         over = threading.Event()
         teller = threading.Thread(target=self._tell_news, args=(over,), name="news", daemon=True)
         teller.start()
-        with suppress(Gone):
+        # Ctrl-C that breaks nothing off (a start, a pipe that is read) leaves, as a signal does.
+        with suppress(Gone, KeyboardInterrupt):
             if not by_hand:
                 self._patience.until(self._has_begun, START_S)
             for line in lines:
@@ -172,8 +173,8 @@ class Conversation:
                 self._speaker.tell(f"{after.at_s:.1f} s  {after.words}")
             if after.verdict != before.verdict and after.verdict:
                 self._speaker.tell(f"{after.at_s:.1f} s  verdict: {after.verdict}")
-            if after.mode is Mode.ENDED:
-                # There is nothing left to be done: the line that is being typed is not waited for.
+            if after.mode is Mode.ENDED or self._speaker.reader_has_gone():
+                # Nothing is left to be done, or nobody to be told: no further line is waited for.
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
                 return
             before = after

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import readline
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +59,14 @@ class Speaker:
                 self._above(line)
             else:
                 self._print(self._aside, line)
+
+    def reader_has_gone(self) -> bool:
+        """Whether whoever read answers has closed his end, also where nothing is printed just now."""
+        with suppress(OSError, ValueError):
+            poll = select.poll()
+            poll.register(self._answers.fileno(), 0)
+            self.lost = self.lost or any(ready & select.POLLERR for _, ready in poll.poll(0))
+        return self.lost
 
     @contextmanager
     def typing(self) -> Iterator[None]:
