@@ -61,7 +61,7 @@ class Speaker:
                 self._print(self._aside, line)
 
     def reader_has_gone(self) -> bool:
-        """Whether whoever read answers has closed his end, also where nothing is printed just now."""
+        """Whether whoever read answers has closed his end, also while nothing is printed."""
         with suppress(OSError, ValueError):
             poll = select.poll()
             poll.register(self._answers.fileno(), 0)

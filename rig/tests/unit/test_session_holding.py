@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,11 +15,11 @@ from rig.cli import main as cli
 from rig.errors import UserError
 from rig.experiments.run.options import RunOptions
 from rig.faults.reader import parse_plan
-from rig.progress import Progress
+from rig.progress import Progress, Silent
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Faults, Outcome, Verdict
 from rig.session import holding
-from rig.session.holding import Held, hold_plainly, keep, settings_of
+from rig.session.holding import Held, hold_on_screen, hold_plainly, keep, settings_of
 from rig.session.live.start import session_options
 from rig.session.plain.lines import Ended
 from rig.session.talk.saving import MARK
@@ -44,6 +45,7 @@ PASS = Verdict(
 )
 
 
+DEADLINE_S = 20.0
 MAIN = threading.main_thread().ident or 0
 
 
@@ -55,6 +57,7 @@ class FakeEngine(FakeDeeds):
         self.directory = directory
         self.verdict: Verdict | None = None
         self.began_s: float | None = 0.0
+        self.abandoned = False
 
     @classmethod
     @contextmanager
@@ -142,6 +145,93 @@ def test_a_signal_in_the_midst_of_it_has_it_end_in_order(
     monkeypatch.setattr(FakeEngine, "reset", lambda _: signal.pthread_kill(MAIN, signal.SIGTERM))
     held = hold("reset", *["wait paused 60"] * 3)
     assert held.verdict == PASS
+
+
+# Odd moments
+
+
+def interrupted() -> Iterator[str]:
+    yield "note here"
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_between_two_lines_of_a_pipe_has_it_end_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    held = hold_plainly(session_options(), tmp_path / "run", interrupted(), strict=False)
+    assert held.verdict == PASS
+    assert (tmp_path / "run" / "verdict.json").exists()
+
+
+def test_ctrl_c_twice_at_the_end_gives_the_report_up(
+    hold: Callable[..., Held], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines: list[FakeEngine] = []
+
+    def interrupt(engine: FakeEngine, deadline_s: float) -> bool:
+        engines.append(engine)
+        if engine.abandoned:
+            return False
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeEngine, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        hold("policy")
+    assert engines[-1].abandoned
+
+
+def a_closed_pipe() -> io.TextIOWrapper:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w")
+
+
+def silence() -> Iterator[str]:
+    threading.Event().wait(DEADLINE_S)
+    yield "note too late"
+
+
+def test_a_reader_that_has_gone_ends_it_before_the_next_line_is_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    monkeypatch.setattr("sys.stdout", a_closed_pipe())
+    held = hold_plainly(session_options(), tmp_path / "run", silence(), strict=False)
+    assert held.ended == Ended(0, lost=True)
+    assert (tmp_path / "run" / "session.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_closes_before_there_is_a_screen_has_it_end_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    monkeypatch.setattr(holding, "ensure", lambda *_: None)
+    monkeypatch.setattr(holding, "run_screen", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        hold_on_screen(session_options(), tmp_path / "run", Silent())
+    assert ended.value.code == 128 + number
+    assert (tmp_path / "run" / "verdict.json").exists()
+
+
+def test_without_an_input_there_are_no_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    monkeypatch.setattr("sys.stdin", None)
+    assert cli.run(["session", "--out", str(tmp_path / "run")]) == 0
+
+
+def test_octets_that_are_no_text_cost_their_line_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(holding, "Engine", FakeEngine)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\npolicy\n"), "utf-8"))
+    assert cli.run(["session", "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "error: There is no command" in said
+    assert "The policy is hold." in said
 
 
 # What a replay needs
