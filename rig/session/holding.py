@@ -14,8 +14,8 @@ from typing import NamedTuple
 from rig.errors import MachineError, UserError
 from rig.experiments.run.options import RunOptions
 from rig.experiments.run.room import most_mib
-from rig.guest_images.image import ensure
 from rig.lab.attachment import DUMMY
+from rig.lab.basis import basis
 from rig.lab.paths import PathName
 from rig.progress import Progress, Silent
 from rig.report.rundir import RunDirectory
@@ -65,7 +65,7 @@ def hold_on_screen(options: RunOptions, out: Path | None, progress: Progress) ->
         MachineError: A machine or a program on it did not do its part.
     """
     patience = Patience()
-    ensure(options.kernel, progress)
+    basis(options.kernel, progress)  # here its steps can be seen: there is no screen yet
     try:
         with (
             gone_at_signals(),

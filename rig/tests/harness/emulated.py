@@ -11,6 +11,7 @@ import pyte
 
 READ_BYTES = 1 << 16
 POLL_S = 0.002
+END_POLL_S = 0.2
 
 
 class Emulated:
@@ -71,6 +72,17 @@ class Emulated:
                 break
         self._child.close()
         return int(self._child.exitstatus or 0)
+
+    def hang_up(self, deadline_s: float) -> None:
+        """Take the terminal away, as a window that is closed does; wait until the program ends.
+
+        The kernel says SIGHUP to the program, and nobody anything else.
+        """
+        self._child.ptyproc.fileobj.close()
+        end_s = time.monotonic() + deadline_s
+        while self._child.isalive():
+            assert time.monotonic() < end_s, "it does not end"
+            time.sleep(END_POLL_S)
 
     def close(self) -> None:
         """Take the terminal away, and the program with it if it is still there."""

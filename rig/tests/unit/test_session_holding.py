@@ -207,7 +207,7 @@ def test_a_terminal_that_closes_before_there_is_a_screen_has_it_end_in_order(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
 ) -> None:
     monkeypatch.setattr(holding, "Engine", FakeEngine)
-    monkeypatch.setattr(holding, "ensure", lambda *_: None)
+    monkeypatch.setattr(holding, "basis", lambda *_: None)
     monkeypatch.setattr(holding, "run_screen", lambda *_: signal.raise_signal(number))
     with pytest.raises(SystemExit) as ended:
         hold_on_screen(session_options(), tmp_path / "run", Silent())

@@ -269,3 +269,41 @@ def test_what_a_killed_station_left_is_taken_away(
         lab.transition("booted")
     assert "On machine 'back', what a lab that was killed had left" in told[0]
     assert {role: on(hosts, role, STATE) for role in Role} == before
+
+
+STORY = """\
+wait live 120
+status machines
+unplug 2
+wait live 120
+recipe write-lost
+wait fired write-lost 60
+verify
+"""
+
+
+@pytest.mark.nightly
+def test_a_session_on_hosts_outlasts_what_is_done_to_it_and_is_judged(
+    hosts: Rack, tmp_path: Path
+) -> None:
+    file = hosts.write(tmp_path / "lab.yaml", hosts.environment())
+    story = tmp_path / "story.txt"
+    story.write_text(STORY)
+    argv = [sys.executable, "-m", "rig", "session", str(story), "--strict"]
+    argv += [
+        "--lab",
+        "hosts",
+        "--lg-env",
+        str(file),
+        "--fs",
+        "vfat",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=RUN_S, check=False)
+    assert done.returncode == Exit.PASS, done
+    assert f"machine back: up, kernel {on(hosts, BACK, 'uname -r').strip()}" in done.stdout
+    assert "Nothing is wrong." in done.stdout
+    verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
+    assert (verdict["verdict"], verdict["accelerator"]) == ("pass", "hosts")
+    assert hosts.switched == []
