@@ -11,6 +11,7 @@ from rig.errors import MachineError, UserError
 from rig.experiments.run.options import Recovery, check_recovery
 from rig.experiments.run.sitting import Scene
 from rig.faults.plan import Fault
+from rig.lab.machine_faults import NotBackError
 from rig.session.live.checks import check_machine_is_up, check_rule, coming_back
 from rig.session.live.findings import Verified
 from rig.session.live.hands import reset_port
@@ -22,6 +23,8 @@ from rig.session.live.switch import ROLES, switch
 from rig.session.live.watch import Watch
 from rig.session.snapshot import Mode
 
+BACK_S = 30.0
+"""For the disk under another policy; it is waited for longer, but whoever asked is told."""
 T = TypeVar("T")
 
 
@@ -151,14 +154,17 @@ class Engine(LiveRun):
         if self._sitting.waiting:
             self._sitting.look_again()
             return
-        self._sitting.take_up()
+        hint = (
+            "'policy' with another one may bring it back; docs/recovery.md tells which drivers bear"
+            " which."
+        )
+        try:
+            self._sitting.take_up(BACK_S)
+        except NotBackError as away:
+            raise MachineError(f"Under policy {wanted} {_lower(away.message)}", hint=hint) from away
         if not scene.use.names:
             why = " ".join(scene.use.given_up_words())
-            raise MachineError(
-                f"The disk is of no use under policy {wanted}: {why}",
-                hint="'policy' with another one may bring it back; docs/recovery.md tells which"
-                " drivers bear which.",
-            )
+            raise MachineError(f"The disk is of no use under policy {wanted}: {why}", hint=hint)
 
     def _changing(self, do: Callable[[], T]) -> T:
         """Do something to rules, and show at once what has become of them."""
@@ -167,3 +173,7 @@ class Engine(LiveRun):
         finally:
             self._compose()
             self._changes.set()
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

@@ -97,6 +97,7 @@ class Sitting:
         self._paused = False
         self._leaving = False
         self._leave_by_s = 0.0
+        self._patient_until_s: float | None = None
         self._away = False
 
     # What others ask for.
@@ -224,9 +225,12 @@ class Sitting:
     def wait_for(self, away: NotBackError) -> None:
         """See `rig.experiments.run.passes.Patience`."""
         with self._wake:
-            if self._leaving and time.monotonic() > self._leave_by_s:
+            now_s, until_s = time.monotonic(), self._patient_until_s
+            if self._leaving and now_s > self._leave_by_s:
                 raise away
             self._away = True
+        if until_s is not None and now_s > until_s:
+            raise away
         self._refuse_jobs(MachineError(away.message, hint=AWAY_HINT), away=True)
         self.waiting = True
         try:
@@ -260,16 +264,25 @@ class Sitting:
                 self._break(None)
                 return
 
-    def take_up(self) -> None:
+    def take_up(self, for_s: float | None = None) -> None:
         """Find the disk, and mount again what the host had given up; on the run's own thread.
 
+        Args:
+            for_s: So long the disk is waited for; None: until somebody leaves.
+
         Raises:
-            MachineError: The disk does not come back.
+            NotBackError: The disk does not come back in time.
+            MachineError: A machine or a daemon did not do its part.
             Hung: A call of the workload does not return.
         """
         assert self.scene is not None
         self._again = False
-        for sentence in self.scene.use.take_up():
+        self._patient_until_s = None if for_s is None else time.monotonic() + for_s
+        try:
+            said = self.scene.use.take_up()
+        finally:
+            self._patient_until_s = None
+        for sentence in said:
             self.notes += (sentence,)
             self.scene.disturbance.note(sentence)
 

@@ -318,3 +318,21 @@ def test_what_was_given_up_and_stays_so_does_not_keep_the_session(stage: Stage) 
     assert stage.sitting.go()
     stage.leave()
     assert stage.failure is None
+
+
+def test_a_disk_that_does_not_come_back_is_told_to_whoever_asked_and_waited_for_further(
+    stage: Stage,
+) -> None:
+    away = NotBackError("The disk could not be read.")
+
+    def never() -> list[str]:
+        while True:
+            stage.use.patience.wait_for(away)
+            threading.Event().wait(0.01)
+
+    stage.use.take_up = never  # type: ignore[method-assign]
+    stage.begin()
+    with pytest.raises(NotBackError):
+        stage.sitting.do(lambda scene: stage.sitting.take_up(0.05), without_disk=True)
+    before = len(stage.use.log)
+    stage.wait(lambda: len(stage.use.log) > before)

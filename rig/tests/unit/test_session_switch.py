@@ -11,6 +11,7 @@ import pytest
 from rig.errors import MachineError
 from rig.experiments.run.options import check_recovery
 from rig.experiments.run.sitting import Scene
+from rig.lab.machine_faults import NotBackError
 from rig.session.live import engine as engines
 from rig.session.live.engine import Engine
 from rig.session.live.start import session_options
@@ -34,13 +35,18 @@ class Bench(Engine):
                 waiting=False,
                 policies=(),
                 set_mode=lambda mode, words: None,
-                take_up=lambda: None,
+                take_up=self._take_up,
                 look_again=self._look_again,
             ),
         )
         self.directory = cast("Any", SimpleNamespace(file=lambda name: None))
 
         self.looks_again = False
+        self.disk_is_away = False
+
+    def _take_up(self, for_s: float) -> None:
+        if self.disk_is_away:
+            raise NotBackError(f"The disk could not be read again in {for_s:g} s.")
 
     def _look_again(self) -> None:
         self.looks_again = True
@@ -117,3 +123,13 @@ def test_while_others_look_for_the_disk_it_is_looked_at_behind_them(
     bench.wait_for_disk()
     bench.begin_anew(SimpleNamespace(lab=SimpleNamespace(setup=1)))
     assert bench.looks_again
+
+
+def test_a_disk_that_does_not_come_back_under_a_policy_is_told_with_what_may_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "switch", lambda *_: None)
+    bench = Bench(MachineRow("back", "up"))
+    bench.disk_is_away = True
+    with pytest.raises(MachineError, match=r"Under policy aca .*the disk could not.*'policy' with"):
+        bench.begin_anew(SimpleNamespace(lab=SimpleNamespace(setup=1)))
