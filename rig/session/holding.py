@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -178,12 +178,12 @@ def _interpreter(
     engine = session.engine
     with engine.directory.file(JOURNAL).open("a", encoding="utf-8", buffering=1) as file:
         doings = Doings(Journal(file.write), session.writing_s)
-        yield Interpreter(engine, settings_of(options), doings, patience, keep)
+        yield Interpreter(engine, settings_of(options, engine.lab_words), doings, patience, keep)
 
 
-def settings_of(options: RunOptions) -> Settings:
-    """Return what a replay needs of a session's options."""
-    words = ["--fs", ",".join(options.file_systems), "--kernel", options.kernel]
+def settings_of(options: RunOptions, lab_words: Sequence[str] = ()) -> Settings:
+    """Return what a replay needs of a session's options, and of its lab's."""
+    words = [*lab_words, "--fs", ",".join(options.file_systems), "--kernel", options.kernel]
     if options.driver is not PathName.SPLIT:
         words += ["--driver", str(options.driver)]
     words += ["--client", str(options.client)]

@@ -75,7 +75,9 @@ class Engine(LiveRun):
     def release(self) -> int:
         """See `Deeds.release`: also what is unplugged, and plugged in by nothing else."""
         watch, scene = self._live(), self._scene()
-        return self._changing(lambda: self._release(watch, scene))
+        released = self._changing(lambda: self._release(watch, scene))
+        self._sitting.look_again()
+        return released
 
     # Deeds: the workload.
 

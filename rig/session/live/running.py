@@ -17,6 +17,7 @@ from rig.experiments.run.options import RunOptions
 from rig.experiments.run.run import Story
 from rig.experiments.run.sitting import Scene
 from rig.lab.basis import Basis, basis
+from rig.lab.hosts import Hosts
 from rig.progress import Progress
 from rig.report.rundir import RunDirectory
 from rig.report.verdict import Verdict
@@ -139,6 +140,12 @@ class LiveRun:
         """When the writing began, in seconds since the session did; None: not yet."""
         began_s = self._sitting.began_s
         return None if began_s is None else began_s - self._began_s
+
+    @property
+    def lab_words(self) -> tuple[str, ...]:
+        """The options by which another command works in the same lab; none for guests."""
+        image = self._image
+        return ("--lab", "hosts", "--lg-env", str(image.file)) if isinstance(image, Hosts) else ()
 
     def snapshot(self) -> Snapshot:
         """See `rig.session.deeds.Deeds.snapshot`."""

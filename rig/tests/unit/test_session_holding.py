@@ -58,6 +58,7 @@ class FakeEngine(FakeDeeds):
         self.verdict: Verdict | None = None
         self.began_s: float | None = 0.0
         self.abandoned = False
+        self.lab_words = ("--lab", "hosts", "--lg-env", "lab.yaml")
 
     @classmethod
     @contextmanager
@@ -145,6 +146,13 @@ def test_a_signal_in_the_midst_of_it_has_it_end_in_order(
     monkeypatch.setattr(FakeEngine, "reset", lambda _: signal.pthread_kill(MAIN, signal.SIGTERM))
     held = hold("reset", *["wait paused 60"] * 3)
     assert held.verdict == PASS
+
+
+def test_a_saved_plan_is_replayed_in_the_same_lab(
+    hold: Callable[..., Held], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    hold("recipe write-lost", f"save {tmp_path}/mine.toml")
+    assert "--lab hosts --lg-env lab.yaml --fs ext4" in capsys.readouterr().out
 
 
 # Odd moments
