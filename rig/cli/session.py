@@ -93,7 +93,9 @@ def session(  # noqa: PLR0917 - typer names them all
     if held.ended.lost:
         forget_output()
     typer.echo("\n" + held.directory.file("summary.txt").read_text())
-    typer.echo(f"All of it is in {held.directory.path}/")
+    # Said again: the summary may be longer than the terminal is high.
+    said = held.verdict.verdict.upper()
+    typer.echo(f"Verdict: {said}. All of it is in {held.directory.path}/")
     status = run.EXITS[held.verdict.verdict]
     if strict and held.ended.failed and held.verdict.verdict is Outcome.PASS:
         status = Exit.USAGE

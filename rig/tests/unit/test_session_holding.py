@@ -317,7 +317,7 @@ def test_the_verdict_is_the_exit_status_unless_a_strict_session_met_a_mistake(
     assert cli.run(["session", "--out", str(out), *options]) == status
     said = capsys.readouterr().out
     assert "Verdict: PASS" in said
-    assert f"All of it is in {out}/" in said
+    assert said.splitlines()[-1] == f"Verdict: PASS. All of it is in {out}/"
 
 
 def test_commands_come_from_a_file(
