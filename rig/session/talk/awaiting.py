@@ -58,7 +58,8 @@ class Waits:
                 raise UserError("'wait fired' needs the name of a rule.")
             return self._fired(rest[0], _deadline(rest[1:]), had)
         not_yet = f"The session is not {what}"
-        self._for(lambda: self._is(what), not_yet, _deadline(rest), self._missing)
+        missing = self._missing if what == Mode.LIVE else str
+        self._for(lambda: self._is(what), not_yet, _deadline(rest), missing)
         self.settle()
         return [f"The session is {what}."]
 
@@ -110,6 +111,13 @@ class Waits:
         if struck:
             since_s = seen.at_s - struck[0].since_s
             return f"Machine {struck[0].name} is {struck[0].state}, for {since_s:.0f} s now."
+        away = [one.name for row in seen.machines for one in row.daemons if not one.alive]
+        if away:
+            return f"Away: {', '.join(away)}."
+        if any(row.device is None for row in seen.ports):
+            return "Nothing is plugged in."
+        if not all(row.linked for row in seen.ports):
+            return "No front end has the port."
         return self._strikes.open(seen)
 
     def _for(

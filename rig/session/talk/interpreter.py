@@ -204,7 +204,9 @@ class Interpreter:
         return found
 
     def _log(self, _: str, words: Words) -> Sequence[str]:
-        machine = next((word for word in words if not word.isdigit()), "")
+        machine, *more = [word for word in words if not word.isdigit()] or [""]
+        if more or len(words) > 2:
+            raise UserError("'log' takes one machine, or none, and one number of lines.")
         lines = next((making.whole(word) for word in words if word.isdigit()), telling.LOG_LINES)
         if machine:
             one_of(machine, MACHINES)

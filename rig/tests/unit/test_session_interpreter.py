@@ -65,6 +65,8 @@ def test_a_name_that_a_removed_rule_had_is_not_given_again(seat: Seat) -> None:
         ("shell moon", "'moon' is not known here"),
         ("log moon", "'moon' is not known here"),
         ("urbs many", "no number of lines"),
+        ("log back front", "one machine"),
+        ("wait live 3", "after 3 s. Away: gadget."),
         ("status moon", "no status of 'moon'"),
         ("wait lunch", "'lunch' is not known here"),
         ("wait fired", "needs the name of a rule"),
@@ -232,6 +234,22 @@ def test_without_its_disk_a_session_is_not_live(seat: Seat, missing: dict[str, A
         away=False, machines=(), ports=(PortRow("1-1", 3, linked=True),)
     )
     assert seat.ask("wait live 3") == ["The session is live."]
+
+
+@pytest.mark.parametrize(
+    ("port", "said"),
+    [
+        (PortRow("1-1"), "Nothing is plugged in."),
+        (PortRow("1-1", 3), "No front end has the port."),
+    ],
+)
+def test_what_a_session_lacks_to_be_live_is_said(seat: Seat, port: PortRow, said: str) -> None:
+    seat.deeds.change(machines=(), ports=(port,))
+    assert seat.refused("wait live 3").endswith(said)
+
+
+def test_what_a_session_lacks_to_be_live_is_not_said_of_a_pause(seat: Seat) -> None:
+    assert seat.refused("wait paused 3") == "The session is not paused after 3 s."
 
 
 def test_what_is_waited_for_is_said_when_it_does_not_come(seat: Seat) -> None:
