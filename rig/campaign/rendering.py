@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from labgrid.exceptions import NoSupplierFoundError
 from labgrid.factory import TargetFactory
 from labgrid.util.yaml import dump, load, resolve_templates
 
@@ -19,6 +20,7 @@ from rig.campaign.desk import Exported
 from rig.errors import MachineError, UserError
 from rig.lab.environment import Role
 from rig.lab.host_options import HostOptions
+from rig.lab.hosts import Hosts
 
 PLACE = "LG_PLACE"
 REMOTE = "RemotePlace"
@@ -58,13 +60,14 @@ class Pool:
 
         Raises:
             UserError: The pool's file does not fit.
-            MachineError: The place is no lab.
+            MachineError: The place is no lab, or lacks what a driver of the pool's needs.
         """
         path = directory / f"{place.replace('/', '_')}.yaml"
         text = dump(self.rendered(place, tags, resources))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             out.write(text)
+        _must_bind(place, path)
         return path
 
     def rendered(
@@ -120,6 +123,21 @@ class Pool:
         expanded = Path(path).expanduser()
         beside = self.file.absolute().parent / expanded
         return str(beside if beside.exists() else expanded)
+
+
+def _must_bind(place: str, path: Path) -> None:
+    """See that each driver finds its resource: where none is, this place is at fault alone."""
+    try:
+        Hosts(path)
+    except UserError as error:
+        if not isinstance(error.__cause__, NoSupplierFoundError):
+            return  # the pool's file is at fault: whoever uses it refuses it
+        path.unlink()
+        what = str(error.__cause__).partition(" found in ")[0]
+        raise MachineError(
+            f"Place '{place}' lacks what a driver in the pool's file needs: {what}.",
+            hint=f"Let its exporter have it; 'labgrid-client -p {place} show' tells what it has.",
+        ) from error
 
 
 def _listed(target: dict[str, Any], what: str) -> list[dict[str, Any]]:

@@ -96,6 +96,16 @@ def test_a_place_that_is_no_lab_is_told(file: Path, resources: list[Exported], s
     assert failed.value.hint
 
 
+def test_a_place_without_what_a_driver_needs_is_at_fault_itself(file: Path, tmp_path: Path) -> None:
+    file.write_text(
+        POOL.replace("{SSHDriver: {keyfile: keys/rig}}", "{SSHDriver: {}, SerialDriver: {}}")
+    )
+    with pytest.raises(MachineError, match="Place 'lab1' lacks .*SerialDriver") as failed:
+        Pool(file).write(tmp_path, "lab1", {}, BOTH)
+    assert "labgrid-client -p lab1 show" in failed.value.hint
+    assert not (tmp_path / "lab1.yaml").exists()
+
+
 def test_a_tag_that_is_no_number_is_told(file: Path) -> None:
     with pytest.raises(MachineError, match="Tag back_link_port=x of place 'lab1' is no number"):
         Pool(file).rendered("lab1", {"back_link_port": "x"}, BOTH)

@@ -51,6 +51,15 @@ def export(office: Coordination, name: str, hosts: Rack) -> None:
     office.place(name, f"*/{name}-back/*", f"*/{name}-front/*", rig="lab", **tags)
 
 
+def export_nothing_behind(office: Coordination, name: str) -> None:
+    """Make a place whose hosts are down."""
+    service = {"address": "127.0.0.1", "port": 1, "username": "root"}
+    serial = {"host": "127.0.0.1", "port": 1, "speed": 115200}
+    both = {"NetworkService": service, "NetworkSerialPort": serial}
+    office.export(name, {f"{name}-{role}": both for role in Role})
+    office.place(name, f"*/{name}-back/*", f"*/{name}-front/*", rig="lab")
+
+
 @pytest.fixture(scope="module")
 def office(
     guest_image: GuestImage, tmp_path_factory: pytest.TempPathFactory
@@ -64,11 +73,12 @@ def office(
             export(
                 made, name, stack.enter_context(rack(guest_image, logs, accelerator(guest_image)))
             )
-        made.lab("lab4")  # whose machines are not there
+        export_nothing_behind(made, "lab4")
+        made.lab("lab5")  # has no serial line, which the pool's file wants
         yield made
 
 
-def test_every_job_has_its_verdict_and_the_lab_that_is_down_is_found(
+def test_every_job_has_its_verdict_and_the_labs_that_are_of_no_use_are_found(
     office: Coordination, tmp_path: Path
 ) -> None:
     argv = [sys.executable, "-m", "rig", "campaign", "--coordinator", office.address, "-n", "4"]
@@ -84,9 +94,10 @@ def test_every_job_has_its_verdict_and_the_lab_that_is_down_is_found(
     report = json.loads(done.stdout)
     assert [one["outcome"] for one in report["done"]] == ["pass"] * 4
     assert set(report["places"]) == set(LABS)
-    assert list(report["broken"]) == ["lab4"]
+    assert set(report["broken"]) == {"lab4", "lab5"}
+    assert "lacks what a driver in the pool's file needs" in report["broken"]["lab5"]
     views = office.views()
-    assert views["lab4"].tags["rig"] == "broken"
+    assert {views[name].tags["rig"] for name in report["broken"]} == {"broken"}
     assert {view.holder for view in views.values()} == {""}
     consoles = list((tmp_path / "out").glob("demo-vfat-*/*/console.log"))
     assert len([one for one in consoles if one.stat().st_size]) >= 8
