@@ -104,7 +104,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.option.rig_places:
         return
     for item in items:
-        own = "guest_image" in getattr(item, "fixturenames", ())
+        asks = getattr(item, "fixturenames", ())
+        # What boots machines and has no place's does so by itself, by the rig's commands.
+        alone = item.get_closest_marker("vm") is not None and "rig_place" not in asks
+        own = "guest_image" in asks or alone
         marked = item.get_closest_marker("guests")
         if own or marked is not None:
             why = "boots guests of its own" if own else (marked and marked.kwargs.get("why"))

@@ -83,7 +83,7 @@ class Host:
         self._is_port_cut = False
         serial = serial_of(target)
         log = log_directory / "console.log"
-        self._serial = SerialLine(role.value, serial, log) if serial is not None else None
+        self._serial = SerialLine(role.value, serial, log, note) if serial else None
         self._console: Console | None = None
         self._keeper: Keeper | None = None
         self._is_cut = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ class SerialLine:
         name: The machine's name.
         driver: A bound `SerialDriver`; this alone activates it.
         log: Gets every line with the station's time.
+        note: Is told, once for each time it is opened, that the line broke.
     """
 
-    def __init__(self, name: str, driver: Any, log: Path) -> None:
+    def __init__(self, name: str, driver: Any, log: Path, note: Callable[[str], None]) -> None:
         self._name = name
         self._driver = driver
         self._log = log
+        self._note = note
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._console: Console | None = None
@@ -85,12 +88,24 @@ class SerialLine:
     def _read(self, console: Console) -> None:
         """Feed the console until it is closed.
 
-        A line that breaks is no machine that is lost: nothing is heard of it any more.
+        A line that breaks is no machine that is lost, as long as it answers over SSH: nothing is
+        heard of it any more, and that is told.
         """
+        broken = False
         while not self._closing.is_set():
             try:
                 console.feed(self._driver._read(size=1, timeout=QUIET_S))
             except TIMEOUT:
                 console.quiet()
-            except (SerialException, OSError, TypeError):  # TypeError: pyserial, when it is closed
+            except (SerialException, OSError, TypeError) as error:
+                # TypeError: pyserial's, when the line was closed while it read.
+                if not broken and not self._closing.is_set():
+                    broken = True
+                    self._tell(error)
                 self._closing.wait(QUIET_S)
+
+    def _tell(self, error: Exception) -> None:
+        self._note(
+            f"The serial line of machine {self._name!r} broke ({error}): from now on its console"
+            " is not in the log, and a panic is seen only as SSH that does not answer."
+        )

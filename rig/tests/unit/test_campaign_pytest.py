@@ -21,6 +21,10 @@ def test_on_a_place(rig_place, n):
     assert "NetworkService" in rig_place.file.read_text()
     pathlib.Path(f"{n}").write_text(rig_place.name)
 def test_of_guests(guest_image): raise AssertionError
+@pytest.mark.vm
+def test_of_commands(): raise AssertionError
+@pytest.mark.guests(why="pauses a machine")
+def test_of_qemu(rig_place): raise AssertionError
 """
 
 
@@ -45,8 +49,9 @@ def session(office: Coordination, directory: Path, *words: str) -> str:
 
 def test_tests_run_on_a_place_that_is_given_back(office: Coordination, tmp_path: Path) -> None:
     said = session(office, tmp_path, "--rig-places", "pool=a")
-    assert "2 passed, 1 skipped" in said
+    assert "2 passed, 3 skipped" in said
     assert "--rig-places: boots guests of its own" in said
+    assert "--rig-places: pauses a machine" in said
     assert (tmp_path / "2").read_text() == "lab1"
     assert office.views()["lab1"].holder == ""
 

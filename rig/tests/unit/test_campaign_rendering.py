@@ -100,7 +100,7 @@ def test_a_place_without_what_a_driver_needs_is_at_fault_itself(file: Path, tmp_
     file.write_text(
         POOL.replace("{SSHDriver: {keyfile: keys/rig}}", "{SSHDriver: {}, SerialDriver: {}}")
     )
-    with pytest.raises(MachineError, match="Place 'lab1' lacks .*SerialDriver") as failed:
+    with pytest.raises(MachineError, match=r"Place 'lab1' lacks .*SerialDriver") as failed:
         Pool(file).write(tmp_path, "lab1", {}, BOTH)
     assert "labgrid-client -p lab1 show" in failed.value.hint
     assert not (tmp_path / "lab1.yaml").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from labgrid.driver import SerialDriver
 from labgrid.resource import RawSerialPort
 
 from rig.errors import LaunchFailure, LostVMError
+from rig.lab.console import QUIET_S
 from rig.lab.health import Health
 from rig.lab.serial_line import SerialLine
 
@@ -29,10 +31,15 @@ def far_end(tmp_path: Path) -> Iterator[int]:
         os.close(end)
 
 
-def line(directory: Path) -> SerialLine:
+def line(directory: Path, notes: queue.Queue[str] | None = None) -> SerialLine:
     target: Any = Target("back")
     RawSerialPort(target, name=None, port=str(directory / "line"), speed=115200)
-    return SerialLine("back", SerialDriver(target, name=None), directory / "console.log")
+    return SerialLine(
+        "back",
+        SerialDriver(target, name=None),
+        directory / "console.log",
+        (notes or queue.Queue()).put,
+    )
 
 
 def test_what_the_machine_prints_is_found_and_kept(far_end: int, tmp_path: Path) -> None:
@@ -71,3 +78,18 @@ def test_it_can_be_opened_again_for_the_next_boot(far_end: int, tmp_path: Path) 
 def test_a_line_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(LaunchFailure, match="serial line of machine 'back' cannot be opened"):
         line(tmp_path).open(Health("back"))
+
+
+def test_a_line_that_breaks_is_told_once_and_its_machine_lives_on(tmp_path: Path) -> None:
+    far, near = os.openpty()
+    (tmp_path / "line").symlink_to(os.ttyname(near))
+    notes: queue.Queue[str] = queue.Queue()
+    serial, health = line(tmp_path, notes), Health("back")
+    serial.open(health)
+    os.close(near)
+    os.close(far)
+    told = notes.get(timeout=DEADLINE_S)
+    assert told.startswith("The serial line of machine 'back' broke (")
+    assert not health.wait_for_loss(2 * QUIET_S)
+    serial.close("It was left.")
+    assert notes.empty()

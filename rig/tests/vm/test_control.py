@@ -30,6 +30,7 @@ from rig.lab.machine_faults import MachineFaults
 from rig.lab.strategy import LabState, Setup
 from rig.tests.conftest import LabKeeper
 
+PAUSES = pytest.mark.guests(why="nothing can make a host's processors stand still")
 pytestmark = [pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(300)]
 
 DEADLINE_S = 60.0
@@ -243,7 +244,7 @@ def machine_plan(effect: str) -> Plan:
     )
 
 
-@pytest.mark.parametrize("effect", ["stop-daemon", "pause"])
+@pytest.mark.parametrize("effect", ["stop-daemon", pytest.param("pause", marks=PAUSES)])
 def test_what_stands_still_goes_on_at_its_deadline_and_is_told(site: Site, effect: str) -> None:
     out = io.BytesIO()
     hands = Hands(site.lab.strategy, lambda _: None)

@@ -68,7 +68,14 @@ def test_no_driver_of_the_back_machine_binds_what_is_in_a_mapped_port(attached_l
 
 @pytest.mark.parametrize(
     ("link", "options"),
-    [(Link.TCP, ["--no-lane"]), (Link.VIRTIO, [])],
+    [
+        (Link.TCP, ["--no-lane"]),
+        pytest.param(
+            Link.VIRTIO,
+            [],
+            marks=pytest.mark.guests(why="hosts have no virtio-serial between them"),
+        ),
+    ],
     ids=["over TCP without lanes", "over virtio-serial"],
 )
 def test_an_end_that_is_killed_is_an_unplug_and_another_one_serves_again(
