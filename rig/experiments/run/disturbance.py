@@ -25,7 +25,7 @@ from rig.experiments.run.promise import is_promise
 from rig.experiments.run.trace import Clocks
 from rig.faults.phases import Phase
 from rig.faults.plan import layer_of
-from rig.faults.rules.base import Event, Layer, Rule
+from rig.faults.rules.base import STRIKING, Event, Layer, Rule
 from rig.faults.rules.machine import MachineEffect, MachineFault, MachineKind
 from rig.faults.rules.medium import MediumKind
 from rig.lab.cable import NAME as CABLE
@@ -46,8 +46,6 @@ LOOK_S = 20.0
 PROBE = "dd if={disk} of=/dev/null bs=4096 count=1 iflag=direct"
 EVENTS = "station/machine-faults.events.jsonl"
 
-_UNSTEADY = frozenset({Layer.LINK, Layer.MACHINE, Layer.DEVICE})
-"""Layers whose faults can take the disk away."""
 _WITHOUT_POWER = frozenset({MachineKind.POWER_CYCLE, MachineKind.REBOOT})
 
 
@@ -149,7 +147,7 @@ class Disturbance:
         if any(map(_is_hang, told)):  # of the medium; one may outlast the host's patience
             return True
         added = (event.get("layer") for event in told if event["event"] == "control")
-        return bool(_UNSTEADY & {*self._of_plan.values(), *added, *self._by_hand})
+        return bool(STRIKING & {*self._of_plan.values(), *added, *self._by_hand})
 
     def note(self, text: str) -> None:
         """Put a note into the trace; for any thread."""

@@ -75,6 +75,10 @@ class Layer(StrEnum):
     MACHINE = "machine"
 
 
+STRIKING = frozenset({Layer.LINK, Layer.MACHINE, Layer.DEVICE})
+"""Layers whose faults can take the disk away."""
+
+
 class Event(Protocol):
     """What is about to happen, for any layer."""
 

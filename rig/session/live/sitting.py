@@ -183,9 +183,9 @@ class Sitting:
             raise self._over()
 
     def look_again(self) -> None:
-        """See whether what the host gave up can be mounted now: something has changed."""
+        """Look for the disk behind this pass, or in this rest: something may have befallen it."""
         with self._wake:
-            self._again = self.scene is not None and self.scene.use.can_be_taken_up
+            self._again = self.scene is not None
             self._wake.notify_all()
 
     @property
@@ -282,6 +282,7 @@ class Sitting:
             said = self.scene.use.take_up()
         finally:
             self._patient_until_s = None
+        self._away = not self._names
         for sentence in said:
             self.notes += (sentence,)
             self.scene.disturbance.note(sentence)
@@ -337,6 +338,7 @@ class Sitting:
             self._wake.wait_for(
                 lambda: (
                     self._leaving
+                    or self._again
                     or bool(self._jobs)
                     or self._paused is not paused
                     or self.kind is not kind

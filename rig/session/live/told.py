@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from rig.faults.rules.base import STRIKING
 from rig.session.snapshot import DaemonRow, EndpointRow, MachineRow, PortRow
 
 Event = dict[str, Any]
@@ -17,6 +18,7 @@ STRUCK = {
     "kill": "down",
 }
 """What a machine is while a fault of it lasts."""
+RETURNS = frozenset({"plugged", "replugged"})
 NOT_COUNTED = 0
 MOMENTS = frozenset({"eject", "soft-disconnect", "unbind"})
 """Effects of the device layer that stay until they are undone."""
@@ -26,6 +28,13 @@ def sentence(process: str, event: Event) -> str:
     """Return what a daemon tells as a sentence; empty for what a person need not be told."""
     said = _SAID.get(str(event.get("event")))
     return "" if said is None else said(str(event.get("process", process)), event)
+
+
+def moves_disk(event: Event) -> bool:
+    """Whether a disk may have gone, or come back, with what a daemon tells."""
+    if event.get("event") in {"fault", "released"}:
+        return event.get("layer") in STRIKING
+    return event.get("event") in RETURNS
 
 
 def _fault(process: str, event: Event) -> str:

@@ -34,6 +34,7 @@ from rig.session.live.told import (
     StruckMachines,
     as_before,
     machine_row,
+    moves_disk,
     port_rows,
     sentence,
 )
@@ -46,8 +47,6 @@ STOP_DEADLINE_S = 2.0
 KEPT_SAMPLES = 150
 KEPT_LINES = 300
 KEPT_TOLD = 200
-RETURNS = frozenset({"plugged", "replugged", "released", "fault"})
-"""A fault, too: one that plugs in is one."""
 Clock = Callable[[], float]
 
 
@@ -65,7 +64,7 @@ class Watch:
         room_bytes: What is left for the medium's journal; None: not known yet.
         step: What the workload does, in words.
         moments: What the gadget does for ever.
-        returns: How often something was heard after which a disk may have come back.
+        returns: How often something was heard after which a disk may have gone or come back.
     """
 
     def __init__(self, scene: Scene, directory: RunDirectory, kernel: str, clock: Clock) -> None:
@@ -178,7 +177,7 @@ class Watch:
         own = read_events(self._directory.file(MACHINE_EVENTS))
         for event in own[self._struck_read :]:
             self._struck.take(event)
-            self.returns += str(event.get("event")) in RETURNS
+            self.returns += moves_disk(event)
             self._tell("run", event)
         self._struck_read = len(own)
         crew = self._strategy.crew
@@ -202,7 +201,7 @@ class Watch:
             self.step = f"{event['step']} {event.get('fs', '')}{part}".strip()
         else:
             self.moments.take(event)
-            self.returns += str(event.get("event")) in RETURNS
+            self.returns += moves_disk(event)
             self._tell(daemon.name, event)
 
     def _tell(self, process: str, event: dict[str, Any]) -> None:

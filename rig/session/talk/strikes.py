@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rig.faults.plan import Fault, layer_of
-from rig.faults.rules.base import Layer
+from rig.faults.rules.base import STRIKING
 from rig.session.deeds import Deeds
 from rig.session.snapshot import Mode, Snapshot
-
-STRIKING = frozenset({Layer.DEVICE, Layer.LINK, Layer.MACHINE})
-"""Layers whose faults can take the disk away."""
 
 
 class Strikes:

@@ -232,3 +232,18 @@ def test_a_machine_is_as_long_in_its_state_as_it_was_seen_to_be() -> None:
     other = told.machine_row("back", "", there=False, struck="", daemons=(), now_s=9.0)
     assert told.as_before(same, known).since_s == 3.0
     assert told.as_before(other, known).since_s == 9.0
+
+
+@pytest.mark.parametrize(
+    ("event", "moves"),
+    [
+        ({"event": "fault", "layer": "device"}, True),
+        ({"event": "fault", "layer": "endpoint"}, False),
+        ({"event": "plugged"}, True),
+        ({"event": "released", "layer": "machine"}, True),
+        ({"event": "released", "layer": "medium"}, False),
+        ({"event": "note"}, False),
+    ],
+)
+def test_what_may_move_a_disk_has_it_looked_for(event: dict[str, Any], moves: bool) -> None:
+    assert told.moves_disk(event) is moves

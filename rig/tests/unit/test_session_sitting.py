@@ -33,6 +33,7 @@ class FakeUse:
         self.log: list[tuple[str, str]] = []
         self.does: Callable[[int], str] = lambda number: ""
         self.can_be_taken_up = False
+        self.takes = 0
         self.back: list[str] = []
 
     def places(self) -> list[Place]:
@@ -43,6 +44,9 @@ class FakeUse:
         return self.does(len(self.log))
 
     def take_up(self) -> list[str]:
+        self.takes += 1
+        if not self.can_be_taken_up:
+            return []
         self.names = self.back
         return [f"{name} is in use again." for name in self.back]
 
@@ -336,3 +340,14 @@ def test_a_disk_that_does_not_come_back_is_told_to_whoever_asked_and_waited_for_
         stage.sitting.do(lambda scene: stage.sitting.take_up(0.05), without_disk=True)
     before = len(stage.use.log)
     stage.wait(lambda: len(stage.use.log) > before)
+
+
+def test_while_it_rests_the_disk_is_looked_for_when_something_may_have_befallen_it(
+    stage: Stage,
+) -> None:
+    stage.begin()
+    stage.sitting.pause()
+    stage.sitting.look_again()
+    stage.wait(lambda: stage.sitting.mode is Mode.PAUSED and stage.use.takes == 1)
+    assert stage.use.names == ["ext4", "vfat"]
+    assert not stage.sitting.away
