@@ -20,8 +20,17 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(2400)]
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory where each step has left what it said."""
-    out = tmp_path_factory.mktemp("tree")
-    hook = [sys.executable, "-m", in_tree.__name__]
+    return provisioned(in_tree.Kind.MACHINES, tmp_path_factory.mktemp("tree"))
+
+
+def provisioned(kind: in_tree.Kind, out: Path) -> Path:
+    """Make a root file system, and have it provisioned; return ``out``, with what was said.
+
+    Args:
+        kind: What it is to become.
+        out: An empty directory.
+    """
+    hook = [sys.executable, "-m", in_tree.__name__, kind]
     debian.mmdebstrap(
         variant="apt",
         include=["python3", "systemd-sysv", "udev"],
