@@ -1,4 +1,4 @@
-"""Let a reactor run until something is true."""
+"""Wait until something is true: with a reactor that runs meanwhile, or without one."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def run_until(reactor: Reactor, true: Callable[[], object], deadline_s: float) -
     reactor._stopping = False
     look()
     reactor.run()
+
+
+def await_true(true: Callable[[], object], deadline_s: float) -> None:
+    """Wait until something is true, of which nobody tells; at most for `deadline_s`."""
+    deadline = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.05)

@@ -53,10 +53,15 @@ def export(office: Coordination, name: str, hosts: Rack) -> None:
 
 def export_nothing_behind(office: Coordination, name: str) -> None:
     """Make a place whose hosts are down."""
-    service = {"address": "127.0.0.1", "port": 1, "username": "root"}
-    serial = {"host": "127.0.0.1", "port": 1, "speed": 115200}
-    both = {"NetworkService": service, "NetworkSerialPort": serial}
-    office.export(name, {f"{name}-{role}": both for role in Role})
+    groups = {
+        # Each its own: labgrid's exporter takes one that YAML shares apart only once.
+        f"{name}-{role}": {
+            "NetworkService": {"address": "127.0.0.1", "port": 1, "username": "root"},
+            "NetworkSerialPort": {"host": "127.0.0.1", "port": 1, "speed": 115200},
+        }
+        for role in Role
+    }
+    office.export(name, groups)
     office.place(name, f"*/{name}-back/*", f"*/{name}-front/*", rig="lab")
 
 
