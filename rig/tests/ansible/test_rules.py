@@ -25,6 +25,7 @@ def load(path: Path) -> dict[str, object]:
     return loaded
 
 
+@pytest.mark.nightly  # half a minute for nothing but yaml
 def test_ansible_lint_finds_nothing_by_its_production_profile() -> None:
     done = subprocess.run(
         [BIN / "ansible-lint", "--nocolor"],
