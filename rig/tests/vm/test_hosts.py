@@ -42,6 +42,10 @@ STATE = (
 SOURCE = "/usr/lib/python3/dist-packages/rig/net/__init__.py"
 """A file of the rig on a host."""
 
+UNTIL_MOUNTED = "until grep -q ^/dev/sd /proc/mounts; do sleep 0.2; done"
+CRASH = "setsid sh -c 'echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger'"
+"""Its shell must not wait for it: nothing comes back from there."""
+
 
 @pytest.fixture(scope="module")
 def hosts(guest_image: GuestImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
@@ -225,6 +229,33 @@ def test_the_link_between_hosts_that_have_certificates_is_encrypted(
             on(hosts, role, "rm -r /tmp/tls")
     assert judged == [State.OK] * 2
     assert (found.status, found.verdict.get("verdict")) == (Exit.PASS, "pass"), found
+
+
+@pytest.mark.nightly
+def test_a_host_that_crashes_ends_the_run_with_its_kernels_words(
+    hosts: Rack, tmp_path: Path
+) -> None:
+    file = hosts.write(tmp_path / "lab.yaml", hosts.environment())
+    before = on(hosts, BACK, STATE)
+    pipe = subprocess.PIPE
+    argv = run_argv(file, tmp_path / "run")
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as station:
+        try:
+            on(hosts, FRONT, f"timeout 200 sh -c '{UNTIL_MOUNTED}'", 220.0)
+            on(hosts, FRONT, f"{CRASH} </dev/null >/dev/null 2>&1 &")
+            said, errors = station.communicate(timeout=RUN_S)
+        finally:
+            station.kill()
+            hosts.off(FRONT)
+            hosts.on(FRONT)
+            hosts.await_ssh(FRONT)
+    assert station.returncode == Exit.INFRASTRUCTURE, errors
+    assert "Traceback" not in errors
+    reason = json.loads(said)["reasons"][0]
+    assert "'front'" in reason
+    assert "Kernel panic" in reason
+    assert "sysrq triggered crash" in (tmp_path / "run" / "front" / "console.log").read_text()
+    assert on(hosts, BACK, STATE) == before
 
 
 @pytest.mark.nightly
