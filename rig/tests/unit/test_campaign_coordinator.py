@@ -122,9 +122,10 @@ def test_a_campaign_that_is_interrupted_gives_all_back_and_can_go_on(
     status, said = ended(process)
     assert status == INTERRUPTED, said
     assert "Traceback" not in said
-    assert bench.holders() == {""}
+    assert bench.holders() == {""}, said
     bench.behave()
-    assert ended(bench.begin("out", "-n", "2", "--repeat", "2"))[0] == Exit.PASS
+    status, said = ended(bench.begin("out", "-n", "2", "--repeat", "2"))
+    assert status == Exit.PASS, said
 
 
 def test_a_station_that_was_killed_loses_its_place_when_its_lease_ends(bench: Bench) -> None:
