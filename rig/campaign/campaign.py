@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import msgspec
@@ -79,22 +80,20 @@ class Campaign:
         Raises:
             UserError: ``rig run`` refuses a job.
         """
-        threads = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True)
-            for number in range(min(workers, len(self._pending)))
-        ]
-        for thread in threads:
-            thread.start()
+        count = min(workers, len(self._pending))
+        # Not threads to be joined: a join that Ctrl-C breaks off takes a thread that runs for ended
+        # (CPython before 3.13), and what that holds would never be given back.
+        threads = ThreadPoolExecutor(max(1, count), "worker")
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(1.0)
+            work = [threads.submit(self._work) for _ in range(count)]
+            wait(work)
         finally:
             self._stop.set()
-            for thread in threads:
-                thread.join()
+            threads.shutdown()
             report = self.report()
             write(report, self._directory)
+        for done in work:
+            done.result()
         if isinstance(self._trouble, UserError):
             raise self._trouble
         if self._trouble is not None:
