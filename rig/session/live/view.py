@@ -19,7 +19,6 @@ from rig.session.snapshot import (
     MOUNTED,
     UP,
     FileSystemRow,
-    MachineRow,
     Mode,
     Snapshot,
     WorkloadRow,
@@ -168,21 +167,9 @@ def _unusable(row: FileSystemRow, away_s: float) -> FileSystemRow:
 
 
 def _with(seen: Snapshot, watch: Watch) -> Snapshot:
-    machines: tuple[MachineRow, ...] = watch.machines
-    return Snapshot(
-        at_s=seen.at_s,
-        mode=seen.mode,
-        words=seen.words,
-        away=seen.away,
-        looked_s=seen.looked_s,
-        directory=seen.directory,
-        policy=seen.policy,
-        disk_blocks=seen.disk_blocks,
-        file_systems=seen.file_systems,
-        workload=seen.workload,
-        verdict=seen.verdict,
-        findings=seen.findings,
-        machines=machines,
+    return msgspec.structs.replace(
+        seen,
+        machines=watch.machines,
         ports=watch.ports,
         samples=tuple(watch.samples),
         urbs=watch.urbs(),
