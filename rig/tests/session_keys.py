@@ -4,9 +4,8 @@
     python -m rig.tests.session_keys --columns 80 --lines 24 --times 9
 
 The program runs as a person would run it: in a pseudo-terminal, with two guests and a workload that
-writes all the while.  A time is from the writing of the key to the terminal until a terminal
-emulator shows what the key brings, with all that lies between; whatever else the station's
-processors do is in it.
+writes all the while.  A time is from the writing of the key to the terminal until the terminal has
+got all that makes it show what the key brings; whatever else the station's processors do is in it.
 """
 
 from __future__ import annotations
@@ -86,19 +85,19 @@ def measure(terminal: Emulated, times: int) -> Iterator[tuple[str, list[float]]]
         took_s = []
         for _ in range(times):
             terminal.settle()
-            took_s.append(terminal.press(keys, partial(has, shows)))
+            took_s.append(terminal.answer(keys, partial(has, shows)))
             terminal.settle()
-            away_s.append(terminal.press(ESCAPE, partial(lacks, shows)))
+            away_s.append(terminal.answer(ESCAPE, partial(lacks, shows)))
         yield what, took_s
     yield "close any of them", away_s
     terminal.settle()
-    terminal.press(":", lambda _: True)
+    terminal.answer(":", lambda _: True)
     took_s = []
     for count in range(1, times + 1):
         terminal.settle()
-        took_s.append(terminal.press("~", partial(has, count * "~")))
+        took_s.append(terminal.answer("~", partial(has, count * "~")))
     yield "type a character", took_s
-    terminal.press(ESCAPE, lambda _: True)
+    terminal.answer(ESCAPE, lambda _: True)
     terminal.settle()
 
 

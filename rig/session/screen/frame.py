@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.containers import Container
 from textual.driver import Driver
-from textual.events import Resize
+from textual.events import Event, InputEvent, Resize
 from textual.message import Message
 from textual.widget import Widget
 
@@ -17,6 +17,7 @@ from rig.session.screen.brain import Brain
 from rig.session.screen.command_line import CommandLine
 from rig.session.screen.desk import Desk, Heard, Reply
 from rig.session.screen.dialogs.leaving import Ending
+from rig.session.screen.garbage import Garbage
 from rig.session.screen.keys import TABS
 from rig.session.screen.panes.base import Pane, Rows, Tail
 from rig.session.screen.panes.endpoints import Endpoints
@@ -89,6 +90,7 @@ class Frame(App[None]):
         self._lost = lost
         self._desk = Desk(brain.ask, self._answer)
         self._ending: Ending | None = None
+        self._garbage = Garbage()
 
     def compose(self) -> ComposeResult:
         """See `App.compose`."""
@@ -115,6 +117,12 @@ class Frame(App[None]):
         self.show_tab(0)
         self.tick()
         self.set_interval(POLL_S, self.tick)
+
+    async def on_event(self, event: Event) -> None:
+        """Take note of keys; see `App.on_event`."""
+        if isinstance(event, InputEvent):
+            self._garbage.typed()
+        await super().on_event(event)
 
     def on_resize(self, event: Resize) -> None:
         """Show everything if there is room, or else a tab of it."""
@@ -190,6 +198,9 @@ class Frame(App[None]):
             self._ending.show(now)
         if now.mode is Mode.ENDED or (self._ending is not None and now.mode in _OVER):
             self.close()
+        elif len(self.screen_stack) == 1:
+            # A dialog that is passed over as long as it is open would never be collected.
+            self._garbage.look()
 
     def do(self, line: str, heard: Heard | None = None) -> None:
         """Have a line done; the answer is shown, or somebody hears it."""

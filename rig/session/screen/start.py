@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 from rig.session.screen.app import SessionApp
 from rig.session.screen.brain import Brain
+from rig.session.screen.garbage import collected_in_pauses
 from rig.session.screen.terminal import PatientDriver, Terminal, ctrl_c_is_a_key
 from rig.session.snapshot import Mode, Snapshot
 
@@ -49,13 +49,10 @@ def run_screen(
             told.set()
             threading.Thread(target=leave, name="leave").start()
 
-    # Or else a collection among all that was imported halts a key for a tenth of a second.
-    gc.collect()
-    gc.freeze()
     terminal = Terminal(sys.stdin.fileno(), gone)
     with terminal.watched():
         try:
-            with ctrl_c_is_a_key(), before_others():
+            with ctrl_c_is_a_key(), before_others(), collected_in_pauses():
                 SessionApp(look, brain, gone, terminal.lost, PatientDriver).run()
         finally:
             gone()

@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 import pexpect
 import pyte
 
+from rig.tests.harness.until import await_end
+
 READ_BYTES = 1 << 16
 POLL_S = 0.002
-END_POLL_S = 0.2
+COLLECT_S = 0.3
+"""So long an answer is collected before it is drawn."""
 
 
 class Emulated:
@@ -32,6 +35,8 @@ class Emulated:
             dimensions=(lines, columns),
             env={**os.environ, "TERM": "xterm-256color"},
         )
+        # pexpect waits for 50 ms of its own.
+        self._child.delaybeforesend = None
 
     @property
     def text(self) -> str:
@@ -50,6 +55,32 @@ class Emulated:
         """Send keys, and wait until the screen has answered; return how long that took, in s."""
         self._child.send(keys)
         return self.until(shown, deadline_s)
+
+    def answer(self, keys: str, shown: Callable[[str], bool], deadline_s: float = 10.0) -> float:
+        """Send keys; return after how many s the terminal had all that makes the screen answer.
+
+        What comes is drawn afterwards, since this emulator needs up to 60 ms for a whole screen,
+        and a processor for itself: the time is the program's own.
+        """
+        begin_s = time.monotonic()
+        self._child.send(keys)
+        answered_s = None
+        while answered_s is None:
+            assert time.monotonic() < begin_s + deadline_s, f"never shown:\n{self.text}"
+            for came_s, data in self._collected():
+                self._stream.feed(data)
+                if answered_s is None and shown(self.text):
+                    answered_s = came_s - begin_s
+        return answered_s
+
+    def _collected(self) -> list[tuple[float, bytes]]:
+        """What comes within `COLLECT_S`, each piece with when it came."""
+        end_s = time.monotonic() + COLLECT_S
+        pieces = []
+        while time.monotonic() < end_s:
+            data = self._came()
+            pieces.append((time.monotonic(), data))
+        return pieces
 
     def settle(self, quiet_s: float = 0.3) -> None:
         """Wait until nothing is drawn for a while; a live screen may never be so still."""
@@ -79,20 +110,24 @@ class Emulated:
         The kernel says SIGHUP to the program, and nobody anything else.
         """
         self._child.ptyproc.fileobj.close()
-        end_s = time.monotonic() + deadline_s
-        while self._child.isalive():
-            assert time.monotonic() < end_s, "it does not end"
-            time.sleep(END_POLL_S)
+        await_end(self._child.pid, deadline_s)
+        self._child.wait()
 
     def close(self) -> None:
         """Take the terminal away, and the program with it if it is still there."""
         self._child.close(force=True)
 
     def _read(self) -> bool:
+        data = self._came()
+        self._stream.feed(data)
+        return bool(data)
+
+    def _came(self) -> bytes:
+        """What comes within `POLL_S`; nothing if nothing does."""
         try:
-            self._stream.feed(self._child.read_nonblocking(READ_BYTES, POLL_S))
+            data: bytes = self._child.read_nonblocking(READ_BYTES, POLL_S)
         except pexpect.TIMEOUT:
-            return False
+            return b""
         except pexpect.EOF:
             raise AssertionError(f"the program has ended:\n{self.text}") from None
-        return True
+        return data

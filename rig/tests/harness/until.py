@@ -1,7 +1,9 @@
-"""Wait until something is true: with a reactor that runs meanwhile, or without one."""
+"""Wait until something is true, with a reactor that runs meanwhile or without, or has ended."""
 
 from __future__ import annotations
 
+import os
+import select
 import time
 from collections.abc import Callable
 
@@ -30,3 +32,13 @@ def await_true(true: Callable[[], object], deadline_s: float) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never became true"
         time.sleep(0.05)
+
+
+def await_end(pid: int, deadline_s: float) -> None:
+    """Wait for the end of a process, and leave its status for who started it."""
+    # Readable once the process has ended (pidfd_open(2)).
+    descriptor = os.pidfd_open(pid)
+    try:
+        assert select.select([descriptor], [], [], deadline_s)[0], "it does not end"
+    finally:
+        os.close(descriptor)

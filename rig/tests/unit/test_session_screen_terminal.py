@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pexpect
 import pytest
+
+from rig.tests.harness.until import await_end
 
 DEADLINE_S = 30.0
 
@@ -34,15 +35,6 @@ def screen(tmp_path: Path, *words: str) -> Iterator[tuple[pexpect.spawn, Path]]:
         yield child, notes
     finally:
         child.close(force=True)
-
-
-def wait_for_end(pid: int) -> None:
-    """Wait for the end of a process, and leave its status for who started it."""
-    descriptor = os.pidfd_open(pid)
-    try:
-        assert select.select([descriptor], [], [], DEADLINE_S)[0], "it does not end"
-    finally:
-        os.close(descriptor)
 
 
 def test_the_verdict_stays_on_the_terminal_and_a_shell_gives_it_back(tmp_path: Path) -> None:
@@ -79,6 +71,6 @@ def test_a_signal_to_end_leaves_in_order(tmp_path: Path) -> None:
 def test_a_terminal_that_goes_away_leaves_in_order(tmp_path: Path, deaf: bool) -> None:
     with screen(tmp_path, *(["deaf"] if deaf else [])) as (child, notes):
         child.ptyproc.fileobj.close()
-        wait_for_end(child.pid)
+        await_end(child.pid, DEADLINE_S)
     assert child.exitstatus == 0
     assert notes.read_text() == "left\nover\n"
