@@ -25,6 +25,7 @@ from rig.lab.machine import Machine
 from rig.lab.private import private_directory
 from rig.lab.space import check_space
 from rig.lab.states import States
+from rig.lab.steps import keep_steps_apart
 from rig.lab.strategy import LabState, RigStrategy, Setup
 from rig.lab.waits import Awaited
 from rig.progress import Progress, Silent
@@ -87,6 +88,7 @@ class Lab:
                 "The program ssh is missing.", hint="Install Debian's package openssh-client."
             )
         with ExitStack() as stack:
+            keep_steps_apart()
             stack.enter_context(_interrupt_on_sigterm())
             private = stack.enter_context(private_directory())
             places = Places(directory.absolute(), private)
