@@ -152,6 +152,18 @@ class Console:
             hint=self._excerpt_of(self.tail()),
         )
 
+    def check_crash(self, deadline_s: float) -> None:
+        """Return if the kernel has not crashed, as far as it has said; its last words are awaited.
+
+        Raises:
+            LostVMError: It has, or another loss came before that.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._crash is None, deadline_s)
+            crashed = bool(self._crash_line)
+        if crashed:
+            self.health.check()
+
     def read_raw(self, max_bytes: int, deadline_s: float) -> bytes:
         """Take up to ``max_bytes`` that nobody has read yet; b"" if none came in time."""
         with self._changed:
@@ -199,6 +211,7 @@ class Console:
                 hint=self._excerpt_of(excerpt),
             )
         )
+        self._changed.notify_all()
 
     def _excerpt_of(self, lines: list[str]) -> str:
         if not lines:

@@ -99,6 +99,8 @@ class SerialLine:
                 console.quiet()
             except (SerialException, OSError, TypeError) as error:
                 # TypeError: pyserial's, when the line was closed while it read.
+                # A machine that crashed may take its line along, in the midst of its words.
+                console.quiet()
                 if not broken and not self._closing.is_set():
                     broken = True
                     self._tell(error)

@@ -52,6 +52,8 @@ URB_LOGGERS = frozenset({"back", "front"})
 MOST_TOLD = 20
 """So many broken rules are told as they are seen; the verdict has all."""
 DISK_DEADLINE_S = 60.0
+CRASH_DEADLINE_S = 5.0
+"""For a crashed kernel's last words."""
 """For the disk of a client that the lab does not wait for."""
 
 
@@ -168,6 +170,10 @@ class Story:
                 written = self._exercise(lab, workload, user)
         except Exception:  # but not for Ctrl-C: who interrupts does not want to wait
             self._keep_traces(lab)
+            # What ran on a machine may be missed before its kernel has told why.
+            for machine in lab.strategy.machines.values():
+                if machine.console is not None:
+                    machine.console.check_crash(CRASH_DEADLINE_S)
             raise
         finally:
             self.watching.stop()

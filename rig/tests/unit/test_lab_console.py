@@ -161,6 +161,24 @@ def test_what_is_printed_after_a_report_is_still_logged(console: Console) -> Non
     assert "afterwards" in console.log.read_text()
 
 
+def test_a_kernel_that_runs_has_not_crashed(console: Console) -> None:
+    console.feed(b"[ 9.0] all is well\n")
+    console.check_crash(0.0)
+
+
+def test_a_crash_that_is_being_told_is_awaited(console: Console) -> None:
+    console.feed(PANIC)
+    console.check_crash(0.0)
+    assert not console.health.lost
+    told = threading.Timer(0.05, console.quiet)
+    told.start()
+    with pytest.raises(LostVMError, match="crashed: .*sysrq"):
+        console.check_crash(10.0)
+    with pytest.raises(LostVMError, match="crashed"):
+        console.check_crash(0.0)
+    told.join()
+
+
 def test_raw_bytes_can_be_read_once(console: Console) -> None:
     console.feed(b"abc\n")
     assert console.read_raw(2, 0.0) + console.read_raw(10, 0.0) == b"abc\n"

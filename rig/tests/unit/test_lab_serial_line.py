@@ -93,3 +93,18 @@ def test_a_line_that_breaks_is_told_once_and_its_machine_lives_on(tmp_path: Path
     assert not health.wait_for_loss(2 * QUIET_S)
     serial.close("It was left.")
     assert notes.empty()
+
+
+def test_a_machine_that_takes_its_line_along_while_it_panics_has_crashed(tmp_path: Path) -> None:
+    far, near = os.openpty()
+    (tmp_path / "line").symlink_to(os.ttyname(near))
+    serial, health = line(tmp_path), Health("back")
+    console = serial.open(health)
+    os.write(far, b"Kernel panic - not syncing: Fatal\r\nCall Trace:\r\n")
+    console.wait_for("Call Trace", DEADLINE_S)
+    os.close(near)
+    os.close(far)
+    assert health.wait_for_loss(DEADLINE_S)
+    with pytest.raises(LostVMError, match="Kernel panic - not syncing: Fatal"):
+        console.check_crash(0.0)
+    serial.close("It was left.")

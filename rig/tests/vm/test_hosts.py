@@ -253,7 +253,7 @@ def test_a_host_that_crashes_ends_the_run_and_its_kernels_words_are_kept(
     assert "Traceback" not in errors
     reason = json.loads(said)["reasons"][0]
     assert "'front'" in reason
-    # On the console, and not in the reason: what ran there may be missed before the line comes.
+    assert "Kernel panic" in reason
     assert "sysrq triggered crash" in (tmp_path / "run" / "front" / "console.log").read_text()
     assert on(hosts, BACK, STATE) == before
 
