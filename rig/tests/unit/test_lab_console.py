@@ -172,7 +172,7 @@ def test_a_crash_that_is_being_told_is_awaited(console: Console) -> None:
     assert not console.health.lost
     told = threading.Timer(0.05, console.quiet)
     told.start()
-    with pytest.raises(LostVMError, match="crashed: .*sysrq"):
+    with pytest.raises(LostVMError, match=r"crashed: .*sysrq"):
         console.check_crash(10.0)
     with pytest.raises(LostVMError, match="crashed"):
         console.check_crash(0.0)

@@ -34,6 +34,7 @@ from rig.integrity.looks import FileLook, SecondLook, Wish
 from rig.integrity.model import Model
 from rig.integrity.scan import Run, scan
 from rig.integrity.stamp import SECTOR_BYTES, SectorKind, Stamp, encode_run
+from rig.lab.console import Console
 from rig.lab.daemons import NoAnswerError
 from rig.lab.environment import Role
 from rig.lab.guest import Guest
@@ -282,6 +283,7 @@ class FakeMachine:
         self._world = world
         self._name = self.name = name
         self.health = Health(name)
+        self.console: Console | None = None
 
     def put(self, local: Path, remote: str) -> None:
         self._world.step(f"{self._name} put {remote}")
@@ -988,6 +990,21 @@ def test_all_that_fired_is_in_the_trace_also_of_a_run_that_fails(stage: Stage) -
     lines = read_trace(stage.out / "trace.jsonl")
     assert fired(lines) == {"back/store": [("refuses", 3)]}
     assert {line.machine for line in lines if line.event == "clock"} == {"back", "front"}
+
+
+def test_a_crash_that_is_still_being_told_is_the_reason(stage: Stage, tmp_path: Path) -> None:
+    def miss(number: int, step: str) -> None:
+        if step == "workload unmount ext4":
+            front = stage.labs[0].front
+            front.console = Console("front", tmp_path / "console.log", front.health)
+            front.console.feed(b"Kernel panic - not syncing: Fatal\n")
+            threading.Timer(0.05, front.console.end, ["It was reset."]).start()
+            raise MachineError("Daemon 'workload' on 'front' ended.")
+
+    stage.world.fails = miss
+    verdict = stage.run()
+    assert verdict.verdict is Outcome.INFRASTRUCTURE
+    assert "crashed: Kernel panic - not syncing: Fatal" in verdict.reasons[0]
 
 
 def test_a_machine_that_dies_when_all_is_done_is_noticed(stage: Stage) -> None:
