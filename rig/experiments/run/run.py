@@ -52,9 +52,9 @@ URB_LOGGERS = frozenset({"back", "front"})
 MOST_TOLD = 20
 """So many broken rules are told as they are seen; the verdict has all."""
 DISK_DEADLINE_S = 60.0
+"""For the disk of a client that the lab does not wait for."""
 CRASH_DEADLINE_S = 5.0
 """For a crashed kernel's last words."""
-"""For the disk of a client that the lab does not wait for."""
 
 
 class Story:
