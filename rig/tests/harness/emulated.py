@@ -51,10 +51,10 @@ class Emulated:
             self._read()
         return time.monotonic() - begin_s
 
-    def press(self, keys: str, shown: Callable[[str], bool], deadline_s: float = 10.0) -> float:
-        """Send keys, and wait until the screen has answered; return how long that took, in s."""
+    def press(self, keys: str, shown: Callable[[str], bool], deadline_s: float = 10.0) -> None:
+        """Send keys, and wait until the screen has answered."""
         self._child.send(keys)
-        return self.until(shown, deadline_s)
+        self.until(shown, deadline_s)
 
     def answer(self, keys: str, shown: Callable[[str], bool], deadline_s: float = 10.0) -> float:
         """Send keys; return after how many s the terminal had all that makes the screen answer.

@@ -7,17 +7,8 @@ import pytest
 
 from rig.campaign.places import LEASE, LEASE_S, RENEW_S, Held, Places, kept
 from rig.errors import MachineError, UserError
+from rig.tests.harness.clock import Clock
 from rig.tests.harness.fake_desk import FakeDesk, Office
-
-
-class Clock:
-    """Time that stands still until it is moved on."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -145,8 +136,8 @@ def test_a_lease_that_is_renewed_is_respected(office: Office) -> None:
     take(holder)
     watcher, clock, _ = client(office, "two/me")
     for _ in range(20):
-        clock.now += RENEW_S
-        clock_of_holder.now += RENEW_S
+        clock.now_s += RENEW_S
+        clock_of_holder.now_s += RENEW_S
         holder.look()
         watcher.look()
     assert office.places["lab1"].holder == "one/me"
@@ -156,12 +147,12 @@ def test_a_dead_holders_place_is_freed_after_its_lease(office: Office) -> None:
     holder, _, _ = client(office, "one/me", pool="a")
     take(holder)
     watcher, clock, said = client(office, "two/me", pool="a")
-    clock.now = 1000.0  # whatever time it is elsewhere
+    clock.now_s = 1000.0  # whatever time it is elsewhere
     watcher.look()
-    clock.now += LEASE_S - 1
+    clock.now_s += LEASE_S - 1
     watcher.look()
     assert office.places["lab1"].holder == "one/me"
-    clock.now += 1
+    clock.now_s += 1
     watcher.look()
     assert said == ["Place 'lab1' was taken from one/me, which has not been heard of for 60 s."]
     assert take(watcher).name == "lab1"
@@ -171,7 +162,7 @@ def test_a_place_that_somebody_uses_by_hand_is_never_freed(office: Office) -> No
     office.change("lab1", holder="desk/alice")
     watcher, clock, _ = client(office, "two/me")
     for _ in range(10):
-        clock.now += LEASE_S
+        clock.now_s += LEASE_S
         watcher.look()
     assert office.places["lab1"].holder == "desk/alice"
 

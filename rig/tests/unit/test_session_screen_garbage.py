@@ -8,16 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from rig.session.screen.garbage import EVERY_S, LONGEST_S, QUIET_S, Garbage, collected_in_pauses
-
-
-class Clock:
-    """Stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.s = 100.0
-
-    def __call__(self) -> float:
-        return self.s
+from rig.tests.harness.clock import Clock
 
 
 @pytest.fixture
@@ -29,20 +20,20 @@ def clock() -> Iterator[Clock]:
 
 def test_a_collection_waits_for_its_time(clock: Clock) -> None:
     garbage = Garbage(clock)
-    clock.s += EVERY_S - 0.1
+    clock.now_s += EVERY_S - 0.1
     assert not garbage.look()
-    clock.s += 0.1
+    clock.now_s += 0.1
     assert garbage.look()
     assert not garbage.look()
 
 
 def test_a_collection_waits_for_a_pause(clock: Clock) -> None:
     garbage = Garbage(clock)
-    clock.s += EVERY_S
+    clock.now_s += EVERY_S
     garbage.typed()
-    clock.s += QUIET_S - 0.1
+    clock.now_s += QUIET_S - 0.1
     assert not garbage.look()
-    clock.s += 0.1
+    clock.now_s += 0.1
     assert garbage.look()
 
 
@@ -50,7 +41,7 @@ def test_who_never_pauses_gets_one_in_the_end(clock: Clock) -> None:
     garbage = Garbage(clock)
     collected = 0
     for _ in range(int(LONGEST_S) + 1):
-        clock.s += 1.0
+        clock.now_s += 1.0
         garbage.typed()
         collected += garbage.look()
     assert collected == 1
@@ -59,7 +50,7 @@ def test_who_never_pauses_gets_one_in_the_end(clock: Clock) -> None:
 def test_what_is_left_is_passed_over_the_next_time(clock: Clock) -> None:
     kept: list[list[int]] = [[] for _ in range(10_000)]
     garbage = Garbage(clock)
-    clock.s += EVERY_S
+    clock.now_s += EVERY_S
     assert garbage.look()
     assert gc.get_freeze_count() > len(kept)
 

@@ -21,6 +21,7 @@ from rig.faults.rules.endpoint import (
 from rig.faults.rules.machine import MachineFault, MachineKind, MachineRole
 from rig.faults.rules.medium import MediumAccess, MediumEffect, MediumError, MediumFault, MediumOp
 from rig.faults.triggers import Counters, Draws, EndpointInjector, Injector, MediumInjector
+from rig.tests.harness.clock import Clock
 from rig.usb.urb import Direction
 
 
@@ -307,13 +308,6 @@ def test_luck_is_a_function_of_seed_rule_and_match() -> None:
 
 
 # The clock.
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def by_clock(clock: Clock, *rules: Fault) -> MediumInjector:
